@@ -1,0 +1,42 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BACKENDS := torch tensorflow jax
+
+# Without the constraints, pip may resolve torch to a build that brings gigabytes of CUDA along.
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt -e
+# An installation is stale when what it was resolved from has changed.
+INPUTS := pyproject.toml setup.py constraints.txt
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.installed-demo
+	KERAS_BACKEND=torch $(BIN)/moda demo
+
+# One process for each backend, for Keras fixes its backend on import; a failure stops none of the others.
+test: $(VENV)/.installed-dev
+	@failed=""; \
+	for backend in $(BACKENDS); do \
+		echo "== tests on $$backend"; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -q tests || failed="$$failed $$backend"; \
+	done; \
+	echo "== doctests on torch"; \
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -q --doctest-modules moda_keras \
+		|| failed="$$failed doctests"; \
+	if [ -n "$$failed" ]; then echo "== failed:$$failed"; exit 1; fi
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: $(INPUTS) | $(BIN)/python
+	$(INSTALL) ".[torch,all]"
+	touch $@
+
+$(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
+	$(INSTALL) ".[dev]"
+	touch $@ $(VENV)/.installed-demo

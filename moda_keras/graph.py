@@ -1,0 +1,528 @@
+"""The one place that reads Keras's node graph.
+
+`trace` turns a Functional or Sequential model into a flat `Graph` of steps, nested models
+inlined; `inline_nested` gives the same as a Keras model; `find_hidden_activations` says where units
+are observed. Tensors are read from `node.outputs`, never from `layer.output`, which is the layer's
+first call and may belong to another graph.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from moda_keras.layers.modular_activation import ModularActivation
+
+
+def _functional_class() -> type:
+    """Keras exports no name for the class of `keras.Model(inputs, outputs)`."""
+    tensor = keras.Input((1,), name="probe_of_functional_class")
+    return type(keras.Model(tensor, tensor, name="probe_of_functional_class"))
+
+
+Functional = _functional_class()
+
+# The `call` methods that do nothing but run the model's graph: a model whose class defines another
+# one does more than its graph shows, and is one opaque operation.
+GRAPH_CALLS = {Functional.call, keras.Sequential.call}
+
+# Gates and distributions: their outputs weigh or rank other values, they are no features.
+_NO_FEATURES = {
+    "linear", "softmax", "logsoftmax", "sigmoid", "hardsigmoid", "logsigmoid", "sparsemax",
+    "sparsesigmoid",
+}  # fmt: skip
+_ACTIVATION_LAYERS = (
+    keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU,
+    keras.layers.ELU, keras.layers.Softmax,
+)  # fmt: skip
+# Classes of `keras.ops` calls in a graph have no public names.
+_ACTIVATION_OPERATIONS = {
+    "relu", "relu6", "leakyrelu", "elu", "selu", "celu", "gelu", "silu", "hardsilu", "tanh",
+    "hardtanh", "softplus", "softsign", "softshrink", "hardshrink", "tanhshrink", "squareplus",
+    "sparseplus", "threshold", "softmax", "logsoftmax", "sigmoid", "hardsigmoid", "logsigmoid",
+    "sparsemax",
+}  # fmt: skip
+_EXACTLY_ZERO = {
+    "relu", "relu6", "hardsilu", "hardswish", "hardshrink", "softshrink", "sparseplus",
+}  # fmt: skip
+_NON_NEGATIVE = {"relu", "relu6", "sparseplus", "softplus"}
+
+
+class Tensor:
+    """An edge of a `Graph`.
+
+    Attributes:
+        keras_tensor: The `keras.KerasTensor` of the traced model.
+        shape: Tuple of int or None, batch axis first.
+        channel_axis: Positive int, the axis that holds units or channels.
+    """
+
+    __slots__ = ("keras_tensor", "shape", "channel_axis")
+
+    def __init__(self, keras_tensor: keras.KerasTensor, channel_axis: int):
+        self.keras_tensor = keras_tensor
+        self.shape = tuple(keras_tensor.shape)
+        self.channel_axis = channel_axis
+
+    @property
+    def channels(self) -> int:
+        """Length of the channel axis; 1 for a tensor of rank 0 or 1."""
+        return self.shape[self.channel_axis] if len(self.shape) > 1 else 1
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.keras_tensor.name} shape={self.shape}>"
+
+
+@dataclass(eq=False)
+class Step:
+    """One call of an operation: a node of a `Graph`.
+
+    Attributes:
+        operation: The Keras layer or operation.
+        args, kwargs: Its call arguments, with a `Tensor` wherever a tensor goes in.
+        outputs: The tensors that come out, flat.
+    """
+
+    operation: Any
+    args: tuple
+    kwargs: dict
+    outputs: list[Tensor]
+
+    def __post_init__(self):
+        flat = keras.tree.flatten((self.args, self.kwargs))
+        self.inputs = [leaf for leaf in flat if isinstance(leaf, Tensor)]
+
+    @property
+    def name(self) -> str:
+        """Name of the layer or operation."""
+        return self.operation.name
+
+    def arguments(self, values: dict) -> tuple[tuple, dict]:
+        """The call arguments with each `Tensor` replaced by `values[tensor]`."""
+
+        def substitute(leaf):
+            return values[leaf] if isinstance(leaf, Tensor) else leaf
+
+        return (
+            keras.tree.map_structure(substitute, self.args),
+            keras.tree.map_structure(substitute, self.kwargs),
+        )
+
+
+@dataclass(eq=False)
+class Graph:
+    """A model as inputs, outputs and the steps between, in the order of execution."""
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    steps: list[Step]
+
+    def run(
+        self,
+        inputs: list,
+        call: Callable[[Step, tuple, dict], Any] | None = None,
+        transform: Callable[[Tensor, Any], Any] | None = None,
+    ) -> dict[Tensor, Any]:
+        """Executes the graph on real or symbolic tensors.
+
+        Args:
+            inputs: One value per graph input.
+            call: Called as `call(step, args, kwargs)` in place of the step's operation.
+            transform: Called as `transform(tensor, value)` on every value a step produces; what it
+                returns is what later steps read.
+
+        Returns:
+            The value of every tensor of the graph.
+        """
+        values = dict(zip(self.inputs, inputs, strict=True))
+        for step in self.steps:
+            args, kwargs = step.arguments(values)
+            result = call(step, args, kwargs) if call else step.operation(*args, **kwargs)
+            for tensor, value in zip(step.outputs, keras.tree.flatten(result), strict=True):
+                values[tensor] = transform(tensor, value) if transform else value
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenActivation:
+    """The output of a hidden layer's non-linearity: where units are observed.
+
+    Attributes:
+        name: Name of the layer or operation whose output it is.
+        units: Number of units (neurons of a dense layer, channels of a convolutional one).
+        channel_axis: Positive int, the axis of the units.
+        exact_zero: Whether the non-linearity gives exact zeros, as ReLU does. Where it does not
+            (GELU, tanh, ...), a unit counts as active if its magnitude exceeds a small epsilon.
+        non_negative: Whether it never gives negative values.
+        operation: The layer or operation.
+        tensor: The `keras.KerasTensor` that it puts out.
+    """
+
+    name: str
+    units: int
+    channel_axis: int
+    exact_zero: bool
+    non_negative: bool
+    operation: Any
+    tensor: keras.KerasTensor
+
+    def __repr__(self) -> str:
+        return f"HiddenActivation(name={self.name!r}, units={self.units})"
+
+
+# ------------------------------------------------------------------------------------- tracing
+
+
+def trace(model: keras.Model) -> Graph:
+    """Reads a built Functional or Sequential model, nested models inlined.
+
+    Args:
+        model: A built Functional or Sequential model.
+
+    Returns:
+        Its `Graph`.
+
+    Raises:
+        ValueError: If the model has no graph (a subclassed model) or is not built yet.
+    """
+    require_graph(model)
+    inputs = [Tensor(t, _last_axis(t)) for t in model.inputs]
+    steps: list[Step] = []
+    outputs = _trace_into(steps, model, inputs, training=None)
+    graph = Graph(inputs, outputs, steps)
+    _assign_channel_axes(graph)
+    return graph
+
+
+def require_graph(model: keras.Model) -> None:
+    """Raises a ValueError that says what to do if `model` has no readable graph."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected `model` to be a keras.Model. Received: model={model} (of type {type(model)})"
+        )
+    if runs_graph(model):
+        return
+    if isinstance(model, keras.Sequential):
+        raise ValueError(
+            f"The model {model.name!r} is not built yet. Add a `keras.Input` as its first layer, "
+            "or call `model.build(input_shape)`."
+        )
+    raise ValueError(
+        "Expected a Functional or Sequential model, whose graph of layers can be read. Received "
+        f"the subclassed model {model.name!r} (of type {type(model).__name__}), whose `call` hides "
+        "it. Build the model with the functional API: `keras.Model(inputs, outputs)`."
+    )
+
+
+def require_single_output(model: keras.Model) -> None:
+    """Raises a ValueError if `model` has several outputs or output values other than (B, C)."""
+    if len(model.outputs) != 1:
+        raise ValueError(
+            "Expected a model with one output, the class logits or probabilities. Received: model "
+            f"{model.name!r} with {len(model.outputs)} outputs. Pick one: "
+            "`keras.Model(model.inputs, model.outputs[i])`."
+        )
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) != 2 or shape[-1] is None or shape[-1] < 2:
+        raise ValueError(
+            "Expected a model whose output has shape (batch, classes) with at least 2 classes. "
+            f"Received: model {model.name!r} with output shape {shape}"
+        )
+
+
+def runs_graph(operation: Any) -> bool:
+    """Whether `operation` is a built model that does what its graph shows and no more."""
+    return (
+        isinstance(operation, (Functional, keras.Sequential))
+        and type(operation).call in GRAPH_CALLS
+        and bool(getattr(operation, "outputs", None))
+    )
+
+
+def _trace_into(
+    steps: list[Step], model: keras.Model, inputs: list[Tensor], training: bool | None
+) -> list[Tensor]:
+    """Appends the steps of `model`, fed by `inputs`, and returns its outputs."""
+    known = {id(t): tensor for t, tensor in zip(model.inputs, inputs, strict=True)}
+    for node in _nodes_in_order(model):
+        arguments = (node.arguments.args, node.arguments.kwargs)
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf,
+            arguments,
+        )
+        operation = node.operation
+        if runs_graph(operation):
+            fed = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Tensor)]
+            inner = kwargs.get("training")
+            outputs = _trace_into(steps, operation, fed, training if inner is None else inner)
+        else:
+            # `base(x, training=False)` fixes the mode of every layer inside.
+            if training is not None and accepts_training(operation):
+                kwargs = {"training": training, **_drop_none(kwargs, "training")}
+            outputs = [Tensor(t, _last_axis(t)) for t in node.outputs]
+            steps.append(Step(operation, args, kwargs, outputs))
+        known.update(zip(map(id, node.outputs), outputs, strict=True))
+    return [known[id(t)] for t in model.outputs]
+
+
+def _nodes_in_order(model: keras.Model) -> Iterator[Any]:
+    """The nodes that lead from the model's inputs to its outputs, each after what it reads."""
+    done = {id(t) for t in model.inputs}
+    stack = [(t, False) for t in reversed(model.outputs)]
+    while stack:
+        tensor, inputs_done = stack.pop()
+        if id(tensor) in done:
+            continue
+        operation, node_index, _ = tensor._keras_history
+        node = operation._inbound_nodes[node_index]
+        if not inputs_done:
+            stack.append((tensor, True))
+            stack.extend((t, False) for t in reversed(node.input_tensors))
+            continue
+        done.update(map(id, node.outputs))
+        yield node
+
+
+def accepts_training(operation: Any) -> bool:
+    """Whether the operation's `call` takes a `training` argument."""
+    return "training" in inspect.signature(operation.call).parameters
+
+
+def _drop_none(mapping: dict, key: str) -> dict:
+    return {k: v for k, v in mapping.items() if k != key or v is not None}
+
+
+# -------------------------------------------------------------------------------- channel axes
+
+
+def _last_axis(tensor: keras.KerasTensor) -> int:
+    return max(len(tensor.shape) - 1, 0)
+
+
+def _assign_channel_axes(graph: Graph) -> None:
+    """Says for every tensor which axis holds its channels.
+
+    Layers with a `data_format` say so themselves; others keep the axis of an input of equal rank.
+    """
+    first = {
+        len(step.outputs[0].shape)
+        for step in graph.steps
+        if getattr(step.operation, "data_format", None) == "channels_first"
+    }
+    for tensor in graph.inputs:
+        if len(tensor.shape) in first and len(tensor.shape) > 2:
+            tensor.channel_axis = 1
+    for step in graph.steps:
+        for tensor in step.outputs:
+            tensor.channel_axis = _channel_axis(step, tensor)
+
+
+def _channel_axis(step: Step, tensor: Tensor) -> int:
+    rank, operation = len(tensor.shape), step.operation
+    if rank <= 2:
+        return max(rank - 1, 0)
+    data_format = getattr(operation, "data_format", None)
+    if data_format:
+        return 1 if data_format == "channels_first" else rank - 1
+    if isinstance(operation, keras.layers.BatchNormalization):
+        return operation.axis % rank
+    if isinstance(operation, (keras.layers.Dense, keras.layers.EinsumDense)):
+        return rank - 1
+    same_rank = [t.channel_axis for t in step.inputs if len(t.shape) == rank]
+    if not same_rank:
+        return rank - 1
+    if isinstance(operation, keras.layers.Permute):
+        return (0, *operation.dims).index(same_rank[0])
+    return same_rank[0]
+
+
+# -------------------------------------------------------------------------- hidden activations
+
+
+def find_hidden_activations(model: keras.Model) -> list[HiddenActivation]:
+    """Finds the hidden activations of a Functional or Sequential model.
+
+    A hidden activation is the output of an operation that is an activation, or that has a
+    non-linear `activation`; gates (sigmoid, hard_sigmoid), softmax and the model's outputs are not.
+    Where the model has any `moda_keras.layers.ModularActivation`, only those count.
+
+    Args:
+        model: A built Functional or Sequential model. Nested models are looked into.
+
+    Returns:
+        List of `HiddenActivation`, in the order of execution; empty if there is none.
+
+    Raises:
+        ValueError: If the model has no graph (a subclassed model) or is not built yet.
+
+    Example:
+
+    >>> import keras
+    >>> import moda_keras as mk
+    >>> model = keras.Sequential([
+    ...     keras.Input((4,)),
+    ...     keras.layers.Dense(8, activation="relu", name="features"),
+    ...     keras.layers.Dense(3, activation="softmax"),
+    ... ])
+    >>> mk.find_hidden_activations(model)
+    [HiddenActivation(name='features', units=8)]
+    """
+    return [hidden for hidden, _ in hidden_activations_of(trace(model))]
+
+
+def hidden_activations_of(graph: Graph) -> list[tuple[HiddenActivation, Tensor]]:
+    """The hidden activations of a traced model, each with its tensor in the graph."""
+    candidates = [s for s in graph.steps if _is_hidden_activation(s, graph)]
+    marked = [s for s in candidates if isinstance(s.operation, ModularActivation)]
+    found, taken = [], set()
+    for step in marked or candidates:
+        tensor = step.outputs[0]
+        name = unique_name(step.name, taken)
+        hidden = HiddenActivation(
+            name=name,
+            units=tensor.channels,
+            channel_axis=tensor.channel_axis,
+            exact_zero=_gives_exact_zeros(step.operation),
+            non_negative=is_non_negative(step.operation),
+            operation=step.operation,
+            tensor=tensor.keras_tensor,
+        )
+        found.append((hidden, tensor))
+    return found
+
+
+def _is_hidden_activation(step: Step, graph: Graph) -> bool:
+    if any(tensor in graph.outputs for tensor in step.outputs):
+        return False
+    return is_feature_activation(step.operation)
+
+
+def is_feature_activation(operation: Any) -> bool:
+    """Whether the operation is, or ends in, a non-linearity that gives features."""
+    return activation_name(operation) not in _NO_FEATURES
+
+
+def activation_name(operation: Any) -> str:
+    """Name of the non-linearity that the operation is or ends in, without underscores.
+
+    "linear" if it has none.
+    """
+    if isinstance(operation, ModularActivation):
+        name = _function_name(operation.activation)
+        return "marked" if name in _NO_FEATURES else name
+    activation = getattr(operation, "activation", None)
+    if activation is not None:
+        return _function_name(activation)
+    class_name = type(operation).__name__.lower()
+    if isinstance(operation, _ACTIVATION_LAYERS):
+        return class_name
+    is_call_of_keras_ops = not isinstance(operation, keras.layers.Layer)
+    if is_call_of_keras_ops and class_name in _ACTIVATION_OPERATIONS:
+        return class_name
+    return "linear"
+
+
+def _function_name(activation: Any) -> str:
+    name = getattr(activation, "__name__", None) or type(activation).__name__
+    return name.lower().replace("_", "")
+
+
+def _has_negative_slope(operation: Any) -> bool:
+    layer = operation if isinstance(operation, keras.layers.ReLU) else None
+    slope = getattr(layer, "negative_slope", 0.0)
+    return bool(slope)
+
+
+def _gives_exact_zeros(operation: Any) -> bool:
+    return activation_name(operation) in _EXACTLY_ZERO and not _has_negative_slope(operation)
+
+
+def is_non_negative(operation: Any) -> bool:
+    """Whether the operation's non-linearity never gives negative values."""
+    return activation_name(operation) in _NON_NEGATIVE and not _has_negative_slope(operation)
+
+
+def unique_name(name: str, taken: set[str]) -> str:
+    """`name`, or for a shared layer's further calls `name_1`, `name_2`, ...; adds it to `taken`."""
+    unique, count = name, 0
+    while unique in taken:
+        count += 1
+        unique = f"{name}_{count}"
+    taken.add(unique)
+    return unique
+
+
+def find_unreadable_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Layers of other packages whose inner activations the graph does not show.
+
+    A layer that contains a `ModularActivation` is not among them: it is marked.
+    """
+    operations = dict.fromkeys(step.operation for step in trace(model).steps)
+    layers = [op for op in operations if isinstance(op, keras.layers.Layer)]
+    return [layer for layer in layers if _hides_activations(layer)]
+
+
+def contains_marked_activation(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has a `ModularActivation` among its inner layers."""
+    return any(isinstance(inner, ModularActivation) for inner in _inner_layers(layer))
+
+
+def _hides_activations(layer: keras.layers.Layer) -> bool:
+    package = type(layer).__module__.partition(".")[0]
+    if package in ("keras", "moda_keras") and not isinstance(layer, keras.Model):
+        return False
+    if is_feature_activation(layer) or contains_marked_activation(layer):
+        return False
+    return bool(layer.trainable_weights or _inner_layers(layer))
+
+
+def _inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    return list(layer._flatten_layers(include_self=False, recursive=True))
+
+
+# ------------------------------------------------------------------------------------ inlining
+
+
+def inline_nested(model: keras.Model) -> tuple[Any, Any]:
+    """The inputs and outputs of `model` with nested Functional and Sequential models inlined.
+
+    Layers are shared with `model`. Without nested models the tensors are the model's own. Layers of
+    different nested models that bear the same name are renamed, for a Keras model needs unique
+    names.
+
+    Args:
+        model: A built Functional or Sequential model.
+
+    Returns:
+        Inputs and outputs for `keras.Model(inputs, outputs)`, in the model's own structure.
+    """
+    inputs, outputs = inputs_and_outputs(model)
+    if not any(runs_graph(node.operation) for node in _nodes_in_order(model)):
+        return inputs, outputs
+    graph = trace(model)
+    _make_names_unique(graph)
+    values = graph.run(model.inputs)
+    flat = [values[tensor] for tensor in graph.outputs]
+    return inputs, keras.tree.pack_sequence_as(outputs, flat)
+
+
+def inputs_and_outputs(model: keras.Model) -> tuple[Any, Any]:
+    """Inputs and outputs as the user gave them: a tensor, list, or dict."""
+    require_graph(model)
+    if isinstance(model, Functional):
+        return model.input, model.output
+    return _unpack(model.inputs), _unpack(model.outputs)
+
+
+def _unpack(tensors: list) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _make_names_unique(graph: Graph) -> None:
+    taken: set[str] = set()
+    for operation in dict.fromkeys(step.operation for step in graph.steps):
+        name = unique_name(operation.name, taken)
+        if name != operation.name:
+            operation.name = name

@@ -1,0 +1,7 @@
+"""Layers that moda_keras adds to Keras."""
+
+from moda_keras.layers.channel_fill import ChannelFill
+from moda_keras.layers.modular_activation import ModularActivation
+from moda_keras.layers.unit_mask import UnitMask
+
+__all__ = ["ChannelFill", "ModularActivation", "UnitMask"]

@@ -1,0 +1,29 @@
+"""Operations of modularization: statistics of hidden activations by class.
+
+Every function takes what a backend hands over (NumPy arrays or backend tensors), is differentiable
+where it makes sense, and costs O(B D + C D) time and memory for B samples, D units, C classes: pairs
+of samples are never formed.
+"""
+
+from moda_keras.ops.labels import check_labels, class_ids
+from moda_keras.ops.statistics import (
+    ClassStatistics,
+    activation_frequency,
+    class_similarity,
+    class_statistics,
+    statistics_of_magnitudes,
+    unit_magnitudes,
+    unit_peaks,
+)
+
+__all__ = [
+    "ClassStatistics",
+    "activation_frequency",
+    "check_labels",
+    "class_ids",
+    "class_similarity",
+    "class_statistics",
+    "statistics_of_magnitudes",
+    "unit_magnitudes",
+    "unit_peaks",
+]

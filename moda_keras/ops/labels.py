@@ -1,0 +1,100 @@
+"""Class labels, in the forms that Keras's losses take, as class indices."""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from moda_keras.ops.adapters import adapter
+
+
+def class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
+    """Class index of every sample; `num_classes` for a sample that belongs to no class.
+
+    Args:
+        labels: Integers of shape (B,) or (B, 1), or one-hot (or soft) rows of shape (B, C).
+        num_classes: C, the number of classes.
+        sample_weight: Optional, shape (B,) or (B, 1). Samples of weight 0 belong to no class.
+
+    Returns:
+        int32 tensor of shape (B,).
+
+    Raises:
+        ValueError: If the shape fits neither form, or a label is not in 0 .. C - 1. Where the
+            labels' values are unknown (inside a compiled function), TensorFlow raises when the
+            function runs, except under XLA; with JAX and with labels on a GPU such a sample belongs
+            to no class.
+    """
+    one_hot = check_labels(labels, num_classes)
+    labels = ops.convert_to_tensor(labels)
+    ids = ops.argmax(labels, axis=-1) if one_hot else ops.reshape(labels, (-1,))
+    ids = ops.cast(ids, "int32")
+    valid = ops.logical_and(ids >= 0, ids < num_classes)
+    if sample_weight is not None:
+        valid = ops.logical_and(valid, _flat_weight(sample_weight) != 0)
+    return ops.where(valid, ids, ops.full_like(ids, num_classes))
+
+
+def check_labels(labels: Any, num_classes: int) -> bool:
+    """Raises a ValueError, as `class_ids` does, if labels are not of `num_classes` classes.
+
+    Args:
+        labels: Integers of shape (B,) or (B, 1), or one-hot (or soft) rows of shape (B, C).
+        num_classes: C, the number of classes.
+
+    Returns:
+        Whether the labels are one-hot.
+    """
+    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else labels
+    one_hot = _is_one_hot(tuple(labels.shape), num_classes)
+    if not one_hot:
+        _check_range(labels, num_classes)
+    return one_hot
+
+
+def _is_one_hot(shape: tuple, num_classes: int) -> bool:
+    if len(shape) == 1 or (len(shape) == 2 and shape[-1] == 1):
+        return False
+    if len(shape) == 2 and shape[-1] == num_classes:
+        return True
+    raise ValueError(
+        f"Expected labels of shape (batch,) or (batch, 1) holding integers from 0 to "
+        f"{num_classes - 1}, or one-hot labels of shape (batch, {num_classes}). Received: labels "
+        f"of shape {tuple(shape)}"
+    )
+
+
+def _check_range(labels: Any, num_classes: int) -> None:
+    concrete = adapter.as_concrete(labels)
+    if concrete is None:
+        _check_range_in_graph(labels, num_classes)
+        return
+    if concrete.size == 0:
+        return
+    if not np.array_equal(concrete, np.floor(concrete)):
+        raise ValueError(f"Expected integer labels. Received: labels={concrete}")
+    low, high = concrete.min(), concrete.max()
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"Expected labels from 0 to {num_classes - 1}, for a model of {num_classes} classes. "
+            f"Received: labels from {low} to {high}"
+        )
+
+
+def _check_range_in_graph(labels: Any, num_classes: int) -> None:
+    labels = ops.convert_to_tensor(labels)
+    in_range = ops.all(ops.logical_and(labels >= 0, labels < num_classes))
+    adapter.check_in_graph(
+        in_range,
+        f"Expected labels from 0 to {num_classes - 1}, for a model of {num_classes} classes.",
+    )
+
+
+def _flat_weight(sample_weight: Any) -> Any:
+    weight = ops.convert_to_tensor(sample_weight)
+    if len(weight.shape) == 1 or (len(weight.shape) == 2 and weight.shape[-1] == 1):
+        return ops.reshape(weight, (-1,))
+    raise ValueError(
+        "Expected `sample_weight` of shape (batch,) or (batch, 1). Received: sample_weight of "
+        f"shape {tuple(weight.shape)}"
+    )

@@ -1,0 +1,67 @@
+"""What a tensor of a sliced model holds of the original tensor's channels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The channels of an original tensor: those still there, and what the others are.
+
+    Attributes:
+        kept: Int array, the original indices of the channels that are there, in their order.
+        const: Float64 array `(channels,)`, the exact value of every channel that is not kept but
+            that somebody reads. Its other entries mean nothing.
+    """
+
+    kept: np.ndarray
+    const: np.ndarray
+
+    @classmethod
+    def full(cls, size: int) -> "Channels":
+        """All of `size` channels."""
+        return cls(np.arange(size), np.zeros(size))
+
+    @property
+    def size(self) -> int:
+        """Number of channels of the original tensor."""
+        return len(self.const)
+
+    @property
+    def is_kept(self) -> np.ndarray:
+        """Bool array `(channels,)`."""
+        return mask_of(self.kept, self.size)
+
+    @property
+    def dropped_const(self) -> np.ndarray:
+        """Float64 array `(channels,)`: the constants of dropped channels, zero for kept ones."""
+        return np.where(self.is_kept, 0.0, self.const)
+
+    def exactly(self, indices: np.ndarray) -> "Channels":
+        """The channels `indices`, in that order; constants among them are made explicit."""
+        return Channels(np.asarray(indices), self.const)
+
+    def only(self, wanted: np.ndarray) -> "Channels":
+        """The kept channels that are also in `wanted`.
+
+        Never none, for no tensor can be without channels: one constant is made explicit then.
+        """
+        kept = self.kept[mask_of(wanted, self.size)[self.kept]]
+        return self.exactly(kept if len(kept) else wanted[:1])
+
+    def explicit(self, indices: np.ndarray) -> "Channels":
+        """The kept channels and, as channels of their own, the constants in `indices`."""
+        missing = np.setdiff1d(indices, self.kept)
+        return self.exactly(np.sort(np.append(self.kept, missing))) if len(missing) else self
+
+    def masked(self, mask: np.ndarray) -> "Channels":
+        """The channels with those outside `mask`, a bool array `(channels,)`, become zero."""
+        return Channels(self.kept[mask[self.kept]], np.where(mask, self.const, 0.0))
+
+
+def mask_of(indices: np.ndarray, size: int) -> np.ndarray:
+    """Bool array `(size,)` that is true at `indices`."""
+    mask = np.zeros(size, dtype=bool)
+    mask[indices] = True
+    return mask

@@ -1,0 +1,177 @@
+"""Layers whose every output channel comes from the input channel of the same index."""
+
+import keras
+import numpy as np
+
+from moda_keras.layers.modular_activation import ModularActivation
+from moda_keras.slicing.activations import mixes_channels, step_on_constants
+from moda_keras.slicing.channels import Channels
+from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
+
+
+@register_rule(
+    keras.layers.ActivityRegularization, keras.layers.AlphaDropout, keras.layers.Dropout,
+    keras.layers.GaussianDropout, keras.layers.GaussianNoise, keras.layers.Identity,
+    keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D, keras.layers.SpatialDropout3D,
+    keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D,
+    keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D,
+    keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D, keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D,
+    keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D,
+    keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D,
+    keras.layers.Permute,
+)  # fmt: skip
+class Channelwise(Rule):
+    """Slices channel by channel. A constant stays what it is: so do pooling and dropout."""
+
+    def applies(self, step):
+        return len(step.inputs) == 1 and step.inputs[0].channels == step.outputs[0].channels
+
+    def needs(self, step, needed):
+        return [needed]
+
+    def slice(self, step, inputs, wanted):
+        source = self.source(step, inputs[0].only(wanted), wanted)
+        dropped = np.setdiff1d(wanted, source.kept)
+        const = np.zeros(source.size)
+        if len(dropped):
+            const[dropped] = self.constants(step, source.const, dropped)
+        output = Channels(source.kept, const)
+        weights = self.weight_slices(step, source.kept)
+        return Slice([source], output, self.config(step, source.kept), weights)
+
+    def source(self, step, source: Channels, wanted) -> Channels:
+        """What the layer must be fed with, given what there is."""
+        return source
+
+    def constants(self, step, const, channels) -> np.ndarray:
+        """The outputs of the constant `channels`, where `const` holds all channels' inputs."""
+        return const[channels]
+
+    def config(self, step, kept) -> dict:
+        return {}
+
+    def weight_slices(self, step, kept) -> dict[str, WeightSlice]:
+        return {}
+
+
+@register_rule(
+    keras.layers.Activation, keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.ReLU,
+    keras.layers.Softmax, ModularActivation,
+    "Abs", "Absolute", "Cast", "Celu", "Clip", "Elu", "Exp", "Expm1", "Gelu", "HardShrink",
+    "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "Log1p", "LogSigmoid", "LogSoftmax",
+    "Negative", "Relu", "Relu6", "Selu", "Sigmoid", "Silu", "SoftShrink", "Softmax", "Softplus",
+    "Softsign", "SparsePlus", "SparseSigmoid", "Square", "Squareplus", "Tanh", "TanhShrink",
+    "Threshold",
+)  # fmt: skip
+class Elementwise(Channelwise):
+    """Functions of single values: activations and `keras.ops` calls."""
+
+    def source(self, step, source, wanted):
+        # The softmax over the chosen logits; no logit of them may be missing.
+        return source.exactly(wanted) if mixes_channels(step.operation) else source
+
+    def constants(self, step, const, channels):
+        return step_on_constants(step, const[channels])
+
+
+@register_rule(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
+class ZeroPadding(Channelwise):
+    """With its zero border, a non-zero constant is a constant no longer."""
+
+    def source(self, step, source, wanted):
+        return source.explicit(np.intersect1d(wanted, np.flatnonzero(source.const)))
+
+
+@register_rule(keras.layers.Rescaling)
+class Rescaling(Channelwise):
+    """One scale and one offset for all channels."""
+
+    def applies(self, step):
+        layer = step.operation
+        return super().applies(step) and np.ndim(layer.scale) == np.ndim(layer.offset) == 0
+
+    def constants(self, step, const, channels):
+        return const[channels] * float(step.operation.scale) + float(step.operation.offset)
+
+
+@register_rule(keras.layers.BatchNormalization)
+class BatchNormalization(Channelwise):
+    """Slices all weights; a constant is normalized as the layer does it."""
+
+    def applies(self, step):
+        return super().applies(step) and step.outputs[0].channel_axis == _positive_axis(step)
+
+    def constants(self, step, const, channels):
+        layer = step.operation
+        mean, variance = _read(layer.moving_mean, channels), _read(layer.moving_variance, channels)
+        output = (const[channels] - mean) / np.sqrt(variance + layer.epsilon)
+        if layer.scale:
+            output *= _read(layer.gamma, channels)
+        return output + _read(layer.beta, channels) if layer.center else output
+
+    def weight_slices(self, step, kept):
+        return {weight.name: WeightSlice({0: kept}) for weight in step.operation.weights}
+
+
+@register_rule(keras.layers.PReLU)
+class PReLU(Channelwise):
+    """Slices the slopes along the channels, unless all channels share them."""
+
+    def source(self, step, source, wanted):
+        # A slope per position makes different values of one negative constant.
+        if self.slopes(step).shape[0] == 1:
+            return source
+        return source.explicit(np.intersect1d(wanted, np.flatnonzero(source.const)))
+
+    def constants(self, step, const, channels):
+        inputs = const[channels]
+        slopes = np.broadcast_to(self.slopes(step)[0], (len(const),))[channels]
+        return np.where(inputs < 0, slopes * inputs, inputs)
+
+    def weight_slices(self, step, kept):
+        axis = step.outputs[0].channel_axis - 1
+        is_shared = step.operation.alpha.shape[axis] == 1
+        return {} if is_shared else {"alpha": WeightSlice({axis: kept})}
+
+    def slopes(self, step) -> np.ndarray:
+        """The slopes, as an array (positions, channels), each 1 where they are shared."""
+        alpha = keras.ops.convert_to_numpy(step.operation.alpha)
+        moved = np.moveaxis(alpha, step.outputs[0].channel_axis - 1, -1)
+        return moved.reshape(-1, moved.shape[-1])
+
+
+@register_rule(keras.layers.Normalization)
+class Normalization(Channelwise):
+    """Slices the adapted or given mean and variance of every channel."""
+
+    def applies(self, step):
+        axes = step.operation.axis
+        rank = len(step.outputs[0].shape)
+        channel_axes = {axis % rank for axis in axes or ()}
+        return super().applies(step) and channel_axes == {step.outputs[0].channel_axis}
+
+    def source(self, step, source, wanted):
+        return source.explicit(wanted)
+
+    def config(self, step, kept):
+        given = {key: step.operation.get_config()[key] for key in ("mean", "variance")}
+        # One number may stand for all channels.
+        return {
+            key: np.ravel(value)[kept] if np.size(value) > 1 else value
+            for key, value in given.items()
+            if value is not None
+        }
+
+    def weight_slices(self, step, kept):
+        names = [weight.name for weight in step.operation.weights]
+        return {name: WeightSlice({0: kept}) for name in names if name != "count"}
+
+
+def _positive_axis(step) -> int:
+    return step.operation.axis % len(step.outputs[0].shape)
+
+
+def _read(weight, channels) -> np.ndarray:
+    return keras.ops.convert_to_numpy(weight)[channels].astype("float64")

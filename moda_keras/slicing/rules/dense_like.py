@@ -1,0 +1,107 @@
+"""Layers whose every output channel weighs every input channel: dense and convolutional ones."""
+
+import keras
+import numpy as np
+
+from moda_keras.graph import Step
+from moda_keras.slicing.channels import Channels
+from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
+
+
+@register_rule(
+    keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D
+)  # fmt: skip
+class DenseLike(Rule):
+    """Slices the kernel's inputs and outputs and folds constant inputs into the bias."""
+
+    input_axis, output_axis = -2, -1
+    weight_names = ("kernel",)
+
+    def applies(self, step):
+        layer = step.operation
+        expected = {*self.weight_names, *(["bias"] if layer.use_bias else [])}
+        return (
+            {weight.name for weight in layer.weights} == expected
+            and len(step.inputs) == 1
+            and step.inputs[0].channel_axis == step.outputs[0].channel_axis
+            and getattr(layer, "groups", 1) == 1
+        )
+
+    def needs(self, step, needed):
+        return [np.full(step.inputs[0].channels, needed.any())]
+
+    def slice(self, step, inputs, wanted):
+        layer = step.operation
+        source = inputs[0]
+        if self.sees_border(layer):
+            source = source.explicit(np.flatnonzero(source.const))
+        weights = self.kernel_slices(layer, source.kept, wanted)
+        config = {"units" if isinstance(layer, keras.layers.Dense) else "filters": len(wanted)}
+        folded = self.folded(layer, source.dropped_const)
+        if layer.use_bias or folded is not None:
+            added = None if folded is None else folded[wanted]
+            weights["bias"] = WeightSlice({0: wanted}, added)
+            config["use_bias"] = True
+        return Slice([source], Channels.full(step.outputs[0].channels).exactly(wanted), config, weights)
+
+    def sees_border(self, layer) -> bool:
+        """Whether a constant channel is no constant to the kernel, because of its zero border."""
+        return has_zero_border(layer)
+
+    def kernel_slices(self, layer, kept, wanted) -> dict[str, WeightSlice]:
+        return {"kernel": WeightSlice({self.input_axis: kept, self.output_axis: wanted})}
+
+    def folded(self, layer, const) -> np.ndarray | None:
+        """What constant inputs add to every output channel; None if they are all zero."""
+        if not const.any():
+            return None
+        kernel = keras.ops.convert_to_numpy(layer.kernel).astype("float64")
+        return const @ kernel.sum(axis=tuple(range(kernel.ndim - 2)))
+
+
+@register_rule(
+    keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose
+)
+class TransposedConvolution(DenseLike):
+    """As `DenseLike`; a position sees part of the kernel only, so no constant is folded."""
+
+    input_axis, output_axis = -1, -2
+
+    def sees_border(self, layer):
+        return True
+
+
+@register_rule(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+class SeparableConvolution(DenseLike):
+    """As `DenseLike`; the pointwise kernel reads every multiple of a depthwise channel."""
+
+    weight_names = ("depthwise_kernel", "pointwise_kernel")
+
+    def kernel_slices(self, layer, kept, wanted):
+        return {
+            "depthwise_kernel": WeightSlice({-2: kept}),
+            "pointwise_kernel": WeightSlice({-2: multiples(kept, layer.depth_multiplier), -1: wanted}),
+        }
+
+    def folded(self, layer, const):
+        if not const.any():
+            return None
+        depthwise = keras.ops.convert_to_numpy(layer.depthwise_kernel).astype("float64")
+        pointwise = keras.ops.convert_to_numpy(layer.pointwise_kernel).astype("float64")
+        per_channel = depthwise.sum(axis=tuple(range(depthwise.ndim - 2))) * const[:, None]
+        return per_channel.reshape(-1) @ pointwise.reshape(pointwise.shape[-2:])
+
+
+def has_zero_border(layer: keras.layers.Layer) -> bool:
+    """Whether a convolution pads its input with zeros."""
+    return getattr(layer, "padding", "valid") != "valid" and max(layer.kernel_size) > 1
+
+
+def multiples(channels: np.ndarray, multiplier: int) -> np.ndarray:
+    """The output channels of a depthwise convolution that come from the input `channels`."""
+    return (channels[:, None] * multiplier + np.arange(multiplier)).ravel()
+
+
+def is_single_input(step: Step) -> bool:
+    """Whether the step has one input tensor and keeps its channel axis."""
+    return len(step.inputs) == 1 and step.inputs[0].channel_axis == step.outputs[0].channel_axis

@@ -1,0 +1,67 @@
+"""ResCNN."""
+
+import keras
+from keras import layers
+
+from moda_keras.zoo import blocks
+
+FILTERS = (64, 128, 128, 128, 256, 512, 512, 512, 512, 512, 512, 512)
+POOLED_CONVOLUTIONS = (2, 5, 6, 9, 10)
+RESIDUAL_CONVOLUTIONS = (4, 8, 12)
+
+
+def rescnn(
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int = 10,
+    *,
+    dropout: float = 0.0,
+    name: str = "rescnn",
+) -> keras.Model:
+    """ResCNN: twelve 3x3 convolutions with three residual additions, and one dense layer.
+
+    At 32x32 with ten classes it has 16,010,122 trainable parameters and 12 hidden activations.
+    Two convolutions and the identity of what enters them are added after the fourth, the eighth
+    and the twelfth convolution, each behind its ReLU; the five poolings take 32x32 to 1x1.
+
+    The papers give the twelve convolutions of 64 to 512 channels, the three additions and the
+    parameter count. The count leaves room for this order of widths, with biases, a single dense
+    layer and no 1x1 convolution on a shortcut. Parameters say nothing of the poolings: their
+    places, and the addition behind the ReLU, follow the networks that the authors of CNNSplitter
+    and GradSplitter released.
+
+    Args:
+        input_shape: Shape of one image, in the order of `keras.config.image_data_format()`, at
+            least 32x32. Defaults to 32x32 with three channels.
+        classes: Number of logits.
+        dropout: Fraction of the flattened features dropped in training.
+        name: Name of the model.
+
+    Returns:
+        A functional model from images `(batch, *input_shape)` to logits `(batch, classes)`.
+
+    Raises:
+        ValueError: If `input_shape` or `classes` is impossible.
+
+    Example:
+        >>> from moda_keras import zoo
+        >>> zoo.rescnn().count_params()
+        16010122
+
+    Reference:
+        Qi et al., "Patching Weak Convolutional Neural Network Models through Modularization and
+        Composition" (CNNSplitter), ASE 2022.
+    """
+    image = blocks.image_input(input_shape, minimum_size=32)
+    x = shortcut = image
+    for index, filters in enumerate(FILTERS, start=1):
+        if index + 1 in RESIDUAL_CONVOLUTIONS:
+            shortcut = x
+        x = blocks.relu(blocks.convolution(x, filters, 3, f"conv{index}"), f"conv{index}")
+        if index in RESIDUAL_CONVOLUTIONS:
+            x = layers.Add(name=f"conv{index}_add")([x, shortcut])
+        if index in POOLED_CONVOLUTIONS:
+            x = layers.MaxPooling2D(2, name=f"conv{index}_pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    if dropout:
+        x = layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(image, blocks.logits(x, classes), name=name)

@@ -1,0 +1,48 @@
+"""SimCNN."""
+
+import keras
+from keras import layers
+
+from moda_keras.zoo import blocks
+from moda_keras.zoo.vgg16 import vgg16_convolutions
+
+
+def simcnn(
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int = 10,
+    *,
+    dropout: float = 0.0,
+    name: str = "simcnn",
+) -> keras.Model:
+    """SimCNN: VGG16's convolutions without BatchNormalization, and dense layers of 512 units.
+
+    At 32x32 with ten classes it has 15,245,130 trainable parameters and 15 hidden activations.
+
+    Args:
+        input_shape: Shape of one image, in the order of `keras.config.image_data_format()`, at
+            least 32x32. Defaults to 32x32 with three channels.
+        classes: Number of logits.
+        dropout: Fraction of the hidden dense layers' units dropped in training.
+        name: Name of the model.
+
+    Returns:
+        A functional model from images `(batch, *input_shape)` to logits `(batch, classes)`.
+
+    Raises:
+        ValueError: If `input_shape` or `classes` is impossible.
+
+    Example:
+        >>> from moda_keras import zoo
+        >>> zoo.simcnn().count_params()
+        15245130
+
+    Reference:
+        Qi et al., "Patching Weak Convolutional Neural Network Models through Modularization and
+        Composition" (CNNSplitter), ASE 2022.
+    """
+    image = blocks.image_input(input_shape, minimum_size=32)
+    x = vgg16_convolutions(image, use_batch_norm=False)
+    x = layers.Flatten(name="flatten")(x)
+    x = blocks.dense_relu(x, 512, "fc1", dropout=dropout)
+    x = blocks.dense_relu(x, 512, "fc2", dropout=dropout)
+    return keras.Model(image, blocks.logits(x, classes), name=name)
