@@ -4,10 +4,15 @@ Train a model for modularity with `ModularModel` and `MODALoss`, `decompose` it 
 class, `compose` any classes into a slim plain Keras model, `replace` a weak model's class.
 """
 
-from moda_keras import datasets, layers, ops
+from moda_keras import datasets, layers, metrics, ops, slicing, zoo
+from moda_keras.composition import compose, masked_model
+from moda_keras.decomposition import decompose
 from moda_keras.graph import HiddenActivation, find_hidden_activations
 from moda_keras.losses import MODALoss
 from moda_keras.modular_model import ModularModel
+from moda_keras.module_file import load_modules
+from moda_keras.module_set import Module, ModuleSet
+from moda_keras.replacement import replace
 
 __version__ = "0.1.0"
 
@@ -15,8 +20,18 @@ __all__ = [
     "HiddenActivation",
     "MODALoss",
     "ModularModel",
+    "Module",
+    "ModuleSet",
+    "compose",
     "datasets",
+    "decompose",
     "find_hidden_activations",
     "layers",
+    "load_modules",
+    "masked_model",
+    "metrics",
     "ops",
+    "replace",
+    "slicing",
+    "zoo",
 ]

@@ -59,7 +59,7 @@ class Tensor:
         channel_axis: Positive int, the axis that holds units or channels.
     """
 
-    __slots__ = ("keras_tensor", "shape", "channel_axis")
+    __slots__ = ("channel_axis", "keras_tensor", "shape")
 
     def __init__(self, keras_tensor: keras.KerasTensor, channel_axis: int):
         self.keras_tensor = keras_tensor
@@ -358,7 +358,6 @@ def find_hidden_activations(model: keras.Model) -> list[HiddenActivation]:
         ValueError: If the model has no graph (a subclassed model) or is not built yet.
 
     Example:
-
     >>> import keras
     >>> import moda_keras as mk
     >>> model = keras.Sequential([

@@ -60,9 +60,7 @@ def dispersion(statistics: ClassStatistics, averaging: str = "class") -> Any:
     return _safe_divide(between, pairs)
 
 
-def compactness(
-    statistics: ClassStatistics, averaging: str = "class", form: str = "unit"
-) -> Any:
+def compactness(statistics: ClassStatistics, averaging: str = "class", form: str = "unit") -> Any:
     """Mean L1 norm of the activation vectors (eq. 6), divided by the number of units.
 
     Args:
@@ -118,7 +116,6 @@ class MODALoss:
             accuracy.
 
     Example:
-
     >>> import numpy as np
     >>> import moda_keras as mk
     >>> loss = mk.MODALoss(alpha=1.0, beta=1.0, gamma=0.3)

@@ -12,6 +12,7 @@ from moda_keras.graph import Functional, HiddenActivation
 from moda_keras.layers.modular_activation import collect_marked
 from moda_keras.losses import MODALoss
 from moda_keras.ops import check_labels
+from moda_keras.ops.adapters import adapter
 
 OBJECTIVE_METRICS = ("task_loss", "affinity", "dispersion", "compactness")
 
@@ -56,7 +57,6 @@ class ModularModel(keras.Model):
         ValueError: If the model has several outputs, or no hidden activation.
 
     Example:
-
     >>> import keras
     >>> import moda_keras as mk
     >>> inputs = keras.Input((4,))
@@ -150,19 +150,23 @@ class ModularModel(keras.Model):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         self._check_labels(y)
-        return super().fit(x, y, *args, **kwargs)
+        with adapter.keep_variables(self):
+            return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         self._check_labels(y)
-        return super().evaluate(x, y, *args, **kwargs)
+        with adapter.keep_variables(self):
+            return super().evaluate(x, y, *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(y)
-        return super().train_on_batch(x, y, *args, **kwargs)
+        with adapter.keep_variables(self):
+            return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(y)
-        return super().test_on_batch(x, y, *args, **kwargs)
+        with adapter.keep_variables(self):
+            return super().test_on_batch(x, y, *args, **kwargs)
 
     def train_step(self, *args, **kwargs):
         with self._modular.collecting():

@@ -38,7 +38,6 @@ class ModularActivation(keras.layers.Layer):
         inputs: Float tensor of any shape.
 
     Example:
-
     >>> import keras
     >>> import moda_keras as mk
     >>> inputs = keras.Input((4,))

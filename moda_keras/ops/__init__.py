@@ -5,13 +5,14 @@ where it makes sense, and costs O(B D + C D) time and memory for B samples, D un
 of samples are never formed.
 """
 
-from moda_keras.ops.labels import check_labels, class_ids
+from moda_keras.ops.labels import check_labels, class_ids, unchecked_class_ids
 from moda_keras.ops.statistics import (
     ClassStatistics,
     activation_frequency,
     class_similarity,
     class_statistics,
     statistics_of_magnitudes,
+    sum_by_class,
     unit_magnitudes,
     unit_peaks,
 )
@@ -24,6 +25,8 @@ __all__ = [
     "class_similarity",
     "class_statistics",
     "statistics_of_magnitudes",
+    "sum_by_class",
+    "unchecked_class_ids",
     "unit_magnitudes",
     "unit_peaks",
 ]

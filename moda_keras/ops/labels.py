@@ -25,7 +25,13 @@ def class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
             function runs, except under XLA; with JAX and with labels on a GPU such a sample belongs
             to no class.
     """
-    one_hot = check_labels(labels, num_classes)
+    check_labels(labels, num_classes)
+    return unchecked_class_ids(labels, num_classes, sample_weight)
+
+
+def unchecked_class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
+    """As `class_ids`, but a label out of range only makes its sample one of no class."""
+    one_hot = _is_one_hot(np.shape(labels), num_classes)
     labels = ops.convert_to_tensor(labels)
     ids = ops.argmax(labels, axis=-1) if one_hot else ops.reshape(labels, (-1,))
     ids = ops.cast(ids, "int32")
@@ -35,21 +41,15 @@ def class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
     return ops.where(valid, ids, ops.full_like(ids, num_classes))
 
 
-def check_labels(labels: Any, num_classes: int) -> bool:
+def check_labels(labels: Any, num_classes: int) -> None:
     """Raises a ValueError, as `class_ids` does, if labels are not of `num_classes` classes.
 
     Args:
         labels: Integers of shape (B,) or (B, 1), or one-hot (or soft) rows of shape (B, C).
         num_classes: C, the number of classes.
-
-    Returns:
-        Whether the labels are one-hot.
     """
-    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else labels
-    one_hot = _is_one_hot(tuple(labels.shape), num_classes)
-    if not one_hot:
+    if not _is_one_hot(np.shape(labels), num_classes):
         _check_range(labels, num_classes)
-    return one_hot
 
 
 def _is_one_hot(shape: tuple, num_classes: int) -> bool:

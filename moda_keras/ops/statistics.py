@@ -60,7 +60,6 @@ def class_statistics(
         ValueError: If a label is out of range, or shapes do not fit.
 
     Example:
-
     >>> import moda_keras as mk
     >>> statistics = mk.ops.class_statistics([[3.0, 4.0], [0.0, 0.0]], [1, 1], num_classes=2)
     >>> [[round(float(v), 1) for v in row] for row in statistics.sums]
@@ -90,12 +89,10 @@ def statistics_of_magnitudes(magnitudes: Any, ids: Any, num_classes: int) -> Cla
     _check_one_label_each(ids, magnitudes)
     normalized, nonzero = _normalize(magnitudes)
     dtype = magnitudes.dtype
-    columns = ops.stack(
-        [ops.ones_like(nonzero), nonzero, ops.sum(magnitudes, axis=-1)], axis=-1
-    )
-    totals = _sum_by_class(ops.cast(columns, dtype), ids, num_classes)
+    columns = ops.stack([ops.ones_like(nonzero), nonzero, ops.sum(magnitudes, axis=-1)], axis=-1)
+    totals = sum_by_class(ops.cast(columns, dtype), ids, num_classes)
     return ClassStatistics(
-        sums=_sum_by_class(normalized, ids, num_classes),
+        sums=sum_by_class(normalized, ids, num_classes),
         counts=ops.stop_gradient(totals[:, 0]),
         nonzero=ops.stop_gradient(totals[:, 1]),
         l1=totals[:, 2],
@@ -126,7 +123,6 @@ def class_similarity(
         and another of class c'; 0 where there is no pair.
 
     Example:
-
     >>> import moda_keras as mk
     >>> similarity = mk.ops.class_similarity([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 0, 1], 2)
     >>> [[float(v) for v in row] for row in similarity]
@@ -175,7 +171,6 @@ def activation_frequency(
         int32 tensor of shape (C, D).
 
     Example:
-
     >>> import moda_keras as mk
     >>> counts = mk.ops.activation_frequency([[0.0, 2.0], [1.0, 2.0]], [1, 1], num_classes=2)
     >>> [[int(n) for n in row] for row in counts]
@@ -184,7 +179,7 @@ def activation_frequency(
     peaks = unit_peaks(activations, axis=axis)
     ids = class_ids(labels, num_classes, sample_weight)
     _check_one_label_each(ids, peaks)
-    return _sum_by_class(ops.cast(peaks > epsilon, "int32"), ids, num_classes)
+    return sum_by_class(ops.cast(peaks > epsilon, "int32"), ids, num_classes)
 
 
 def unit_magnitudes(activations: Any, *, axis: int = -1, non_negative: bool = False) -> Any:
@@ -265,6 +260,16 @@ def _normalize(vectors: Any) -> tuple[Any, Any]:
     return scaled * inverse, ops.squeeze(nonzero, axis=-1)
 
 
-def _sum_by_class(rows: Any, ids: Any, num_classes: int) -> Any:
-    """Sums the rows of each class; those of no class fall into one more segment, cut off."""
+def sum_by_class(rows: Any, ids: Any, num_classes: int) -> Any:
+    """Sums the rows of each class.
+
+    Args:
+        rows: Tensor (B, D).
+        ids: int32 tensor (B,), from `class_ids`. Rows of no class are left out.
+        num_classes: C, the number of classes.
+
+    Returns:
+        Tensor (C, D), dtype of the rows.
+    """
+    # Rows of no class fall into one more segment.
     return adapter.segment_sum(rows, ids, num_classes + 1)[:num_classes]

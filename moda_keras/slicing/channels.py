@@ -45,10 +45,13 @@ class Channels:
     def only(self, wanted: np.ndarray) -> "Channels":
         """The kept channels that are also in `wanted`.
 
-        Never none, for no tensor can be without channels: one constant is made explicit then.
+        Never none, for no tensor can be without channels: if there is no such channel, one constant
+        is made explicit, and if nothing is wanted, one channel stays.
         """
         kept = self.kept[mask_of(wanted, self.size)[self.kept]]
-        return self.exactly(kept if len(kept) else wanted[:1])
+        if len(kept):
+            return self.exactly(kept)
+        return self.exactly(wanted[:1] if len(wanted) else self.kept[:1])
 
     def explicit(self, indices: np.ndarray) -> "Channels":
         """The kept channels and, as channels of their own, the constants in `indices`."""

@@ -6,19 +6,6 @@ import keras
 import numpy as np
 
 
-def is_copyable(operation: Any) -> bool:
-    """Whether a copy can be made from the config.
-
-    It cannot of a Lambda around a Python function, nor of a layer with a custom object that is not
-    registered with `keras.saving`.
-    """
-    try:
-        type(operation).from_config(operation.get_config())
-    except Exception:  # a custom layer's constructor may raise anything
-        return False
-    return True
-
-
 def copy_operation(operation: Any, name: str, **config: Any) -> Any:
     """A copy of a layer or operation, its weights not yet set.
 
@@ -30,33 +17,63 @@ def copy_operation(operation: Any, name: str, **config: Any) -> Any:
     Returns:
         The copy.
     """
-    config = {**operation.get_config(), **config, "name": name}
-    is_layer = isinstance(operation, keras.layers.Layer)
-    # Every weight is overwritten: random initial values, slow on JAX, would be drawn in vain.
-    initializers = [key for key in vars(operation) if is_layer and key.endswith("initializer")]
-    zeros = {key: _zeros for key in initializers if config.get(key)}
-    return type(operation).from_config({**config, **zeros})
+    config = {**_cheap_config(operation), **config, "name": name}
+    return type(operation).from_config(config)
 
 
-def restore_initializers(copy: Any, original: Any) -> None:
-    """Gives a built copy the initializers that `copy_operation` left out."""
-    for key, value in list(vars(copy).items()):
-        if value is _zeros:
-            setattr(copy, key, getattr(original, key))
+def copy_or_share(operation: Any, name: str, **config: Any) -> Any:
+    """As `copy_operation`, but gives the original itself if it is not copyable."""
+    try:
+        return copy_operation(operation, name, **config)
+    except Exception:
+        if config:
+            raise
+        return operation
 
 
-def set_weights(layer: keras.layers.Layer, values: list[np.ndarray]) -> None:
-    """Sets the weights of a built layer."""
-    layer.set_weights(values)
-    if isinstance(layer, keras.layers.Normalization):
-        layer.finalize_state()
+def is_copyable(operation: Any) -> bool:
+    """Whether a copy can be made from the config.
+
+    It cannot of a Lambda around a Python function, nor of a layer whose constructor takes what its
+    config does not tell.
+    """
+    return copy_or_share(operation, operation.name) is not operation
 
 
 def copy_weights(copy: Any, original: Any) -> None:
     """Copies all weights of a layer to its built copy."""
     if copy is original or not getattr(original, "weights", None):
         return
-    set_weights(copy, [keras.ops.convert_to_numpy(weight) for weight in original.weights])
+    set_weights(copy, original, [keras.ops.convert_to_numpy(w) for w in original.weights])
+
+
+def set_weights(copy: keras.layers.Layer, original: Any, values: list[np.ndarray]) -> None:
+    """Sets the weights of a built copy, and gives it the original's initializers."""
+    copy.set_weights(values)
+    for key, value in list(vars(copy).items()):
+        if value is _zeros:
+            setattr(copy, key, getattr(original, key))
+    if isinstance(copy, keras.layers.Normalization):
+        copy.finalize_state()
+
+
+def _cheap_config(operation: Any) -> dict[str, Any]:
+    """The config, for Keras's own layers without what is slow or cannot be deserialized."""
+    config = operation.get_config()
+    if not isinstance(operation, keras.layers.Layer) or not _is_of_keras(operation):
+        return config
+    for key in config.keys() & vars(operation).keys():
+        # Every weight is overwritten: random values, slow on JAX, would be drawn in vain.
+        if key.endswith("initializer") and config[key] is not None:
+            config[key] = _zeros
+    activation = getattr(operation, "activation", None)
+    if "activation" in config and not isinstance(activation, keras.layers.Layer):
+        config["activation"] = activation  # it may be a function that is not registered
+    return config
+
+
+def _is_of_keras(operation: Any) -> bool:
+    return type(operation).__module__.startswith("keras.")
 
 
 def _zeros(shape, dtype=None):

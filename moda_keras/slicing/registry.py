@@ -139,6 +139,11 @@ def register_rule(*kinds: type | str) -> Callable[[type[Rule]], type[Rule]]:
     return register
 
 
+def keeps_channel_axis(step: Step) -> bool:
+    """Whether the step has one input, and its channels lie along the axis of the output's."""
+    return len(step.inputs) == 1 and step.inputs[0].channel_axis == step.outputs[0].channel_axis
+
+
 def find_rule(step: Step, *, at_output: bool = False) -> Rule | None:
     """The registered rule that can slice `step`, or None.
 

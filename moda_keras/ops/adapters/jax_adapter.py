@@ -1,6 +1,10 @@
 """JAX's part of the operations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import jax
+import keras
 import numpy as np
 
 
@@ -16,3 +20,27 @@ def as_concrete(values) -> np.ndarray | None:
 
 def check_in_graph(condition, message: str) -> None:
     """A compiled JAX function cannot raise: such a sample belongs to no class."""
+
+
+@contextmanager
+def keep_variables(model: keras.Model) -> Iterator[None]:
+    """Keeps a model's variables if a step raises.
+
+    Keras empties them while `fit` and `evaluate` run, and does not fill them again if the first
+    step raises.
+    """
+    saved = [(variable, variable.value) for variable in model.variables]
+    try:
+        yield
+    except BaseException:
+        for variable, value in saved:
+            if _is_empty(variable) and not value.is_deleted():
+                variable.assign(value)
+        raise
+
+
+def _is_empty(variable: keras.Variable) -> bool:
+    try:
+        return variable.value is None
+    except TypeError:
+        return True

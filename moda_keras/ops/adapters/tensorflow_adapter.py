@@ -1,5 +1,8 @@
 """TensorFlow's part of the operations."""
 
+from contextlib import AbstractContextManager, nullcontext
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,3 +22,8 @@ def as_concrete(values) -> np.ndarray | None:
 def check_in_graph(condition, message: str) -> None:
     """Raises InvalidArgumentError when the graph runs and `condition` is false (not under XLA)."""
     tf.debugging.Assert(condition, [message])
+
+
+def keep_variables(model: keras.Model) -> AbstractContextManager:
+    """Nothing to do: variables stay in place while a model trains."""
+    return nullcontext()

@@ -6,7 +6,7 @@ import numpy as np
 from moda_keras.layers.modular_activation import ModularActivation
 from moda_keras.slicing.activations import mixes_channels, step_on_constants
 from moda_keras.slicing.channels import Channels
-from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
+from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_axis, register_rule
 
 
 @register_rule(
@@ -20,13 +20,17 @@ from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
     keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D,
     keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D,
     keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D,
-    keras.layers.Permute,
 )  # fmt: skip
 class Channelwise(Rule):
     """Slices channel by channel. A constant stays what it is: so do pooling and dropout."""
 
     def applies(self, step):
-        return len(step.inputs) == 1 and step.inputs[0].channels == step.outputs[0].channels
+        if len(step.inputs) != 1 or step.inputs[0].channels != step.outputs[0].channels:
+            return False
+        if len(step.inputs[0].shape) == len(step.outputs[0].shape):
+            return keeps_channel_axis(step)
+        axis = 1 if step.operation.data_format == "channels_first" else -1  # global pooling
+        return step.inputs[0].channel_axis == axis % len(step.inputs[0].shape)
 
     def needs(self, step, needed):
         return [needed]
@@ -74,6 +78,15 @@ class Elementwise(Channelwise):
 
     def constants(self, step, const, channels):
         return step_on_constants(step, const[channels])
+
+
+@register_rule(keras.layers.Permute)
+class Permute(Channelwise):
+    """Moves the channel axis; the channels stay what they are."""
+
+    def applies(self, step):
+        source, output = step.inputs[0], step.outputs[0]
+        return (0, *step.operation.dims)[output.channel_axis] == source.channel_axis
 
 
 @register_rule(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

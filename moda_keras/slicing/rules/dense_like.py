@@ -3,9 +3,8 @@
 import keras
 import numpy as np
 
-from moda_keras.graph import Step
 from moda_keras.slicing.channels import Channels
-from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
+from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_axis, register_rule
 
 
 @register_rule(
@@ -22,8 +21,7 @@ class DenseLike(Rule):
         expected = {*self.weight_names, *(["bias"] if layer.use_bias else [])}
         return (
             {weight.name for weight in layer.weights} == expected
-            and len(step.inputs) == 1
-            and step.inputs[0].channel_axis == step.outputs[0].channel_axis
+            and keeps_channel_axis(step)
             and getattr(layer, "groups", 1) == 1
         )
 
@@ -42,7 +40,9 @@ class DenseLike(Rule):
             added = None if folded is None else folded[wanted]
             weights["bias"] = WeightSlice({0: wanted}, added)
             config["use_bias"] = True
-        return Slice([source], Channels.full(step.outputs[0].channels).exactly(wanted), config, weights)
+        return Slice(
+            [source], Channels.full(step.outputs[0].channels).exactly(wanted), config, weights
+        )
 
     def sees_border(self, layer) -> bool:
         """Whether a constant channel is no constant to the kernel, because of its zero border."""
@@ -80,7 +80,9 @@ class SeparableConvolution(DenseLike):
     def kernel_slices(self, layer, kept, wanted):
         return {
             "depthwise_kernel": WeightSlice({-2: kept}),
-            "pointwise_kernel": WeightSlice({-2: multiples(kept, layer.depth_multiplier), -1: wanted}),
+            "pointwise_kernel": WeightSlice(
+                {-2: multiples(kept, layer.depth_multiplier), -1: wanted}
+            ),
         }
 
     def folded(self, layer, const):
@@ -100,8 +102,3 @@ def has_zero_border(layer: keras.layers.Layer) -> bool:
 def multiples(channels: np.ndarray, multiplier: int) -> np.ndarray:
     """The output channels of a depthwise convolution that come from the input `channels`."""
     return (channels[:, None] * multiplier + np.arange(multiplier)).ravel()
-
-
-def is_single_input(step: Step) -> bool:
-    """Whether the step has one input tensor and keeps its channel axis."""
-    return len(step.inputs) == 1 and step.inputs[0].channel_axis == step.outputs[0].channel_axis

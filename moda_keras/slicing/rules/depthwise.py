@@ -5,8 +5,8 @@ import numpy as np
 
 from moda_keras.slicing.activations import apply_to_constants
 from moda_keras.slicing.channels import Channels
-from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
-from moda_keras.slicing.rules.dense_like import has_zero_border, is_single_input, multiples
+from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_axis, register_rule
+from moda_keras.slicing.rules.dense_like import has_zero_border, multiples
 
 
 @register_rule(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -16,7 +16,7 @@ class Depthwise(Rule):
     def applies(self, step):
         expected = {"kernel", "bias"} if step.operation.use_bias else {"kernel"}
         names = {weight.name for weight in step.operation.weights}
-        return names == expected and is_single_input(step)
+        return names == expected and keeps_channel_axis(step)
 
     def needs(self, step, needed):
         return [needed.reshape(step.inputs[0].channels, -1).any(axis=1)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from moda_keras.graph import Tensor
 from moda_keras.slicing.activations import step_on_constants
 from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.registry import Rule, Slice, register_rule
@@ -39,7 +40,7 @@ class Broadcasting(Rule):
             and tensor.channel_axis == output.channel_axis
             and tensor.channels in (1, output.channels)
             for tensor in step.inputs
-        ) and all(np.ndim(x) == 0 for x in others if x not in step.inputs and x is not None)
+        ) and all(np.ndim(x) == 0 for x in others if not isinstance(x, Tensor) and x is not None)
 
     def needs(self, step, needed):
         return [needed if t.channels == len(needed) else np.ones(1, bool) for t in step.inputs]
@@ -80,21 +81,21 @@ class Concatenation(Rule):
     def applies(self, step):
         output = step.outputs[0]
         axis = step.operation.axis
-        return axis is not None and axis % len(output.shape) == output.channel_axis and all(
-            tensor.channel_axis == output.channel_axis for tensor in step.inputs
+        return (
+            axis is not None
+            and axis % len(output.shape) == output.channel_axis
+            and all(tensor.channel_axis == output.channel_axis for tensor in step.inputs)
         )
 
     def needs(self, step, needed):
         return np.split(needed, self.offsets(step)[1:])
 
     def slice(self, step, inputs, wanted):
-        fed = [
-            source.only(wanted[(wanted >= offset) & (wanted < offset + source.size)] - offset)
-            if np.any((wanted >= offset) & (wanted < offset + source.size))
-            else source.exactly(source.kept[:1])
-            for source, offset in zip(inputs, self.offsets(step), strict=True)
-        ]
-        kept = [source.kept + offset for source, offset in zip(fed, self.offsets(step), strict=True)]
+        fed, kept = [], []
+        for source, offset in zip(inputs, self.offsets(step), strict=True):
+            own = wanted[(wanted >= offset) & (wanted < offset + source.size)] - offset
+            fed.append(source.only(own))
+            kept.append(fed[-1].kept + offset)
         const = np.concatenate([source.const for source in inputs])
         return Slice(fed, Channels(np.concatenate(kept), const))
 

@@ -1,0 +1,84 @@
+"""Multiply-accumulates of a model."""
+
+import math
+import warnings
+
+import keras
+
+from moda_keras.graph import Step, trace
+
+_PER_OUTPUT_POSITION = (
+    keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)  # fmt: skip
+_PER_INPUT_POSITION = (
+    keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose,
+)  # fmt: skip
+_NO_MULTIPLICATION = (keras.layers.Embedding, keras.layers.PReLU, keras.layers.Normalization)
+
+
+def count_flops(model: keras.Model) -> int:
+    """Multiply-accumulates of one sample's forward pass through convolutions and dense layers.
+
+    One multiply-accumulate counts as one, as fvcore counts. Element by element work (activations,
+    normalisation, pooling, biases) is not counted.
+
+    Args:
+        model: A built Functional or Sequential model whose input shape is fixed.
+
+    Returns:
+        Int.
+
+    Raises:
+        ValueError: If the model has no graph, or a dimension other than the batch is unknown.
+
+    Example:
+
+    >>> import keras
+    >>> import moda_keras as mk
+    >>> mk.metrics.count_flops(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+    12
+    """
+    return sum(flops_by_layer(model).values())
+
+
+def flops_by_layer(model: keras.Model) -> dict[str, int]:
+    """As `count_flops`, for each layer that multiplies by weights.
+
+    Args:
+        model: A built Functional or Sequential model whose input shape is fixed.
+
+    Returns:
+        Dict from layer name to int, in the order of execution.
+    """
+    flops: dict[str, int] = {}
+    for step in trace(model).steps:
+        kernels = [w for w in getattr(step.operation, "weights", ()) if len(w.shape) > 1]
+        if kernels and not isinstance(step.operation, _NO_MULTIPLICATION):
+            count = _positions(step) * sum(math.prod(w.shape) for w in kernels)
+            flops[step.name] = flops.get(step.name, 0) + count
+    return flops
+
+
+def _positions(step: Step) -> int:
+    """At how many positions the layer's kernels are applied."""
+    if isinstance(step.operation, _PER_OUTPUT_POSITION):
+        tensor = step.outputs[0]
+    elif isinstance(step.operation, (*_PER_INPUT_POSITION, keras.layers.RNN)):
+        tensor = step.inputs[0]
+    else:
+        warnings.warn(
+            f"The multiply-accumulates of {step.name!r} (a {type(step.operation).__name__}) are "
+            "counted as those of a dense layer.",
+            stacklevel=4,
+        )
+        tensor = step.outputs[0]
+    axes = [axis for axis in range(1, len(tensor.shape)) if axis != tensor.channel_axis]
+    sizes = [tensor.shape[axis] for axis in axes]
+    if None in sizes:
+        raise ValueError(
+            "Expected a model whose input shape is fixed. Received: the shape "
+            f"{tensor.shape} at layer {step.name!r}"
+        )
+    return math.prod(sizes)

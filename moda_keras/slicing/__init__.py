@@ -1,0 +1,22 @@
+"""Slices a model down to chosen units and classes."""
+
+from moda_keras.slicing import rules
+from moda_keras.slicing.channels import Channels
+from moda_keras.slicing.engine import Slicer
+from moda_keras.slicing.plan import KeptWeight, Plan
+from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
+from moda_keras.slicing.slice_model import plan_slices, slice_model
+
+__all__ = [
+    "Channels",
+    "KeptWeight",
+    "Plan",
+    "Rule",
+    "Slice",
+    "Slicer",
+    "WeightSlice",
+    "plan_slices",
+    "register_rule",
+    "rules",
+    "slice_model",
+]

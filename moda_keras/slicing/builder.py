@@ -1,0 +1,167 @@
+"""Makes a Keras model of a plan."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras.graph import Functional, Step, Tensor, unique_name
+from moda_keras.layers.channel_fill import ChannelFill
+from moda_keras.slicing.copying import copy_or_share, set_weights
+from moda_keras.slicing.plan import Fill, Plan, PlannedStep
+
+
+def build_model(plan: Plan, *, name: str | None = None) -> keras.Model:
+    """Builds the model of a plan, with the original's input and layer names.
+
+    Args:
+        plan: What to build.
+        name: Name of the new model.
+
+    Returns:
+        A functional `keras.Model`; its weights are copies of the original's.
+
+    Raises:
+        ValueError: If a registered rule's decision does not fit its layer.
+    """
+    return _Builder(plan).build(name)
+
+
+def new_inputs(model: keras.Model) -> list[keras.KerasTensor]:
+    """Inputs of a new model: as those of `model`, flat."""
+    return [
+        keras.Input(batch_shape=t.shape, dtype=t.dtype, sparse=t.sparse, name=t.name)
+        for t in model.inputs
+    ]
+
+
+def in_structure_of(model: keras.Model, inputs: list, output: Any) -> tuple[Any, Any]:
+    """Inputs and output in the structure that `model` takes and gives: tensor, list or dict."""
+    if not isinstance(model, Functional):
+        return (inputs[0] if len(inputs) == 1 else inputs), output
+    return (
+        keras.tree.pack_sequence_as(model.input, inputs),
+        keras.tree.pack_sequence_as(model.output, [output]),
+    )
+
+
+class _Builder:
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.names: set[str] = {t.name for t in plan.model.inputs}
+        self.copies: dict[Any, Any] = {}
+        self.filled: dict[tuple, Any] = {}
+        self.values: dict[Tensor, Any] = {}
+
+    def build(self, name: str | None) -> keras.Model:
+        inputs = new_inputs(self.plan.model)
+        self.values.update(zip(self.plan.graph.inputs, inputs, strict=True))
+        for planned in self.plan.steps:
+            self.run(planned)
+        output = self.fill(self.plan.output, self.plan.output_fill, "logits")
+        for planned in self.plan.steps:
+            self.set_weights(planned)
+        return keras.Model(*in_structure_of(self.plan.model, inputs, output), name=name)
+
+    def run(self, planned: PlannedStep) -> None:
+        """Calls the new layer of a step."""
+        step = planned.step
+        fed = [
+            self.fill(tensor, fill, step.name)
+            for tensor, fill in zip(step.inputs, planned.fills, strict=True)
+        ]
+        args, kwargs = _call_arguments(step, fed)
+        results = keras.tree.flatten(self.operation(planned)(*args, **kwargs))
+        self.values.update(zip(step.outputs, results, strict=True))
+        _check_output(planned, results[0])
+
+    def operation(self, planned: PlannedStep) -> Any:
+        """The new layer of a step: a copy for every call, or one for all if it has weights."""
+        original = planned.step.operation
+        key = original if getattr(original, "weights", ()) else planned.step
+        if key not in self.copies:
+            name = unique_name(original.name, self.names)
+            self.copies[key] = copy_or_share(original, name, **planned.slice.config)
+        return self.copies[key]
+
+    def fill(self, tensor: Tensor, fill: Fill | None, reader: str) -> Any:
+        """The value of a tensor after its fill; equal fills of one tensor are made once."""
+        value = self.values[tensor]
+        if fill is None:
+            return value
+        key = (tensor, fill.sources.tobytes(), fill.values.tobytes())
+        if key not in self.filled:
+            layer = ChannelFill(
+                fill.sources.tolist(),
+                fill.values.tolist(),
+                axis=tensor.channel_axis if len(tensor.shape) else -1,
+                name=unique_name(f"{reader}_channels", self.names),
+            )
+            self.filled[key] = layer(value)
+        return self.filled[key]
+
+    def set_weights(self, planned: PlannedStep) -> None:
+        """Gives a new layer its part of the original's weights."""
+        original = planned.step.operation
+        layer = self.copies.get(original)
+        if layer is None or layer is original:
+            return
+        values = _sliced_weights(planned, layer)
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        received = [value.shape for value in values]
+        if received != expected:
+            raise ValueError(
+                f"The slicing rule {type(planned.rule).__name__!r} returned for "
+                f"{planned.step.name!r} weights that do not fit its config. Expected shapes: "
+                f"{expected}. Received: {received}"
+            )
+        set_weights(layer, original, values)
+
+
+def _call_arguments(step: Step, values: list) -> tuple[tuple, dict]:
+    """The arguments of a step's call. One tensor may go in twice, filled in two ways."""
+    arguments = (step.args, step.kwargs)
+    remaining = iter(values)
+    flat = [
+        next(remaining) if isinstance(leaf, Tensor) else leaf
+        for leaf in keras.tree.flatten(arguments)
+    ]
+    return keras.tree.pack_sequence_as(arguments, flat)
+
+
+def _check_output(planned: PlannedStep, value: Any) -> None:
+    tensor, kept = planned.step.outputs[0], planned.slice.output.kept
+    expected = list(tensor.shape)
+    if len(expected) > 1 and tensor.channels:
+        expected[tensor.channel_axis] = len(kept)
+    if list(value.shape) != expected:
+        raise ValueError(
+            f"The slicing rule {type(planned.rule).__name__!r} made of {planned.step.name!r} a "
+            f"layer of the wrong output shape. Expected: {tuple(expected)}. Received: "
+            f"{tuple(value.shape)}"
+        )
+
+
+def _sliced_weights(planned: PlannedStep, layer: keras.layers.Layer) -> list[np.ndarray]:
+    """The values of the new layer's weights, in its order."""
+    original = planned.step.operation
+    slices = planned.slice.weights
+    if not slices:
+        return [keras.ops.convert_to_numpy(weight) for weight in original.weights]
+    weights = {weight.name: weight for weight in original.weights}
+    return [
+        _sliced(weights.get(weight.name), slices.get(weight.name), weight.shape)
+        for weight in layer.weights
+    ]
+
+
+def _sliced(weight: Any, part: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if weight is None:
+        return part.added.reshape(tuple(shape))
+    values = keras.ops.convert_to_numpy(weight)
+    if part is None:
+        return values
+    # One axis after the other: `np.ix_` of two long index arrays is several times slower.
+    for axis, indices in part.axes.items():
+        values = values.take(indices, axis)
+    return values if part.added is None else values + part.added

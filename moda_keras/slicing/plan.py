@@ -1,0 +1,125 @@
+"""What a sliced model will be, before any layer is built."""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras.graph import Graph, Step, Tensor
+from moda_keras.slicing.registry import Rule, Slice
+
+
+@dataclass(frozen=True, eq=False)
+class Fill:
+    """How the channels of a tensor become those that an operation is fed with.
+
+    Attributes:
+        sources: Int array, per new channel the position of the old one, or -1 for a constant.
+        values: Float array, the constants.
+    """
+
+    sources: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedStep:
+    """One step of the new model: the original one, the rule's decision, and its inputs' fills."""
+
+    step: Step
+    rule: Rule
+    slice: Slice
+    fills: list[Fill | None]
+
+
+@dataclass(frozen=True, eq=False)
+class KeptWeight:
+    """What a sliced model has of one weight of the original.
+
+    Attributes:
+        variable: The original `keras.Variable`.
+        indices: One int array of kept indices per axis; what is kept is their outer product.
+        trainable: Whether it is a trainable parameter of the original.
+    """
+
+    variable: Any
+    indices: list[np.ndarray]
+    trainable: bool
+
+    @property
+    def size(self) -> int:
+        """Number of elements kept."""
+        return math.prod(len(indices) for indices in self.indices)
+
+    def count_common(self, other: "KeptWeight") -> int:
+        """Number of elements kept here and in `other`, of the same variable."""
+        pairs = zip(self.indices, other.indices, strict=True)
+        return math.prod(len(np.intersect1d(a, b)) for a, b in pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A decision on what stays of a model; `Slicer.build` makes a Keras model of it.
+
+    Attributes:
+        model: The original.
+        graph: The original's graph.
+        steps: The steps of the new model.
+        output: The tensor of the graph that is read: the output, or the logits.
+        output_fill: How its channels become the chosen ones, in their order; None if they are.
+        outputs: Int array, the chosen classes.
+    """
+
+    model: keras.Model
+    graph: Graph
+    steps: list[PlannedStep]
+    output: Tensor
+    output_fill: Fill | None
+    outputs: np.ndarray
+
+    @functools.cached_property
+    def kept_weights(self) -> list[KeptWeight]:
+        """What there is of every weight of the original that is used at all."""
+        trainable = {id(weight) for weight in self.model.trainable_weights}
+        kept = {}
+        for planned in self.steps:
+            for weight in getattr(planned.step.operation, "weights", ()):
+                shape = tuple(weight.shape)
+                sliced = planned.slice.weights.get(weight.name)
+                indices = sliced.indices(shape) if sliced else [np.arange(n) for n in shape]
+                kept[id(weight)] = KeptWeight(weight, indices, id(weight) in trainable)
+        return list(kept.values())
+
+    @property
+    def trainable_size(self) -> int:
+        """Number of trainable parameters of the sliced model."""
+        kept = sum(weight.size for weight in self.kept_weights if weight.trainable)
+        return kept + sum(map(_new_trainable_parameters, self.steps))
+
+    def count_common(self, other: "Plan") -> int:
+        """Number of trainable parameters of the original that are in this plan and in `other`.
+
+        Raises:
+            ValueError: If `other` is a plan of another model.
+        """
+        if other.model is not self.model:
+            raise ValueError(
+                "Expected two plans of one model. Received: plans of the models "
+                f"{self.model.name!r} and {other.model.name!r}"
+            )
+        others = {id(weight.variable): weight for weight in other.kept_weights}
+        pairs = [(weight, others.get(id(weight.variable))) for weight in self.kept_weights]
+        return sum(a.count_common(b) for a, b in pairs if a.trainable and b is not None)
+
+
+def _new_trainable_parameters(planned: PlannedStep) -> int:
+    """Parameters that the original does not have: biases that hold folded constants."""
+    operation = planned.step.operation
+    if not getattr(operation, "trainable", False):
+        return 0
+    present = {weight.name for weight in operation.weights}
+    new = [weight for name, weight in planned.slice.weights.items() if name not in present]
+    return sum(len(indices) for weight in new for indices in weight.axes.values())

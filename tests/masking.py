@@ -1,0 +1,77 @@
+"""The meaning of a module: the original with masked units. What slicing is checked against."""
+
+import keras
+import numpy as np
+
+from moda_keras import find_hidden_activations
+from moda_keras.composition import masked_model
+from moda_keras.module_set import ModuleSet
+from moda_keras.slicing import Slicer
+
+CLASSES = [3, 0, 2]
+
+
+def randomize(model, seed=0):
+    """Gives every weight a value that matters: no zero bias, no unit scale."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        shape = tuple(weight.shape)
+        if weight.name in ("gamma", "variance", "moving_variance"):
+            weight.assign(rng.uniform(0.5, 1.5, shape).astype("float32"))
+        elif "kernel" in weight.name or "embeddings" in weight.name:
+            fan_in = max(int(np.prod(shape[:-1])), 1)
+            weight.assign(rng.normal(0, (2 / fan_in) ** 0.5, shape).astype("float32"))
+        elif weight.dtype.startswith("float"):
+            weight.assign(rng.normal(0, 0.4, shape).astype("float32"))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    return model
+
+
+def random_units(model, fraction=0.5, seed=0):
+    rng = np.random.default_rng(seed)
+    return {h.name: rng.random(h.units) < fraction for h in find_hidden_activations(model)}
+
+
+def inputs_for(model, samples=3, seed=1):
+    rng = np.random.default_rng(seed)
+    return [
+        rng.normal(0.3, 1.0, (samples, *tensor.shape[1:])).astype("float32")
+        for tensor in model.inputs
+    ]
+
+
+def run(model, x):
+    return keras.ops.convert_to_numpy(model(x[0] if len(x) == 1 else x, training=False))
+
+
+def module_set(model, units):
+    classes = model.output_shape[-1]
+    by_class = {name: np.repeat(mask[None], classes, axis=0) for name, mask in units.items()}
+    return ModuleSet.from_units(model, by_class)
+
+
+def relative_difference(received, expected):
+    return np.abs(received - expected).max() / np.abs(expected).max()
+
+
+def check_slicing(model, units=None, classes=CLASSES, tolerance=1e-5, fraction=0.5):
+    """Asserts that the sliced model is the masked one, and that this says something."""
+    units = random_units(model, fraction) if units is None else units
+    x = inputs_for(model)
+    expected = run(masked_model(module_set(model, units), classes), x)
+    slicer = Slicer(model)
+    plan = slicer.plan(units, np.array(classes))
+    sliced = slicer.build(plan)
+    received = run(sliced, x)
+    assert np.isfinite(expected).all()
+    assert received.shape == (3, len(classes))
+    assert relative_difference(received, expected) < tolerance
+    trainable = sum(int(np.prod(weight.shape)) for weight in sliced.trainable_weights)
+    assert plan.trainable_size == trainable
+    return sliced
+
+
+def fill_layers(model):
+    return [layer.name for layer in model.layers if type(layer).__name__ == "ChannelFill"]

@@ -1,0 +1,299 @@
+import json
+
+import keras
+import numpy as np
+import oracles
+import pytest
+from differentiation import value_and_gradients
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import moda_keras as mk
+
+OBJECTIVES = ("affinity", "dispersion", "compactness")
+
+# Few shapes, for JAX compiles every operation once for each; the contents are searched.
+CASES = [
+    # shapes of the activations, axes of their units, classes
+    ([(1, 3)], [-1], 2),
+    ([(2, 1)], [-1], 2),
+    ([(12, 9)], [-1], 6),
+    ([(5, 3), (5, 2, 4), (5, 3, 2, 2)], [-1, -1, 1], 3),
+    ([(6, 2, 2, 1, 2), (6, 3, 2)], [-1, 1], 4),
+]
+GRADIENT_CASES = [
+    ([(1, 2)], [-1], 2),
+    ([(5, 3), (5, 2, 2, 2)], [-1, 1], 3),
+    ([(6, 4)], [-1], 2),
+]
+# Zero is a frequent value, as after a ReLU.
+ELEMENTS = st.one_of(st.just(0.0), st.floats(0.25, 4, width=32), st.floats(-4, -0.25, width=32))
+FORMS = [(a, c) for a in ("class", "pair") for c in ("unit", "norm")]
+
+
+@st.composite
+def batches(draw, cases):
+    shapes, axes, classes = draw(st.sampled_from(cases))
+    samples = shapes[0][0]
+    # Often one class alone, or few of them.
+    present = draw(st.integers(1, classes))
+    labels = draw(hnp.arrays("int32", samples, elements=st.integers(0, present - 1)))
+    silent = draw(hnp.arrays(bool, samples, fill=st.just(False)))
+    activations = [draw(hnp.arrays("float32", shape, elements=ELEMENTS)) for shape in shapes]
+    for activation in activations:
+        activation[silent] = 0
+    weight = draw(hnp.arrays("float32", samples, elements=st.sampled_from([0.0, 0.5, 2.0])))
+    return activations, labels, classes, axes, draw(st.sampled_from([None, weight]))
+
+
+def floats(objectives):
+    return {name: float(keras.ops.convert_to_numpy(v)) for name, v in objectives.items()}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(batch=batches(CASES), form=st.sampled_from(FORMS), one_hot=st.booleans())
+def test_objectives_are_those_of_loops_over_pairs(batch, form, one_hot):
+    activations, labels, classes, axes, weight = batch
+    averaging, compactness = form
+    loss = mk.MODALoss(0.7, 1.3, 0.4, averaging=averaging, compactness=compactness)
+    given_labels = np.eye(classes, dtype="float32")[labels] if one_hot else labels
+
+    objectives = loss.objectives(
+        activations, given_labels, classes, sample_weight=weight, axes=axes
+    )
+    total = loss(activations, given_labels, classes, sample_weight=weight, axes=axes)
+
+    expected = oracles.objectives(
+        activations,
+        labels,
+        classes,
+        sample_weight=weight,
+        axes=axes,
+        averaging=averaging,
+        form=compactness,
+    )
+    assert floats(objectives) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    weighted = 0.7 * expected["affinity"] + 1.3 * expected["dispersion"]
+    weighted += 0.4 * expected["compactness"]
+    assert float(keras.ops.convert_to_numpy(total)) == pytest.approx(weighted, rel=1e-5, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(batch=batches(GRADIENT_CASES), form=st.sampled_from(FORMS))
+def test_gradients_are_those_of_numeric_differences(batch, form):
+    activations, labels, classes, axes, weight = batch
+    averaging, compactness = form
+    loss = mk.MODALoss(0.7, 1.3, 0.4, averaging=averaging, compactness=compactness)
+
+    def oracle(arrays):
+        values = oracles.objectives(
+            arrays,
+            labels,
+            classes,
+            sample_weight=weight,
+            axes=axes,
+            averaging=averaging,
+            form=compactness,
+        )
+        return 0.7 * values["affinity"] + 1.3 * values["dispersion"] + 0.4 * values["compactness"]
+
+    _, gradients = value_and_gradients(
+        lambda tensors: loss(tensors, labels, classes, sample_weight=weight, axes=axes),
+        activations,
+    )
+
+    for index, gradient in enumerate(gradients):
+        others = [np.asarray(a, "float64") for a in activations]
+
+        def of_one(array, index=index, others=others):
+            return oracle([*others[:index], array, *others[index + 1 :]])
+
+        numeric = oracles.numeric_gradient(of_one, activations[index])
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has no float64 unless told")
+def test_float64_activations_have_gradients_of_their_precision():
+    activations = np.random.default_rng(0).normal(size=(5, 4))
+    labels = [0, 1, 1, 0, 2]
+    value, (gradient,) = value_and_gradients(
+        lambda tensors: mk.MODALoss()(tensors, labels, 3), [activations]
+    )
+
+    def oracle(array):
+        values = oracles.objectives([array], labels, 3)
+        return values["affinity"] + values["dispersion"] + 0.3 * values["compactness"]
+
+    assert value == pytest.approx(oracle(activations), rel=1e-12)
+    assert gradient.dtype == "float64"
+    numeric = oracles.numeric_gradient(oracle, activations)
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
+
+
+ABSENT_PAIRS = [
+    # labels, weights, the objectives that no pair or sample defines
+    ([0, 1, 2], None, ["affinity"]),
+    ([1, 1, 1], None, ["dispersion"]),
+    ([0, 1, 1], [0.0, 1.0, 0.0], ["affinity", "dispersion"]),
+    ([0, 1, 1], [0.0, 0.0, 0.0], list(OBJECTIVES)),
+]
+
+
+@pytest.mark.parametrize(("labels", "weight", "undefined"), ABSENT_PAIRS)
+@pytest.mark.parametrize("averaging", ["class", "pair"])
+def test_objective_without_a_pair_is_exactly_zero_with_zero_gradient(
+    labels, weight, undefined, averaging
+):
+    loss = mk.MODALoss(averaging=averaging)
+    activations = np.array([[1.0, 2.0], [0.0, 3.0], [1.0, -1.0]], dtype="float32")
+    for name in OBJECTIVES:
+        value, (gradient,) = value_and_gradients(
+            lambda tensors, name=name: loss.objectives(
+                tensors, labels, 3, sample_weight=weight
+            )[name],
+            [activations],
+        )
+        is_zero = value == 0 and not gradient.any()
+        assert is_zero == (name in undefined), (name, value, gradient)
+
+
+def test_batch_of_one_silent_sample_gives_zeros():
+    value, (gradient,) = value_and_gradients(
+        lambda tensors: mk.MODALoss()(tensors, [1], 2), [np.zeros((1, 3), "float32")]
+    )
+    assert value == 0
+    assert gradient.tolist() == [[0, 0, 0]]
+
+
+def test_activation_that_is_silent_for_all_samples_has_no_gradient():
+    value, (gradient,) = value_and_gradients(
+        lambda tensors: mk.MODALoss()(tensors, [0, 0, 1], 2), [np.zeros((3, 2), "float32")]
+    )
+    assert value == pytest.approx(1.0)
+    assert not gradient.any()
+
+
+def test_class_absent_from_batch_adds_nothing():
+    activations = [np.random.default_rng(0).normal(size=(6, 4)).astype("float32")]
+    labels = [0, 0, 1, 1, 1, 0]
+    few = floats(mk.MODALoss().objectives(activations, labels, 2))
+    many = floats(mk.MODALoss().objectives(activations, labels, 6))
+    assert few == pytest.approx(many, rel=1e-5)
+
+
+def test_objectives_are_means_over_activations_of_different_width():
+    rng = np.random.default_rng(0)
+    wide, narrow = (rng.normal(size=(6, d)).astype("float32") for d in (7, 2))
+    labels = [0, 0, 1, 1, 2, 2]
+    loss = mk.MODALoss()
+    both = floats(loss.objectives([wide, narrow], labels, 3))
+    first, second = (floats(loss.objectives([a], labels, 3)) for a in (wide, narrow))
+    for name in OBJECTIVES:
+        assert both[name] == pytest.approx((first[name] + second[name]) / 2, rel=1e-5)
+
+
+def test_scale_of_activations_matters_to_compactness_alone():
+    activations = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+    labels = [0, 0, 1, 1, 2, 2]
+    plain = floats(mk.MODALoss().objectives([activations], labels, 3))
+    for scale in (1e30, 1e-30):
+        scaled = floats(mk.MODALoss().objectives([activations * np.float32(scale)], labels, 3))
+        assert scaled["affinity"] == pytest.approx(plain["affinity"], rel=1e-4)
+        assert scaled["dispersion"] == pytest.approx(plain["dispersion"], rel=1e-4)
+        assert scaled["compactness"] == pytest.approx(plain["compactness"] * scale, rel=1e-4)
+
+
+def test_nan_reaches_every_objective():
+    activations = np.ones((4, 2), dtype="float32")
+    activations[0, 0] = np.nan
+    objectives = floats(mk.MODALoss().objectives([activations], [0, 0, 1, 1], 2))
+    assert all(np.isnan(value) for value in objectives.values())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_activations_give_float32_objectives(dtype):
+    activations = keras.ops.cast(np.random.default_rng(0).normal(size=(6, 4)), dtype)
+    rounded = keras.ops.convert_to_numpy(keras.ops.cast(activations, "float32"))
+    labels = [0, 0, 1, 1, 2, 2]
+    objectives = mk.MODALoss().objectives([activations], labels, 3)
+    for value in objectives.values():
+        assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    expected = oracles.objectives([rounded], labels, 3)
+    assert floats(objectives) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("averaging", ["class", "pair"])
+def test_promise_of_no_negatives_changes_neither_value_nor_gradient(averaging):
+    rng = np.random.default_rng(0)
+    activations = [rng.uniform(0.1, 2, shape).astype("float32") for shape in ((6, 3), (6, 2, 4))]
+    labels = [0, 0, 1, 1, 2, 0]
+    loss = mk.MODALoss(averaging=averaging)
+
+    plain, plain_gradients = value_and_gradients(lambda t: loss(t, labels, 3), activations)
+    value, gradients = value_and_gradients(
+        lambda t: loss(t, labels, 3, non_negative=[True, True]), activations
+    )
+
+    assert value == pytest.approx(plain, rel=1e-6)
+    for gradient, expected in zip(gradients, plain_gradients, strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"alpha": -1}, r"`alpha` >= 0. Received: alpha=-1"),
+        ({"beta": -0.5}, r"`beta` >= 0. Received: beta=-0.5"),
+        ({"gamma": float("nan")}, r"`gamma` >= 0. Received: gamma=nan"),
+        ({"averaging": "mean"}, r"`averaging`.*\('class', 'pair'\). Received: averaging='mean'"),
+        ({"compactness": "l1"}, r"`compactness`.*\('unit', 'norm'\). Received: compactness='l1'"),
+    ],
+)
+def test_wrong_constructor_argument_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        mk.MODALoss(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("activations", "labels", "options", "message"),
+    [
+        ([], [0, 1], {}, r"at least one activation. Received: activations=\[\]"),
+        ([np.ones(2)], [0, 1], {}, r"\(batch, units\).*Received: activations of shape \(2,\)"),
+        ([np.ones((2, 3))], [0, 1], {"axes": [2]}, r"\(batch, units\).*Received.*axis=2"),
+        ([np.ones((2, 3))], [0, 1, 1], {}, r"one label.*Received: 3 labels for 2 samples"),
+        ([np.ones((2, 3))], [0, 4], {}, r"labels from 0 to 1.*Received: labels from 0 to 4"),
+        ([np.ones((2, 3))], np.eye(4)[:2], {}, r"\(batch, 2\).*Received: labels of shape \(2, 4\)"),
+        (
+            [np.ones((2, 3))],
+            [0, 1],
+            {"sample_weight": np.ones((2, 2))},
+            r"`sample_weight`.*Received: sample_weight of shape \(2, 2\)",
+        ),
+    ],
+)
+def test_wrong_batch_is_named(activations, labels, options, message):
+    with pytest.raises(ValueError, match=message):
+        mk.MODALoss().objectives(activations, labels, 2, **options)
+
+
+def test_config_round_trip():
+    loss = mk.MODALoss(0.1, 0.2, 0.3, averaging="pair", compactness="norm")
+    config = loss.get_config()
+    assert config == {
+        "alpha": 0.1,
+        "beta": 0.2,
+        "gamma": 0.3,
+        "averaging": "pair",
+        "compactness": "norm",
+    }
+    assert mk.MODALoss.from_config(config).get_config() == config
+
+
+def test_keras_serialization_round_trip():
+    loss = mk.MODALoss(0.1, 0.2, 0.3, averaging="pair", compactness="norm")
+    serialized = json.loads(json.dumps(keras.saving.serialize_keras_object(loss)))
+    assert serialized["registered_name"] == "moda_keras>MODALoss"
+    restored = keras.saving.deserialize_keras_object(serialized)
+    assert type(restored) is mk.MODALoss
+    assert restored.get_config() == loss.get_config()
