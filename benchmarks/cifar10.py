@@ -9,6 +9,7 @@ complete epoch when it is started again. Models and figures go to `--output`.
 """
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -103,17 +104,69 @@ def train(arguments) -> None:
     print(json.dumps({"method": arguments.method, "seconds": seconds, "accuracy": accuracy}))
 
 
+def report(arguments) -> None:
+    """Modules of both models at several thresholds: size, overlap, reuse accuracy."""
+    data = load_images(arguments)
+    folder = Path(arguments.output)
+    results = []
+    for method in ("standard", "modular"):
+        model = keras.saving.load_model(folder / f"{method}.keras", compile=False)
+        modules = mk.decompose(
+            model, data.x_train, data.y_train, class_names=CLASS_NAMES, batch_size=500, verbose=0
+        )
+        logits = model.predict(data.x_test, batch_size=500, verbose=0)
+        for threshold in arguments.thresholds:
+            row = measure(modules.with_threshold(threshold), logits, data, arguments)
+            results.append({"method": method, "threshold": threshold, **row})
+            print(json.dumps(results[-1]), flush=True)
+    (folder / "report.json").write_text(json.dumps(results, indent=2))
+
+
+def measure(modules, logits, data, arguments) -> dict:
+    """Accuracy of the full model, size and overlap of the modules, accuracy of sub-tasks."""
+    random = np.random.default_rng(arguments.seed)
+    row = {
+        "accuracy": float((logits.argmax(axis=-1) == data.y_test).mean()),
+        "module_size": float(np.mean(mk.metrics.module_size(modules))),
+        "module_overlap": mk.metrics.mean_overlap(modules),
+    }
+    for k in (2, 3, 5):
+        subsets = list(itertools.combinations(range(10), k))
+        chosen = [subsets[i] for i in random.permutation(len(subsets))[: arguments.subtasks]]
+        reuse = [
+            mk.metrics.reuse_accuracy(modules, classes, data.x_test, data.y_test, batch_size=500)
+            for classes in chosen
+        ]
+        full = [accuracy_among(logits, data.y_test, classes) for classes in chosen]
+        size = [mk.metrics.composed_size(modules, classes) for classes in chosen]
+        row[f"k={k}"] = {
+            "reuse": float(np.mean(reuse)),
+            "full": float(np.mean(full)),
+            "size": float(np.mean(size)),
+        }
+    return row
+
+
+def accuracy_among(logits, labels, classes) -> float:
+    """The full model's accuracy on the samples of these classes, choosing among them only."""
+    rows = np.isin(labels, classes)
+    predicted = np.asarray(classes)[logits[rows][:, classes].argmax(axis=-1)]
+    return float((predicted == labels[rows]).mean())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=["train"])
+    parser.add_argument("stage", choices=["train", "report"])
     parser.add_argument("--folder", required=True, help="the image folder")
     parser.add_argument("--method", choices=["standard", "modular"])
     parser.add_argument("--samples-per-class", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.8, 0.9])
+    parser.add_argument("--subtasks", type=int, default=12, help="per number of classes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="results/cifar10")
     arguments = parser.parse_args()
-    train(arguments)
+    {"train": train, "report": report}[arguments.stage](arguments)
 
 
 if __name__ == "__main__":

@@ -429,9 +429,9 @@ def _function_name(activation: Any) -> str:
 
 
 def _has_negative_slope(operation: Any) -> bool:
-    layer = operation if isinstance(operation, keras.layers.ReLU) else None
-    slope = getattr(layer, "negative_slope", 0.0)
-    return bool(slope)
+    # The activation of a layer may itself be a layer: `Dense(8, activation=ReLU(...))`.
+    layers = (operation, getattr(operation, "activation", None))
+    return any(isinstance(op, keras.layers.ReLU) and op.negative_slope for op in layers)
 
 
 def _gives_exact_zeros(operation: Any) -> bool:

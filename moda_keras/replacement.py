@@ -71,9 +71,7 @@ def replace(
     _check_inputs(weak, strong)
     inputs, logits = _merge(weak, strong, target_class, strategy, x, batch_size)
     if strategy == "calibrate":
-        calibration = keras.layers.Dense(
-            classes, kernel_initializer="identity", name="calibration"
-        )
+        calibration = keras.layers.Dense(classes, kernel_initializer="identity", name="calibration")
         logits = calibration(logits)
     outputs = _output_activation(weak_model)(logits)
     return keras.Model(inputs, outputs, name=name or f"{weak_model.name}_replaced")

@@ -11,7 +11,13 @@ from moda_keras.module_set import ModuleSet
 
 
 def reuse_accuracy(
-    modules: ModuleSet, classes: Iterable[int | str], x: Any, y: Any, *, batch_size: int = 256
+    modules: ModuleSet,
+    classes: Iterable[int | str],
+    x: Any,
+    y: Any,
+    *,
+    batch_size: int = 256,
+    composed: keras.Model | None = None,
 ) -> float:
     """Accuracy of the composed model on the samples of its classes.
 
@@ -21,6 +27,7 @@ def reuse_accuracy(
         x: Test inputs, an array of N samples of any classes; those of other classes are left out.
         y: Labels, integers (N,) of the original model.
         batch_size: Batch size of the prediction.
+        composed: The composed model, if it is at hand; otherwise it is made.
 
     Returns:
         Float in [0, 1].
@@ -32,7 +39,8 @@ def reuse_accuracy(
     """
     classes = modules.resolve_classes(classes)
     x, targets = _of_classes(x, y, classes)
-    scores = compose(modules, classes).predict(x, batch_size=batch_size, verbose=0)
+    composed = composed or compose(modules, classes)
+    scores = composed.predict(x, batch_size=batch_size, verbose=0)
     return _accuracy(scores, targets)
 
 

@@ -39,7 +39,7 @@ def coupling(modules: ModuleSet) -> float:
 
     Source: MwT (ICSE 2024), definition 3.
     """
-    return _mean_jaccard(_kernels_of_modules(modules))
+    return mean_jaccard(_kernels_of_modules(modules))
 
 
 def cohesion(
@@ -66,7 +66,7 @@ def cohesion(
     for label in modules.classes_with_modules():
         rows = random.permutation(np.flatnonzero(y == label))[:samples_per_class]
         if len(rows) > 1:
-            values.append(_mean_jaccard(_active_kernels(probe, hidden, x[rows])))
+            values.append(mean_jaccard(_active_kernels(probe, hidden, x[rows])))
     return float(np.mean(values)) if values else float("nan")
 
 
@@ -93,8 +93,15 @@ def _active_kernels(probe: keras.Model, hidden: list[HiddenActivation], x: Any) 
     return np.concatenate(active, axis=1)
 
 
-def _mean_jaccard(sets: np.ndarray) -> float:
-    """Mean Jaccard index over pairs of rows; two empty rows are alike."""
+def mean_jaccard(sets: np.ndarray) -> float:
+    """Mean Jaccard index over pairs of rows; two empty rows are alike.
+
+    Args:
+        sets: Bool array (sets, elements).
+
+    Returns:
+        Float in [0, 1]; NaN if there is no pair.
+    """
     sets = sets.astype("float64")
     common, sizes = sets @ sets.T, sets.sum(axis=1)
     pairs = list(combinations(range(len(sets)), 2))

@@ -37,7 +37,7 @@ def unchecked_class_ids(labels: Any, num_classes: int, sample_weight: Any = None
     ids = ops.cast(ids, "int32")
     valid = ops.logical_and(ids >= 0, ids < num_classes)
     if sample_weight is not None:
-        valid = ops.logical_and(valid, _flat_weight(sample_weight) != 0)
+        valid = ops.logical_and(valid, _flat_weight(sample_weight, ids) != 0)
     return ops.where(valid, ids, ops.full_like(ids, num_classes))
 
 
@@ -82,7 +82,8 @@ def _check_range(labels: Any, num_classes: int) -> None:
 
 
 def _check_range_in_graph(labels: Any, num_classes: int) -> None:
-    labels = ops.convert_to_tensor(labels)
+    # `num_classes` may be more than the labels' own dtype, such as int8, can hold.
+    labels = ops.cast(labels, "int32")
     in_range = ops.all(ops.logical_and(labels >= 0, labels < num_classes))
     adapter.check_in_graph(
         in_range,
@@ -90,11 +91,16 @@ def _check_range_in_graph(labels: Any, num_classes: int) -> None:
     )
 
 
-def _flat_weight(sample_weight: Any) -> Any:
+def _flat_weight(sample_weight: Any, ids: Any) -> Any:
     weight = ops.convert_to_tensor(sample_weight)
-    if len(weight.shape) == 1 or (len(weight.shape) == 2 and weight.shape[-1] == 1):
-        return ops.reshape(weight, (-1,))
-    raise ValueError(
-        "Expected `sample_weight` of shape (batch,) or (batch, 1). Received: sample_weight of "
-        f"shape {tuple(weight.shape)}"
-    )
+    if len(weight.shape) != 1 and not (len(weight.shape) == 2 and weight.shape[-1] == 1):
+        raise ValueError(
+            "Expected `sample_weight` of shape (batch,) or (batch, 1). Received: sample_weight of "
+            f"shape {tuple(weight.shape)}"
+        )
+    if None not in (weight.shape[0], ids.shape[0]) and weight.shape[0] != ids.shape[0]:
+        raise ValueError(
+            "Expected one `sample_weight` for each label. Received: "
+            f"{weight.shape[0]} weights for {ids.shape[0]} labels"
+        )
+    return ops.reshape(weight, (-1,))

@@ -6,6 +6,8 @@ import pytest
 from keras import layers, ops
 from masking import CLASSES, check_slicing, fill_layers, randomize
 
+from moda_keras.slicing import slice_model
+
 SHAPE = (8, 8, 3)
 
 
@@ -137,7 +139,7 @@ def custom_activation(x):
 
 
 def recurrent(x):
-    x = layers.Reshape((36, 6))(layers.Conv2D(6, 3, activation="relu")(x))
+    x = layers.Reshape((4, 6))(layers.Conv2D(6, 4, strides=4, activation="relu")(x))
     sequence, state, carry = layers.LSTM(5, return_sequences=True, return_state=True)(x)
     sequence = layers.LSTM(5)(sequence, initial_state=[state, carry])
     return layers.Dense(4)(layers.Dense(6, activation="relu")(sequence))
@@ -151,7 +153,7 @@ GRAPHS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fraction", [0.5, 0.15, 0.0])
+@pytest.mark.parametrize("fraction", [0.4, 0.0])
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.__name__)
 def test_graph(graph, fraction):
     inputs = keras.Input(SHAPE)
@@ -168,11 +170,14 @@ def test_two_inputs():
 
 
 class Scale(keras.layers.Layer):
-    """Refuses `from_config`, for it does not tell its argument."""
+    """Refuses `from_config`, for its config does not tell its argument."""
 
     def __init__(self, start, **kwargs):
         super().__init__(**kwargs)
         self.start = start
+
+    def get_config(self):
+        return {"name": self.name}
 
     def build(self, input_shape):
         self.factor = self.add_weight(shape=(input_shape[-1],), name="factor")
@@ -203,8 +208,6 @@ def test_infinite_values_of_a_masked_channel_do_not_spread():
     inputs = keras.Input((3,))
     x = layers.UnitNormalization()(layers.Activation("relu", name="units")(inputs) + 0.0)
     model = randomize(keras.Model(inputs, layers.Dense(4)(x)))
-    from moda_keras.slicing import slice_model
-
     sliced = slice_model(model, {"units": np.array([False, True, True])}, np.array(CLASSES))
     values = sliced(np.array([[np.inf, 1.0, 2.0]], "float32"), training=False)
     assert np.isfinite(keras.ops.convert_to_numpy(values)).all()

@@ -158,7 +158,9 @@ def needs_channels_first(layer):
     try:
         layer(np.zeros((1, 6, 7, 7), "float32"))
     except Exception as error:
-        pytest.skip(f"{keras.backend.backend()} refuses channels_first here: {type(error).__name__}")
+        pytest.skip(
+            f"{keras.backend.backend()} refuses channels_first here: {type(error).__name__}"
+        )
 
 
 CHANNELS_FIRST = {

@@ -1,0 +1,18 @@
+"""Timing several ways to do a thing in one run, in turns, so that noise hits all alike."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def median_seconds(candidates: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each candidate, called in turns after one warm-up each."""
+    for run in candidates.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(repeats):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
