@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from moda_keras import graph
+from moda_keras.activation_probe import ActivationProbe
 from moda_keras.graph import HiddenActivation
 from moda_keras.module_set import ModuleSet, check_class_names
 from moda_keras.ops import check_labels, sum_by_class, unchecked_class_ids, unit_peaks
@@ -145,15 +146,13 @@ class _Counter(keras.Model):
 
     def __init__(self, model: keras.Model, classes: int, epsilon: float):
         super().__init__(name="decomposition")
-        inputs, outputs = graph.inline_nested(model)
-        flat = graph.Functional(inputs, outputs, name="flat")
-        self.hidden = graph.find_hidden_activations(flat)
+        self.probe = ActivationProbe(model)
+        self.hidden = self.probe.hidden
         if not self.hidden:
             raise ValueError(
                 "Expected a model with at least one hidden activation: a hidden layer with a "
                 f"non-linear activation. Received: model {model.name!r}, which has none"
             )
-        self.probe = keras.Model(inputs, [hidden.tensor for hidden in self.hidden], name="probe")
         self.counts = _ActivationCounts(self.hidden, classes, epsilon)
         self.compile()
 

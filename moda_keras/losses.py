@@ -1,7 +1,7 @@
 """The modular objectives of MODA and their weighted sum.
 
-Source: MODA, "Activation-driven modular training" (ICSE 2026), equations 3, 5 and 6, over class sums
-instead of pairs of samples.
+Source: MODA, "Activation-driven modular training" (ICSE 2026), equations 3, 5 and 6, over class
+sums instead of pairs of samples.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,8 @@ def compactness(statistics: ClassStatistics, averaging: str = "class", form: str
 
     Args:
         statistics: Class statistics of one activation.
-        averaging: "class": mean over present classes of the class's mean. "pair": mean over samples.
+        averaging: "class": mean over present classes of the class's mean. "pair": mean over
+            samples.
         form: "unit": divided by the number of units. "norm": the bare norm, as eq. 6 prints it.
 
     Returns:
@@ -222,7 +223,7 @@ class MODALoss:
 
 
 def _mean(values: list) -> Any:
-    return ops.mean(ops.stack(values))
+    return sum(values) / len(values)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ OBJECTIVE_METRICS = ("task_loss", "affinity", "dispersion", "compactness")
 
 
 def _begins_forward_pass(call):
-    """Keras may run `call` once more, on placeholders, to build the layers of a subclassed model."""
+    """Keras may run `call` once more, on placeholders, to build a subclassed model's layers."""
 
     @functools.wraps(call)
     def forward(self, *args, **kwargs):

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def save_modules(modules: ModuleSet, path: str | Path, *, overwrite: bool = Fals
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(
-            f"The file {str(path)!r} exists. Pass `overwrite=True` to replace it, or choose another "
-            "path"
+            f"The file {str(path)!r} exists. Pass `overwrite=True` to replace it, or choose "
+            "another path"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
@@ -77,7 +78,7 @@ def load_modules(
         with zipfile.ZipFile(path) as archive:
             manifest = _read_manifest(archive, path)
             with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as arrays:
-                tables = dict(arrays)
+                tables = _read_tables(manifest, arrays)
             model_bytes = archive.read("model.keras")
     except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
         raise ValueError(
@@ -85,7 +86,7 @@ def load_modules(
             f"which is not one or is damaged ({error})"
         ) from error
     model = _load_model(model_bytes, custom_objects, safe_mode)
-    return _restore(model, manifest, tables)
+    return _restore(model, manifest, *tables)
 
 
 def _write_archive(modules: ModuleSet, path: Path, folder: Path) -> None:
@@ -143,14 +144,23 @@ def _load_model(content: bytes, custom_objects: dict | None, safe_mode: bool) ->
         )
 
 
-def _restore(model: keras.Model, manifest: dict, arrays: dict[str, np.ndarray]) -> ModuleSet:
+def _read_tables(
+    manifest: dict, arrays: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """The counts or units by activation name, and the sample counts where there are counts."""
     tables = {name: arrays[f"activation_{i}"] for i, name in enumerate(manifest["activations"])}
-    if manifest["content"] == "units":
-        return ModuleSet.from_units(model, tables, class_names=manifest["class_names"])
+    return tables, None if manifest["content"] == "units" else arrays["sample_counts"]
+
+
+def _restore(
+    model: keras.Model,
+    manifest: dict,
+    tables: dict[str, np.ndarray],
+    sample_counts: np.ndarray | None,
+) -> ModuleSet:
+    class_names = manifest["class_names"]
+    if sample_counts is None:
+        return ModuleSet.from_units(model, tables, class_names=class_names)
     return ModuleSet.from_counts(
-        model,
-        tables,
-        arrays["sample_counts"],
-        threshold=manifest["threshold"],
-        class_names=manifest["class_names"],
+        model, tables, sample_counts, threshold=manifest["threshold"], class_names=class_names
     )

@@ -105,8 +105,8 @@ class ModuleSet:
 
         Args:
             model: A built Functional or Sequential model with one output (batch, C).
-            units: Dict from the name of each hidden activation to a bool array (C, D). An activation
-                left out keeps all of its units in every module.
+            units: Dict from the name of each hidden activation to a bool array (C, D). An
+                activation left out keeps all of its units in every module.
             class_names: C names; "0", "1", ... by default.
 
         Returns:
@@ -147,8 +147,10 @@ class ModuleSet:
 
     @cached_property
     def frequency(self) -> dict[str, np.ndarray]:
-        """Dict from activation name to a float64 array (C, D): the fraction of a class's samples
-        that activate a unit; 0 for a class without samples.
+        """How often each unit is active, by activation name.
+
+        Float64 arrays (C, D): the fraction of a class's samples that activate a unit; 0 for a class
+        without samples.
         """
         self._require_counts("frequency")
         return {

@@ -1,5 +1,6 @@
 """Replacing a class of a weak model by another model's module."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,11 @@ from moda_keras import graph
 from moda_keras.module_set import Module
 from moda_keras.slicing import Slicer
 from moda_keras.slicing.logits import find_output_activation
+from moda_keras.slicing.plan import Plan, PlannedStep
 
 STRATEGIES = ("calibrate", "normalize")
+# The arguments of Keras's layers that say how much noise they add in training.
+NOISE = {"rate", "stddev", "dropout", "recurrent_dropout"}
 
 
 def replace(
@@ -84,8 +88,8 @@ def _check_weak_model(model: keras.Model, target_class: int) -> int:
     is_index = isinstance(target_class, (int, np.integer)) and not isinstance(target_class, bool)
     if not is_index or not 0 <= target_class < classes:
         raise ValueError(
-            f"Expected `target_class` from 0 to {classes - 1}, a class of the weak model. Received: "
-            f"target_class={target_class!r}"
+            f"Expected `target_class` from 0 to {classes - 1}, a class of the weak model. "
+            f"Received: target_class={target_class!r}"
         )
     return classes
 
@@ -94,7 +98,7 @@ def _weak_logits(model: keras.Model) -> keras.Model:
     """A frozen copy of the weak model that puts out logits."""
     slicer = Slicer(model)
     plan = slicer.plan({}, np.arange(model.outputs[0].shape[-1]), logits=True)
-    return _frozen(slicer.build(plan, name="weak_model"))
+    return _build_frozen(slicer, plan, "weak_model")
 
 
 def _strong_logit(module: Module) -> keras.Model:
@@ -106,12 +110,29 @@ def _strong_logit(module: Module) -> keras.Model:
         )
     modules, index = module.modules, module.class_index
     plan = modules.slicer.plan(modules.union([index]), np.array([index]), logits=True)
-    return _frozen(modules.slicer.build(plan, name="strong_module"))
+    return _build_frozen(modules.slicer, plan, "strong_module")
 
 
-def _frozen(model: keras.Model) -> keras.Model:
+def _build_frozen(slicer: Slicer, plan: Plan, name: str) -> keras.Model:
+    """Builds a model that neither trains nor behaves otherwise in training.
+
+    The `training=True` of a whole model overrules a `training=False` in its graph. Of what heeds
+    it, BatchNormalization is in inference mode where it is not trainable; noise is set to nothing.
+    """
+    plan = dataclasses.replace(plan, steps=[_made_noiseless(step) for step in plan.steps])
+    model = slicer.build(plan, name=name)
     model.trainable = False
     return model
+
+
+def _made_noiseless(planned: PlannedStep) -> PlannedStep:
+    operation = planned.step.operation
+    is_layer = isinstance(operation, keras.layers.Layer)
+    if not is_layer or not type(operation).__module__.startswith("keras."):
+        return planned
+    off = dict.fromkeys(NOISE & operation.get_config().keys(), 0.0)
+    changed = dataclasses.replace(planned.slice, config={**planned.slice.config, **off})
+    return dataclasses.replace(planned, slice=changed)
 
 
 def _check_inputs(weak: keras.Model, strong: keras.Model) -> None:
@@ -136,9 +157,8 @@ def _merge(
         lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), weak.input
     )
     flat = keras.tree.flatten(inputs)
-    # `training=False` is part of the call: BatchNormalization and Dropout stay in inference mode.
-    weak_logits = weak(inputs, training=False)
-    strong_logit = strong(flat if len(flat) > 1 else flat[0], training=False)
+    weak_logits = weak(inputs)
+    strong_logit = strong(flat if len(flat) > 1 else flat[0])
     if strategy == "normalize":
         weak_logits = _range_scaling(weak, x, batch_size, "weak_range")(weak_logits)
         strong_logit = _range_scaling(strong, x, batch_size, "strong_range")(strong_logit)

@@ -1,4 +1,4 @@
-"""Gradients on whichever backend Keras runs; with JAX compiled, for one operation at a time is slow."""
+"""Gradients on whichever backend Keras runs; compiled with JAX, whose eager operations are slow."""
 
 import functools
 

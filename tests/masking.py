@@ -19,7 +19,8 @@ def randomize(model, seed=0):
         if weight.name in ("gamma", "variance", "moving_variance"):
             weight.assign(rng.uniform(0.5, 1.5, shape).astype("float32"))
         elif "kernel" in weight.name or "embeddings" in weight.name:
-            fan_in = max(int(np.prod(shape[:-1])), 1)
+            is_depthwise = len(shape) > 2 and shape[-1] == 1
+            fan_in = int(np.prod(shape[: -2 if is_depthwise else -1]))
             weight.assign(rng.normal(0, (2 / fan_in) ** 0.5, shape).astype("float32"))
         elif weight.dtype.startswith("float"):
             weight.assign(rng.normal(0, 0.4, shape).astype("float32"))
@@ -43,7 +44,11 @@ def inputs_for(model, samples=3, seed=1):
 
 
 def run(model, x):
-    return keras.ops.convert_to_numpy(model(x[0] if len(x) == 1 else x, training=False))
+    x = x[0] if len(x) == 1 else x
+    # JAX compiles every new shape of every operation, or else the model as a whole.
+    if keras.backend.backend() == "jax" and len(model.layers) > 12:
+        return model.predict_on_batch(x)
+    return keras.ops.convert_to_numpy(model(x, training=False))
 
 
 def module_set(model, units):
@@ -67,7 +72,10 @@ def check_slicing(model, units=None, classes=CLASSES, tolerance=1e-5, fraction=0
     received = run(sliced, x)
     assert np.isfinite(expected).all()
     assert received.shape == (3, len(classes))
-    assert relative_difference(received, expected) < tolerance
+    if fraction >= 0.4 and len(classes) > 1:
+        assert np.ptp(expected, axis=0).max() > 0
+    difference = relative_difference(received, expected)
+    assert difference < tolerance
     trainable = sum(int(np.prod(weight.shape)) for weight in sliced.trainable_weights)
     assert plan.trainable_size == trainable
     return sliced

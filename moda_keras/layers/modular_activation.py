@@ -25,8 +25,8 @@ class ModularActivation(keras.layers.Layer):
     """Applies an activation function and marks its output as a hidden activation.
 
     Where a model has any of these layers, the modular objectives look at the marked activations
-    alone. In a subclass of `moda_keras.ModularModel` that defines its own `call`, marking is how the
-    objectives reach the activations at all.
+    alone. In a subclass of `moda_keras.ModularModel` that defines its own `call`, marking is how
+    the objectives reach the activations at all.
 
     Args:
         activation: Name of a Keras activation, or a callable. `None` passes the input through.

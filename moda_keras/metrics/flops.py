@@ -34,7 +34,6 @@ def count_flops(model: keras.Model) -> int:
         ValueError: If the model has no graph, or a dimension other than the batch is unknown.
 
     Example:
-
     >>> import keras
     >>> import moda_keras as mk
     >>> mk.metrics.count_flops(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))

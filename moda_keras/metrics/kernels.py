@@ -7,9 +7,9 @@ for a model without maps, a unit of its dense layers.
 from itertools import combinations
 from typing import Any
 
-import keras
 import numpy as np
 
+from moda_keras.activation_probe import ActivationProbe
 from moda_keras.graph import HiddenActivation
 from moda_keras.module_set import ModuleSet
 
@@ -43,7 +43,13 @@ def coupling(modules: ModuleSet) -> float:
 
 
 def cohesion(
-    modules: ModuleSet, x: Any, y: Any, *, samples_per_class: int = 200, seed: int = 0
+    modules: ModuleSet,
+    x: Any,
+    y: Any,
+    *,
+    samples_per_class: int = 200,
+    seed: int = 0,
+    epsilon: float = 1e-3,
 ) -> float:
     """Mean over classes of the Jaccard index of the kernels that two samples of a class activate.
 
@@ -53,42 +59,43 @@ def cohesion(
         y: Labels, integers (N,).
         samples_per_class: Samples to draw from each class, for the pairs grow with their square.
         seed: Seed of that draw.
+        epsilon: From what magnitude on a kernel is active whose non-linearity gives no exact zeros.
 
     Returns:
         Float in [0, 1]; higher is better.
 
     Source: MwT (ICSE 2024), definition 2.
     """
-    hidden = _kernel_activations(modules)
-    probe = keras.Model(modules.model.inputs, [h.tensor for h in hidden])
+    probe = ActivationProbe(modules.model)
     random, y = np.random.default_rng(seed), np.asarray(y).reshape(-1)
     values = []
     for label in modules.classes_with_modules():
         rows = random.permutation(np.flatnonzero(y == label))[:samples_per_class]
         if len(rows) > 1:
-            values.append(mean_jaccard(_active_kernels(probe, hidden, x[rows])))
+            values.append(mean_jaccard(_active_kernels(probe, x[rows], epsilon)))
     return float(np.mean(values)) if values else float("nan")
 
 
-def _kernel_activations(modules: ModuleSet) -> list[HiddenActivation]:
-    hidden = modules.hidden_activations
+def _kernel_activations(hidden: list[HiddenActivation]) -> list[HiddenActivation]:
     return [h for h in hidden if len(h.tensor.shape) > 2] or hidden
 
 
 def _kernels_of_modules(modules: ModuleSet) -> np.ndarray:
     """Bool array (modules, kernels)."""
     present = modules.classes_with_modules()
-    tables = [modules.units[h.name][present] for h in _kernel_activations(modules)]
-    return np.concatenate(tables, axis=1)
+    hidden = _kernel_activations(modules.hidden_activations)
+    return np.concatenate([modules.units[h.name][present] for h in hidden], axis=1)
 
 
-def _active_kernels(probe: keras.Model, hidden: list[HiddenActivation], x: Any) -> np.ndarray:
+def _active_kernels(probe: ActivationProbe, x: Any, epsilon: float) -> np.ndarray:
     """Bool array (samples, kernels): which kernels each sample activates."""
-    activations = probe.predict(x, verbose=0)
-    activations = activations if isinstance(activations, list) else [activations]
+    activations = dict(zip(probe.hidden, probe.predict(x, verbose=0), strict=True))
     active = [
-        np.any(a != 0, axis=tuple(i for i in range(1, a.ndim) if i != h.channel_axis))
-        for h, a in zip(hidden, activations, strict=True)
+        np.any(
+            np.abs(activations[h]) > (0.0 if h.exact_zero else epsilon),
+            axis=tuple(i for i in range(1, activations[h].ndim) if i != h.channel_axis),
+        )
+        for h in _kernel_activations(list(probe.hidden))
     ]
     return np.concatenate(active, axis=1)
 

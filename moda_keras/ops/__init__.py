@@ -1,8 +1,8 @@
 """Operations of modularization: statistics of hidden activations by class.
 
 Every function takes what a backend hands over (NumPy arrays or backend tensors), is differentiable
-where it makes sense, and costs O(B D + C D) time and memory for B samples, D units, C classes: pairs
-of samples are never formed.
+where it makes sense, and costs O(B D + C D) time and memory for B samples, D units, C classes:
+pairs of samples are never formed.
 """
 
 from moda_keras.ops.labels import check_labels, class_ids, unchecked_class_ids

@@ -4,6 +4,7 @@ The pairwise cosines of the MODA paper are never formed: a sum of pairwise cosin
 of class sums of normalised vectors.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import keras
@@ -196,7 +197,11 @@ def unit_magnitudes(activations: Any, *, axis: int = -1, non_negative: bool = Fa
     x = _as_float(activations)
     magnitudes = x if non_negative else _magnitude(x)
     positions = _position_axes(x, axis)
-    return ops.mean(magnitudes, axis=positions) if positions else magnitudes
+    if not positions:
+        return magnitudes
+    # Not `ops.mean`, which rounds float64 to float32 with PyTorch.
+    count = math.prod(ops.shape(x)[i] for i in positions)
+    return ops.sum(magnitudes, axis=positions) / ops.cast(count, magnitudes.dtype)
 
 
 def unit_peaks(activations: Any, *, axis: int = -1) -> Any:

@@ -15,10 +15,11 @@ import numpy as np
 from moda_keras.graph import Step, Tensor, hidden_activations_of, require_single_output, trace
 from moda_keras.slicing.builder import build_model
 from moda_keras.slicing.channels import Channels
+from moda_keras.slicing.checks import check_needs, check_slice
 from moda_keras.slicing.copying import is_copyable
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
-from moda_keras.slicing.registry import Rule, Slice, find_rule
+from moda_keras.slicing.registry import Rule, find_rule
 from moda_keras.slicing.rules.opaque import OPAQUE
 
 
@@ -205,7 +206,7 @@ class Slicer:
                     needed[tensor][0] = True
             own = needed[step.outputs[0]]
             reads = [own] if step is skipped else self.rules[step].needs(step, own)
-            _check_needs(self.rules[step], step, reads)
+            check_needs(self.rules[step], step, reads)
             for tensor, mask in zip(step.inputs, reads, strict=True):
                 needed[tensor] |= mask
         return needed
@@ -221,7 +222,7 @@ class Slicer:
         rule = self.rules[step]
         sources = [_not_empty(carried.channels) for carried in inputs]
         decision = rule.slice(step, sources, wanted)
-        _check_slice(rule, step, decision, wanted)
+        check_slice(rule, step, decision)
         fills = [_fill(old, new) for old, new in zip(inputs, decision.inputs, strict=True)]
         return PlannedStep(step, rule, decision, fills)
 
@@ -258,32 +259,3 @@ def _fill(old: _Carried, new: Channels) -> Fill | None:
 def _made_linear(planned: PlannedStep) -> PlannedStep:
     config = {**planned.slice.config, "activation": "linear"}
     return dataclasses.replace(planned, slice=dataclasses.replace(planned.slice, config=config))
-
-
-def _check_needs(rule: Rule, step: Step, reads: list[np.ndarray]) -> None:
-    expected = [(tensor.channels or 1,) for tensor in step.inputs]
-    received = [np.shape(mask) for mask in reads]
-    if received != expected:
-        raise ValueError(
-            f"The slicing rule {type(rule).__name__!r} returned from `needs` masks of wrong shapes "
-            f"for {step.name!r}. Expected: {expected}. Received: {received}"
-        )
-
-
-def _check_slice(rule: Rule, step: Step, decision: Slice, wanted: np.ndarray) -> None:
-    expected = [tensor.channels or 1 for tensor in [*step.inputs, step.outputs[0]]]
-    channels = [*decision.inputs, decision.output]
-    received = [c.size for c in channels]
-    if received != expected:
-        raise ValueError(
-            f"The slicing rule {type(rule).__name__!r} returned from `slice` inputs or an output "
-            f"of the wrong number of channels for {step.name!r}. Expected: {expected[:-1]} and "
-            f"{expected[-1]}. Received: {received[:-1]} and {received[-1]}"
-        )
-    for each in channels:
-        if not len(each.kept) or each.kept.min() < 0 or each.kept.max() >= each.size:
-            raise ValueError(
-                f"The slicing rule {type(rule).__name__!r} returned from `slice` impossible kept "
-                f"channels for {step.name!r}. Expected: at least one index from 0 to "
-                f"{each.size - 1}. Received: {each.kept}"
-            )

@@ -86,7 +86,9 @@ def test_weights_of_wrong_shape_are_named(shape):
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_wrong_number_of_weights_is_named(count):
-    with pytest.raises(ValueError, match=rf"one `sample_weight`.*Received: {count} weights for 3 labels"):
+    with pytest.raises(
+        ValueError, match=rf"one `sample_weight`.*Received: {count} weights for 3 labels"
+    ):
         ops.class_ids([0, 1, 1], 2, sample_weight=np.ones(count))
 
 

@@ -13,14 +13,13 @@ from hypothesis.extra import numpy as hnp
 
 from moda_keras import ops
 
-# Few shapes, for JAX compiles every operation once for each; the contents are searched.
-SHAPES = [
-    # shape of the activations, axis of the units, classes
-    ((1, 3), -1, 2),
-    ((12, 9), 1, 6),
-    ((5, 3, 2), -1, 3),
-    ((6, 4, 2, 3), 1, 3),
-    ((3, 2, 1, 2, 5), -1, 4),
+# Few shapes, for JAX compiles once for each; the contents are searched.
+CASES = [
+    # shape of the activations, axis of the units, classes, whether labels are one-hot
+    ((1, 3), -1, 2, False),
+    ((12, 9), 1, 6, True),
+    ((6, 4, 2, 3), 1, 3, False),
+    ((3, 2, 1, 2, 5), -1, 4, False),
 ]
 SEARCH = settings(max_examples=50, deadline=None, derandomize=True)
 # Zero is a frequent value, as after a ReLU.
@@ -29,12 +28,14 @@ ELEMENTS = st.one_of(st.just(0.0), st.floats(0.125, 4, width=32), st.floats(-4, 
 
 @st.composite
 def batches(draw):
-    shape, axis, classes = draw(st.sampled_from(SHAPES))
+    shape, axis, classes, one_hot = draw(st.sampled_from(CASES))
     activations = draw(hnp.arrays("float32", shape, elements=ELEMENTS))
     activations[draw(hnp.arrays(bool, shape[0]))] *= draw(st.sampled_from([0.0, 1.0]))
     labels = draw(hnp.arrays("int32", shape[0], elements=st.integers(0, classes - 1)))
+    given_labels = np.eye(classes, dtype="float32")[labels] if one_hot else labels
     weight = draw(hnp.arrays("float32", shape[0], elements=st.sampled_from([0.0, 0.5, 2.0])))
-    return activations, labels, classes, axis, draw(st.sampled_from([np.ones_like(weight), weight]))
+    weight = draw(st.sampled_from([np.ones_like(weight), weight]))
+    return activations, labels, given_labels, classes, axis, weight
 
 
 @functools.cache
@@ -58,10 +59,9 @@ def assert_close(actual, expected, rtol=1e-5, atol=1e-6):
 
 
 @SEARCH
-@given(batch=batches(), one_hot=st.booleans())
-def test_class_statistics_are_those_of_loops(batch, one_hot):
-    activations, labels, classes, axis, weight = batch
-    given_labels = np.eye(classes, dtype="float32")[labels] if one_hot else labels
+@given(batch=batches())
+def test_class_statistics_are_those_of_loops(batch):
+    activations, labels, given_labels, classes, axis, weight = batch
 
     statistics = operation(ops.class_statistics, classes, axis=axis)(
         activations, given_labels, weight
@@ -77,8 +77,10 @@ def test_class_statistics_are_those_of_loops(batch, one_hot):
 @SEARCH
 @given(batch=batches())
 def test_class_similarity_is_the_mean_over_distinct_pairs(batch):
-    activations, labels, classes, axis, weight = batch
-    similarity = operation(ops.class_similarity, classes, axis=axis)(activations, labels, weight)
+    activations, labels, given_labels, classes, axis, weight = batch
+    similarity = operation(ops.class_similarity, classes, axis=axis)(
+        activations, given_labels, weight
+    )
     expected = oracles.class_similarity(
         activations, labels, classes, sample_weight=weight, axis=axis
     )
@@ -88,9 +90,9 @@ def test_class_similarity_is_the_mean_over_distinct_pairs(batch):
 @SEARCH
 @given(batch=batches(), epsilon=st.sampled_from([0.0, 1.0]))
 def test_activation_frequency_counts_samples_with_any_active_position(batch, epsilon):
-    activations, labels, classes, axis, weight = batch
+    activations, labels, given_labels, classes, axis, weight = batch
     counts = operation(ops.activation_frequency, classes, axis=axis, epsilon=epsilon)(
-        activations, labels, weight
+        activations, given_labels, weight
     )
     expected = oracles.activation_frequency(
         activations, labels, classes, sample_weight=weight, axis=axis, epsilon=epsilon
@@ -102,12 +104,12 @@ def test_activation_frequency_counts_samples_with_any_active_position(batch, eps
 @SEARCH
 @given(batch=batches())
 def test_non_negative_changes_nothing_where_it_is_true(batch):
-    activations, labels, classes, axis, weight = batch
+    activations, _, labels, classes, axis, weight = batch
     plain, promised = (
-        operation(ops.class_statistics, classes, axis=axis, non_negative=promise)(
+        operation(ops.class_statistics, classes, axis=axis, **promise)(
             np.abs(activations), labels, weight
         )
-        for promise in (False, True)
+        for promise in ({}, {"non_negative": True})
     )
     for name in plain._fields:
         assert_close(getattr(promised, name), to_numpy(getattr(plain, name)), atol=1e-7)
@@ -116,7 +118,9 @@ def test_non_negative_changes_nothing_where_it_is_true(batch):
 @pytest.mark.parametrize("shape", [(4, 3), (4, 2, 2, 3)])
 def test_non_negative_has_the_same_gradient_where_activations_are_positive(shape):
     activations = np.random.default_rng(0).uniform(0.1, 2, shape).astype("float32")
-    direction = np.random.default_rng(1).normal(size=(2, 3)).astype("float32")
+    direction = keras.ops.convert_to_tensor(
+        np.random.default_rng(1).normal(size=(2, 3)).astype("float32")
+    )
 
     def project(non_negative):
         def function(tensors):
@@ -136,11 +140,10 @@ def test_statistics_add_up_over_shards_of_the_batch():
     rng = np.random.default_rng(0)
     activations = rng.normal(size=(12, 5)).astype("float32")
     labels = rng.integers(0, 3, 12)
+    statistics = compiled(lambda x, y: ops.class_statistics(x, y, 3))
 
-    whole = ops.class_statistics(activations, labels, 3)
-    shards = [
-        ops.class_statistics(activations[i : i + 4], labels[i : i + 4], 3) for i in (0, 4, 8)
-    ]
+    whole = statistics(activations, labels)
+    shards = [statistics(activations[i : i + 4], labels[i : i + 4]) for i in (0, 4, 8)]
 
     for name in whole._fields:
         total = sum(to_numpy(getattr(shard, name)) for shard in shards)
@@ -174,14 +177,12 @@ def test_huge_and_tiny_activations_are_normalized(magnitude):
     labels = [0, 0, 1, 1, 1, 2]
     scaled = activations * np.float32(magnitude)
 
-    similarity = ops.class_similarity(scaled, labels, 3)
-    _, (gradient,) = value_and_gradients(
-        lambda tensors: keras.ops.sum(ops.class_statistics(tensors[0], labels, 3).sums), [scaled]
-    )
-    _, (unscaled,) = value_and_gradients(
-        lambda tensors: keras.ops.sum(ops.class_statistics(tensors[0], labels, 3).sums),
-        [activations],
-    )
+    def total(tensors):
+        return keras.ops.sum(ops.class_statistics(tensors[0], labels, 3).sums)
+
+    similarity = compiled(lambda x: ops.class_similarity(x, labels, 3))(scaled)
+    _, (gradient,) = value_and_gradients(total, [scaled])
+    _, (unscaled,) = value_and_gradients(total, [activations])
 
     assert_close(similarity, oracles.class_similarity(activations, labels, 3))
     np.testing.assert_allclose(gradient * np.float32(magnitude), unscaled, rtol=1e-4, atol=1e-5)
@@ -225,7 +226,7 @@ def test_all_zero_vector_stays_zero_with_zero_gradient():
 
     def total(tensors):
         statistics = ops.class_statistics(tensors[0], [0, 1], 2)
-        return keras.ops.sum(statistics.sums * np.array([[1.0, 2.0], [1.0, 2.0]], "float32"))
+        return keras.ops.sum(statistics.sums * keras.ops.convert_to_tensor([[1.0, 2.0]]))
 
     value, (gradient,) = value_and_gradients(total, [activations])
     assert value == pytest.approx(0.6 + 2 * 0.8)
@@ -235,7 +236,8 @@ def test_all_zero_vector_stays_zero_with_zero_gradient():
 
 def test_thousand_classes_with_few_samples():
     activations = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]], dtype="float32")
-    similarity = to_numpy(ops.class_similarity(activations, [999, 999, 0, 17], 1000))
+    similarity = compiled(lambda x: ops.class_similarity(x, [999, 999, 0, 17], 1000))(activations)
+    similarity = to_numpy(similarity)
 
     expected = np.zeros((1000, 1000))
     expected[999, 999] = 0.5**0.5

@@ -1,5 +1,4 @@
 import keras
-import numpy as np
 import pytest
 from masking import check_slicing, fill_layers, randomize
 
@@ -15,12 +14,8 @@ def test_zoo_model(name):
         assert fill_layers(sliced) == []
 
 
-@pytest.mark.parametrize("name", ["VGG16", "ResNet50", "MobileNet", "MobileNetV2"])
+@pytest.mark.parametrize("name", ["ResNet50", "MobileNet"])
 def test_application(name):
     create = getattr(keras.applications, name)
-    # VGG16's dense layers of 4,096 units are of no interest here.
-    config = {"include_top": False, "pooling": "max"} if name == "VGG16" else {"classes": 7}
-    model = create(weights=None, input_shape=(32, 32, 3), **config)
-    if name == "VGG16":
-        model = keras.Model(model.inputs, keras.layers.Dense(7)(model.outputs[0]))
-    check_slicing(randomize(model), classes=np.array([5, 1]))
+    model = create(weights=None, input_shape=(32, 32, 3), classes=7, classifier_activation=None)
+    check_slicing(randomize(model), classes=[5, 1])

@@ -290,7 +290,7 @@ class Doubled(keras.layers.Layer):
 def model_with(layer):
     inputs = keras.Input((5,))
     x = layer(layers.Dense(6, activation="relu", name="units")(inputs))
-    return keras.Model(inputs, layers.Dense(4)(x))
+    return randomize(keras.Model(inputs, layers.Dense(4)(x)))
 
 
 def test_registered_rule_slices_a_new_layer():

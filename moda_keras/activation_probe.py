@@ -1,0 +1,33 @@
+"""The hidden activations of a model, read without changing the model."""
+
+from typing import Any
+
+import keras
+
+from moda_keras import graph
+
+
+class ActivationProbe(keras.Model):
+    """Puts out the hidden activations of a model, in inference mode.
+
+    It runs the model's graph, nested models inlined, with the model's own layers. A functional
+    model of them would have to rename those that bear the same name in two nested models.
+
+    Args:
+        model: A built Functional or Sequential model.
+    """
+
+    def __init__(self, model: keras.Model):
+        super().__init__(name="activation_probe")
+        self.model = model
+        self.graph = graph.trace(model)
+        found = graph.hidden_activations_of(self.graph)
+        self.hidden = [hidden for hidden, _ in found]
+        self.tensors = [tensor for _, tensor in found]
+        # Brings inputs into the model's order, dtypes and ranks, as the model itself does.
+        self.entry = graph.Functional(graph.inputs_and_outputs(model)[0], model.inputs)
+
+    def call(self, inputs, training=False) -> list[Any]:
+        flat = keras.tree.flatten(self.entry(inputs, training=training))
+        values = self.graph.run(flat)
+        return [values[tensor] for tensor in self.tensors]

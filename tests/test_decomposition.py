@@ -1,0 +1,428 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from masking import randomize
+from oracles import activation_frequency
+from small_models import BACKEND, cnn, inputs_of, mlp
+
+import moda_keras as mk
+
+SAMPLES = 24
+LABELS = np.array([0, 1, 2, 2] * 6)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return mlp()
+
+
+@pytest.fixture(scope="module")
+def x(model):
+    return inputs_of(model, SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def modules(model, x):
+    return decompose(model, x, LABELS)
+
+
+def decompose(model, x, y=None, **arguments):
+    return mk.decompose(model, x, y, verbose=0, **{"batch_size": 8, **arguments})
+
+
+def activations(model, names, x):
+    """What the model itself gives in inference mode."""
+    layers_by_name = {layer.name: layer for layer in model.layers}
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
+    probe = keras.Model(inputs, [layers_by_name[name].output for name in names])
+    values = keras.tree.flatten(probe(x, training=False))
+    return [keras.ops.convert_to_numpy(keras.ops.cast(a, "float32")) for a in values]
+
+
+def check_counts(modules, model, x, labels, *, epsilon=0.0, axis=-1, sample_weight=None):
+    """Asserts that the counts are those of a loop over the model's own activations."""
+    classes = model.output_shape[-1]
+    names = list(modules.activation_counts)
+    for name, values in zip(names, activations(model, names, x), strict=True):
+        expected = activation_frequency(
+            values, labels, classes, sample_weight=sample_weight, axis=axis, epsilon=epsilon
+        )
+        np.testing.assert_array_equal(modules.activation_counts[name], expected)
+        assert expected.min() < expected.max()
+
+
+def same_counts(first, second):
+    for name in first.activation_counts:
+        np.testing.assert_array_equal(first.activation_counts[name], second.activation_counts[name])
+    np.testing.assert_array_equal(first.sample_counts, second.sample_counts)
+    return True
+
+
+# ------------------------------------------------------------------------------------ counting
+
+
+def test_dense_units_are_counted_by_class(modules, model, x):
+    check_counts(modules, model, x, LABELS)
+    np.testing.assert_array_equal(modules.sample_counts, [6, 6, 12])
+    assert list(modules.units) == ["first", "second"]
+    assert modules.activation_counts["first"].dtype == np.int64
+
+
+def test_membership_is_the_frequency_against_the_threshold(modules, model, x):
+    names = ["first", "second"]
+    for name, values in zip(names, activations(model, names, x), strict=True):
+        for c in range(3):
+            rows = values[c == LABELS]
+            fraction = [sum(row[i] > 0 for row in rows) / len(rows) for i in range(len(rows[0]))]
+            np.testing.assert_allclose(modules.frequency[name][c], fraction)
+            kept = [f >= 0.9 for f in fraction]
+            if any(kept):
+                assert modules.units[name][c].tolist() == kept
+
+
+def test_channel_of_a_map_is_active_if_any_position_is():
+    model = cnn()
+    model.get_layer("conv1").bias.assign(np.full(5, -2.5, "float32"))
+    x = inputs_of(model, 16)
+    labels = np.arange(16) % 4
+    modules = decompose(model, x, labels)
+    check_counts(modules, model, x, labels)
+    values = activations(model, ["relu1"], x)[0]
+    assert ((values > 0).any((1, 2)) != (values > 0).all((1, 2))).any()
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow convolves no NCHW maps on a CPU")
+def test_channels_first_maps():
+    image = keras.Input((2, 6, 6))
+    x = layers.Conv2D(5, 3, data_format="channels_first", name="conv")(image)
+    x = layers.ReLU(name="conv_relu")(x)
+    x = layers.GlobalAveragePooling2D(data_format="channels_first")(x)
+    model = randomize(keras.Model(image, layers.Dense(3)(x)))
+    model.get_layer("conv").bias.assign(np.full(5, -3, "float32"))
+    data = inputs_of(model, SAMPLES)
+    modules = decompose(model, data, LABELS)
+    assert modules.units["conv_relu"].shape == (3, 5)
+    check_counts(modules, model, data, LABELS, axis=1)
+
+
+def test_activation_without_exact_zeros_counts_from_epsilon_on(x):
+    model = mlp(activation="gelu")
+    modules = decompose(model, x, LABELS, epsilon=0.1)
+    check_counts(modules, model, x, LABELS, epsilon=0.1)
+    everything = decompose(model, x, LABELS, epsilon=0.0)
+    assert everything.activation_counts["first"].sum() > modules.activation_counts["first"].sum()
+
+
+def test_epsilon_does_not_matter_to_exact_zeros(modules, model, x):
+    assert same_counts(modules, decompose(model, x, LABELS, epsilon=0.5))
+
+
+def test_counts_do_not_depend_on_the_batches(modules, model, x):
+    assert same_counts(modules, decompose(model, x, LABELS, batch_size=24))
+    assert same_counts(modules, decompose(model, x, LABELS, batch_size=5))
+
+
+def test_one_hot_labels_and_column_labels(modules, model, x):
+    assert same_counts(modules, decompose(model, x, np.eye(3, dtype="float32")[LABELS]))
+    assert same_counts(modules, decompose(model, x, LABELS[:, None].astype("uint8")))
+
+
+def test_samples_of_weight_zero_are_not_counted(model, x):
+    weight = np.array([1.0, 0.0, 2.0] * 8, "float32")
+    modules = decompose(model, x, LABELS, sample_weight=weight)
+    check_counts(modules, model, x, LABELS, sample_weight=weight)
+    kept = LABELS[weight != 0]
+    np.testing.assert_array_equal(modules.sample_counts, np.bincount(kept, minlength=3))
+
+
+def test_class_names_and_threshold_are_kept(model, x):
+    modules = decompose(model, x, LABELS, threshold=0.4, class_names=["a", "b", "c"])
+    assert (modules.threshold, modules.class_names) == (0.4, ("a", "b", "c"))
+    np.testing.assert_array_equal(modules["c"].units["first"], modules.units["first"][2])
+
+
+def test_every_activation_of_a_decomposed_model_is_known(modules, model):
+    for hidden in mk.find_hidden_activations(model):
+        assert modules.units[hidden.name].shape == (3, hidden.units)
+        assert modules.units[hidden.name].dtype == bool
+
+
+# ---------------------------------------------------------------------------- kinds of data
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        rows = slice(8 * index, 8 * index + 8)
+        return self.x[rows], self.y[rows]
+
+
+def endless(x, y):
+    while True:
+        for start in range(0, len(x), 8):
+            yield x[start : start + 8], y[start : start + 8]
+
+
+def test_py_dataset(modules, model, x):
+    assert same_counts(modules, mk.decompose(model, Batches(x, LABELS), verbose=0))
+
+
+def test_endless_generator_stops_after_steps(modules, model, x):
+    assert same_counts(modules, mk.decompose(model, endless(x, LABELS), steps=3, verbose=0))
+    shorter = decompose(model, x[:16], LABELS[:16])
+    assert same_counts(shorter, mk.decompose(model, endless(x, LABELS), steps=2, verbose=0))
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a tf.data pipeline")
+def test_tf_data(modules, model, x):
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((x, LABELS)).batch(7)
+    assert same_counts(modules, mk.decompose(model, data, verbose=0))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a torch DataLoader")
+def test_data_loader(modules, model, x):
+    import torch
+
+    data = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(LABELS))
+    loader = torch.utils.data.DataLoader(data, batch_size=7, shuffle=True)
+    assert same_counts(modules, mk.decompose(model, loader, verbose=0))
+
+
+@pytest.fixture(scope="module")
+def two_inputs():
+    left, right = keras.Input((3,), name="left"), keras.Input((2,), name="right")
+    x = layers.Dense(6, activation="relu", name="first")(layers.Concatenate()([left, right]))
+    outputs = layers.Dense(3)(x)
+    rng = np.random.default_rng(2)
+    data = [rng.normal(size=(SAMPLES, n)).astype("float32") for n in (3, 2)]
+    return left, right, outputs, data
+
+
+def test_list_of_inputs(two_inputs):
+    left, right, outputs, data = two_inputs
+    model = randomize(keras.Model([left, right], outputs))
+    modules = decompose(model, data, LABELS)
+    check_counts(modules, model, data, LABELS)
+
+
+def test_dict_of_inputs(two_inputs):
+    left, right, outputs, data = two_inputs
+    model = randomize(keras.Model({"left": left, "right": right}, outputs))
+    modules = decompose(model, {"right": data[1], "left": data[0]}, LABELS)
+    flat = randomize(keras.Model([left, right], outputs))
+    check_counts(modules, flat, data, LABELS)
+
+
+# --------------------------------------------------------------------------- kinds of models
+
+
+def blocks_of_equal_names():
+    """Two nested models whose layers bear the same names."""
+    blocks = [
+        keras.Sequential([keras.Input((4,)), layers.Dense(4, activation="relu", name="dense")])
+        for _ in range(2)
+    ]
+    inputs = x = keras.Input((4,))
+    for block in blocks:
+        x = block(x)
+    return randomize(keras.Model(inputs, layers.Dense(3, name="logits")(x))), blocks
+
+
+def test_nested_models_are_counted_and_keep_their_names(x):
+    model, blocks = blocks_of_equal_names()
+    modules = decompose(model, x, LABELS)
+    value = x
+    for block, name in zip(blocks, modules.activation_counts, strict=True):
+        value = keras.ops.convert_to_numpy(block(value))
+        expected = activation_frequency(value, LABELS, 3)
+        np.testing.assert_array_equal(modules.activation_counts[name], expected)
+    names = [hidden.name for hidden in mk.find_hidden_activations(model)]
+    assert names == list(modules.units)
+    assert [layer.name for block in blocks for layer in block.layers] == ["dense", "dense"]
+
+
+def test_model_runs_in_inference_mode(x):
+    inputs = keras.Input((4,))
+    value = layers.Dense(6, name="dense")(inputs)
+    value = layers.BatchNormalization(name="norm")(value)
+    value = layers.ReLU(name="relu")(value)
+    value = layers.Dropout(0.9, name="dropout")(value)
+    value = layers.Dense(5, activation="relu", name="fc")(value)
+    model = randomize(keras.Model(inputs, layers.Dense(3)(value)))
+    before = model.get_weights()
+    modules = decompose(model, x, LABELS)
+    check_counts(modules, model, x, LABELS)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_modular_model_and_its_plain_form_have_the_same_modules(modules, model, x):
+    modular = mk.ModularModel.from_model(model)
+    modular.compile("sgd", "mse", modular_loss=mk.MODALoss())
+    assert same_counts(modules, decompose(modular, x, LABELS))
+
+
+def test_mixed_precision(x):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = mlp()
+    finally:
+        keras.config.set_dtype_policy(before)
+    modules = decompose(model, x, LABELS)
+    check_counts(modules, model, x, LABELS)
+
+
+# -------------------------------------------------------------------- the model is unchanged
+
+
+@pytest.fixture
+def compiled():
+    model = mlp()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    return model
+
+
+def state(model):
+    weights = [w.copy() for w in model.get_weights()]
+    flags = [layer.trainable for layer in model.layers]
+    return weights, flags, [layer.name for layer in model.layers], model.compiled
+
+
+def check_unchanged(model, before, x):
+    weights, *others = state(model)
+    for old, new in zip(before[0], weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert others == list(before[1:])
+    assert np.isfinite(model.evaluate(x, LABELS, verbose=0)).all()
+
+
+def test_model_is_unchanged(compiled, x):
+    compiled.train_on_batch(x, LABELS)
+    before, optimizer, loss = state(compiled), compiled.optimizer, compiled.loss
+    iterations = int(optimizer.iterations)
+    decompose(compiled, x, LABELS)
+    assert compiled.optimizer is optimizer
+    assert compiled.loss is loss
+    assert int(optimizer.iterations) == iterations
+    check_unchanged(compiled, before, x)
+
+
+def test_weights_survive_a_failure(compiled, x):
+    before = state(compiled)
+    with pytest.raises(ValueError, match="label"):
+        mk.decompose(compiled, endless(x, LABELS[:, None].repeat(2, 1)), steps=1, verbose=0)
+    with pytest.raises(ValueError, match="without labels"):
+        decompose(compiled, x)
+    with pytest.raises(Exception, match=r".+"):
+        decompose(compiled, x[:, :3], LABELS)
+    check_unchanged(compiled, before, x)
+
+
+# -------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_label_out_of_range(model, x, wrong):
+    labels = LABELS.copy()
+    labels[-1] = wrong
+    with pytest.raises(ValueError, match="labels from 0 to 2"):
+        decompose(model, x, labels)
+    with pytest.raises(ValueError, match="with 1 labels out of that range"):
+        mk.decompose(model, endless(x, labels), steps=3, verbose=0)
+
+
+def test_labels_are_missing(model, x):
+    with pytest.raises(ValueError, match="without labels"):
+        decompose(model, x)
+
+
+def test_one_hot_labels_of_the_wrong_width(model, x):
+    with pytest.raises(ValueError, match=r"one-hot labels of shape \(batch, 3\)"):
+        decompose(model, x, np.eye(4)[LABELS])
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_threshold_outside_its_range(model, x, threshold):
+    with pytest.raises(ValueError, match=r"`threshold` in \[0, 1\]"):
+        decompose(model, x, LABELS, threshold=threshold)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_activation_that_is_not_finite_is_named(x, value):
+    model = mlp()
+    kernel, bias = model.get_layer("second").get_weights()
+    kernel[0, 0] = value
+    model.get_layer("second").set_weights([kernel, bias])
+    model.get_layer("first").bias.assign(np.ones(6, "float32"))
+    with pytest.raises(ValueError, match=r"\['second'\]"):
+        decompose(model, np.abs(x), LABELS)
+
+
+def test_nan_at_one_position_of_a_map():
+    model = cnn()
+    x = inputs_of(model, 16)
+    x[3, 2, 2, 0] = np.nan
+    with pytest.raises(ValueError, match="relu1"):
+        decompose(model, x, np.arange(16) % 4)
+
+
+def test_class_without_samples_has_no_module(model, x):
+    with pytest.warns(UserWarning, match=r"no sample of the classes \['dog'\]"):
+        modules = decompose(model, x, LABELS % 2, class_names=["ant", "bee", "dog"])
+    assert not any(units[2].any() for units in modules.units.values())
+    np.testing.assert_array_equal(modules.classes_with_modules(), [0, 1])
+    with pytest.raises(ValueError, match="'dog'"):
+        modules.resolve_classes([0, 2])
+    with pytest.raises(ValueError, match="'dog'"):
+        mk.compose(modules, ["dog"])
+
+
+def test_no_sample_at_all(model, x):
+    with pytest.raises(ValueError, match="at least one training sample"):
+        decompose(model, x, LABELS, sample_weight=np.zeros(SAMPLES))
+    with pytest.raises(ValueError, match=r".+"):
+        decompose(model, x[:0], LABELS[:0])
+
+
+def test_model_without_hidden_activation(x):
+    linear = keras.Sequential([keras.Input((4,)), layers.Dense(5), layers.Dense(3)])
+    with pytest.raises(ValueError, match="at least one hidden activation"):
+        decompose(linear, x, LABELS)
+
+
+def test_model_with_several_outputs(x):
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(5, activation="relu")(inputs)
+    model = keras.Model(inputs, [layers.Dense(3)(hidden), layers.Dense(3)(hidden)])
+    with pytest.raises(ValueError, match="2 outputs"):
+        decompose(model, x, LABELS)
+
+
+def test_model_without_a_graph(x):
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ValueError, match="not built yet"):
+        decompose(keras.Sequential([layers.Dense(3)]), x, LABELS)
+    with pytest.raises(ValueError, match="subclassed model"):
+        decompose(Subclassed(), x, LABELS)
+    with pytest.raises(ValueError, match=r"keras\.Model"):
+        decompose("model", x, LABELS)
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "b"], ["a", "b", "c", "d"]])
+def test_wrong_class_names(model, x, names):
+    with pytest.raises(ValueError, match="3 distinct names"):
+        decompose(model, x, LABELS, class_names=names)
