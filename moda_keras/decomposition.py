@@ -81,21 +81,26 @@ def decompose(
         raise ValueError(f"Expected `threshold` in [0, 1]. Received: threshold={threshold}")
     if hasattr(y, "shape") or isinstance(y, list):
         check_labels(y, classes)
+        _require_samples(len(y))
     counter = _Counter(model, classes, epsilon)
     with adapter.keep_variables(counter):
         counter.evaluate(
             x, y, batch_size=batch_size, sample_weight=sample_weight, steps=steps, verbose=verbose
         )
     counts, samples = counter.result()
+    _require_samples(samples.sum())
     _warn_of_absent_classes(samples, class_names)
     return ModuleSet.from_counts(
         model, counts, samples, threshold=threshold, class_names=class_names
     )
 
 
-def _warn_of_absent_classes(samples: np.ndarray, class_names: Sequence[str]) -> None:
-    if not samples.any():
+def _require_samples(samples: int) -> None:
+    if not samples:
         raise ValueError("Expected at least one training sample. Received: data with none")
+
+
+def _warn_of_absent_classes(samples: np.ndarray, class_names: Sequence[str]) -> None:
     absent = [class_names[index] for index in np.flatnonzero(samples == 0)]
     if absent:
         warnings.warn(

@@ -391,7 +391,7 @@ def test_class_without_samples_has_no_module(model, x):
 def test_no_sample_at_all(model, x):
     with pytest.raises(ValueError, match="at least one training sample"):
         decompose(model, x, LABELS, sample_weight=np.zeros(SAMPLES))
-    with pytest.raises(ValueError, match=r".+"):
+    with pytest.raises(ValueError, match="at least one training sample"):
         decompose(model, x[:0], LABELS[:0])
 
 
