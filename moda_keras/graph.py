@@ -258,7 +258,7 @@ def _trace_into(
             inner = kwargs.get("training")
             outputs = _trace_into(steps, operation, fed, training if inner is None else inner)
         else:
-            # `base(x, training=False)` fixes the mode of every layer inside.
+            # `base(x, training=False)` asks for this mode of every layer inside.
             if training is not None and accepts_training(operation):
                 kwargs = {"training": training, **_drop_none(kwargs, "training")}
             outputs = [Tensor(t, _last_axis(t)) for t in node.outputs]

@@ -121,7 +121,16 @@ def _build_frozen(slicer: Slicer, plan: Plan, name: str) -> keras.Model:
     """
     plan = dataclasses.replace(plan, steps=[_made_noiseless(step) for step in plan.steps])
     model = slicer.build(plan, name=name)
-    model.trainable = False
+    originals = {id(step.operation) for step in slicer.graph.steps}
+    for layer in model.layers:
+        if id(layer) not in originals:
+            layer.trainable = False
+        elif layer.trainable_weights:
+            raise ValueError(
+                f"Expected layers that can be copied, for the copies are frozen. Received: layer "
+                f"{layer.name!r} of model {slicer.model.name!r}, which cannot be made from its "
+                "config; give its class a `get_config`"
+            )
     return model
 
 
@@ -157,8 +166,8 @@ def _merge(
         lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), weak.input
     )
     flat = keras.tree.flatten(inputs)
-    weak_logits = weak(inputs)
-    strong_logit = strong(flat if len(flat) > 1 else flat[0])
+    weak_logits = weak(inputs, training=False)
+    strong_logit = strong(flat if len(flat) > 1 else flat[0], training=False)
     if strategy == "normalize":
         weak_logits = _range_scaling(weak, x, batch_size, "weak_range")(weak_logits)
         strong_logit = _range_scaling(strong, x, batch_size, "strong_range")(strong_logit)

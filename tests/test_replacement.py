@@ -343,3 +343,26 @@ def test_class_without_samples_has_no_module_to_give(weak):
     modules = mk.ModuleSet.from_counts(mlp(), counts, [1, 0, 1])
     with pytest.raises(ValueError, match="had none"):
         mk.replace(weak, modules[1], target_class=0)
+
+
+class Unconfigured(layers.Layer):
+    """Its constructor takes what its config does not tell."""
+
+    def __init__(self, size):
+        super().__init__(name="unconfigured")
+        self.size = size
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], self.size), name="kernel")
+
+    def call(self, inputs):
+        return keras.ops.matmul(inputs, self.kernel)
+
+
+def test_layer_that_cannot_be_copied_is_not_frozen_in_its_owner(strong):
+    inputs = keras.Input((4,))
+    hidden = layers.ReLU()(Unconfigured(5)(inputs))
+    weak = keras.Model(inputs, layers.Dense(WEAK_CLASSES)(hidden))
+    with pytest.raises(ValueError, match="'unconfigured'"):
+        mk.replace(weak, strong[1], target_class=0)
+    assert weak.get_layer("unconfigured").trainable

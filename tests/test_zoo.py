@@ -19,6 +19,12 @@ ARCHITECTURES = [
 BATCH_NORMALIZED = [zoo.vgg16, zoo.resnet18, zoo.mobilenet]
 
 
+structure = pytest.mark.skipif(
+    keras.backend.backend() != "torch",
+    reason="layers and shapes are the same on every backend, and drawing weights takes long",
+)
+
+
 @pytest.fixture
 def channels_first():
     before = keras.config.image_data_format()
@@ -70,10 +76,12 @@ def test_papers_form_on_small_images(architecture, parameters, hidden_activation
     ("options", "parameters"),
     [({"classes": 100}, 34_015_396), ({"dense_units": 512}, 15_253_578)],
 )
+@structure
 def test_vgg16_options_change_the_dense_layers(options, parameters):
     assert trainable_parameters(zoo.vgg16(**options)) == parameters
 
 
+@structure
 def test_vgg16_has_the_same_topology_at_imagenet_size():
     model = zoo.vgg16((224, 224, 3), classes=100, dense_units=8)
 
@@ -82,6 +90,7 @@ def test_vgg16_has_the_same_topology_at_imagenet_size():
     assert vgg16_parameters(7 * 7 * 512, 4096, 100) == 134_678_692
 
 
+@structure
 def test_vgg16_multiply_accumulates_are_the_papers():
     model = zoo.vgg16()
     convolutions = sum(
@@ -98,6 +107,7 @@ def test_vgg16_multiply_accumulates_are_the_papers():
     ("architecture", "parameters", "last_map"),
     [(zoo.resnet18, 11_689_512, (7, 7, 512)), (zoo.mobilenet, 4_231_976, (7, 7, 1024))],
 )
+@structure
 def test_imagenet_form_on_large_images(architecture, parameters, last_map):
     model = architecture((224, 224, 3), classes=1000)
 
@@ -106,6 +116,7 @@ def test_imagenet_form_on_large_images(architecture, parameters, last_map):
 
 
 @pytest.mark.parametrize("architecture", [zoo.resnet18, zoo.mobilenet])
+@structure
 def test_stem_follows_the_image_size_unless_it_is_named(architecture):
     def stem_stride(size, **options):
         return architecture((size, size, 3), **options).get_layer("stem_conv").strides[0]
@@ -117,6 +128,7 @@ def test_stem_follows_the_image_size_unless_it_is_named(architecture):
 
 
 @pytest.mark.parametrize("architecture", BATCH_NORMALIZED)
+@structure
 def test_relu_layers_stand_behind_batch_normalization_or_an_addition(architecture):
     model = architecture()
     before = layers_of(model, (keras.layers.BatchNormalization, keras.layers.Add))
@@ -126,6 +138,7 @@ def test_relu_layers_stand_behind_batch_normalization_or_an_addition(architectur
         assert relu.name in ("fc1_relu", "fc2_relu") or id(relu.input) in expected
 
 
+@structure
 def test_rescnn_adds_what_entered_two_convolutions_earlier():
     model = zoo.rescnn((32, 32, 3))
     image = np.random.default_rng(0).random((1, 32, 32, 3), dtype="float32")
@@ -140,6 +153,7 @@ def test_rescnn_adds_what_entered_two_convolutions_earlier():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+@structure
 def test_channels_first_changes_only_the_order_of_axes(architecture, channels_first):
     model = architecture(classes=4)
 
@@ -173,6 +187,7 @@ def test_config_round_trip_keeps_names_and_outputs():
     )
 
 
+@structure
 def test_dropout_is_absent_unless_asked_for():
     assert not layers_of(zoo.simcnn(), keras.layers.Dropout)
     dropouts = layers_of(zoo.simcnn(dropout=0.5), keras.layers.Dropout)
@@ -191,6 +206,7 @@ def test_dropout_is_absent_unless_asked_for():
         (zoo.rescnn, 32),
     ],
 )
+@structure
 def test_smallest_image_builds_and_a_smaller_one_is_refused(architecture, size):
     assert architecture((size, size, 1)).output_shape == (None, 10)
     with pytest.raises(ValueError, match=f"at least {size}"):
