@@ -10,6 +10,10 @@ INPUTS := pyproject.toml setup.py constraints.txt
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
+# Most of a test's time is building and compiling, on one thread: one worker for each core, and one
+# thread for each worker.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
+
 .PHONY: demo test clean
 
 demo: $(VENV)/.installed-demo
@@ -20,10 +24,10 @@ test: $(VENV)/.installed-dev
 	@failed=""; \
 	for backend in $(BACKENDS); do \
 		echo "== tests on $$backend"; \
-		KERAS_BACKEND=$$backend $(BIN)/python -m pytest -q tests || failed="$$failed $$backend"; \
+		KERAS_BACKEND=$$backend $(PYTEST) tests || failed="$$failed $$backend"; \
 	done; \
 	echo "== doctests on torch"; \
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -q --doctest-modules moda_keras \
+	KERAS_BACKEND=torch $(PYTEST) --doctest-modules moda_keras \
 		|| failed="$$failed doctests"; \
 	if [ -n "$$failed" ]; then echo "== failed:$$failed"; exit 1; fi
 
