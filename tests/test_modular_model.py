@@ -15,6 +15,8 @@ CLASSES, FEATURES = 3, 6
 
 needs_xla = pytest.mark.skipif(BACKEND == "torch", reason="torch.compile takes minutes")
 
+slow_on_jax = pytest.mark.skipif(BACKEND == "jax", reason="every shape and dtype compiles anew")
+
 
 def make_data(samples=48, seed=0):
     rng = np.random.default_rng(seed)
@@ -132,6 +134,7 @@ def test_logged_values_are_the_objectives_of_the_activations(averaging, compactn
     assert logs["loss"] == pytest.approx(task_loss + weighted, rel=1e-4)
 
 
+@slow_on_jax
 def test_logged_values_of_an_epoch_are_means_weighted_by_batch_size():
     model = compiled_model()
     whole = evaluate(model, X[:20], Y[:20], batch_size=16)
@@ -197,7 +200,9 @@ def mixed_model():
     return keras.Model(inputs, layers.Dense(CLASSES)(inner(inputs)))
 
 
-@pytest.mark.parametrize(("weight", "run_eagerly"), [(None, False), (0.0, True)])
+@pytest.mark.parametrize(
+    ("weight", "run_eagerly"), [(None, False), pytest.param(0.0, True, marks=slow_on_jax)]
+)
 def test_trains_exactly_as_a_plain_model(weight, run_eagerly):
     """Without a modular loss, and with one that weighs nothing."""
     plain, modular = mixed_model(), mk.ModularModel.from_model(mixed_model())
@@ -279,7 +284,9 @@ def test_compiled_and_eager_steps_agree():
     assert_same_weights(weights_of(compiled), weights_of(eager), rtol=1e-4)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=slow_on_jax)]
+)
 def test_mixed_precision(policy):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -463,7 +470,8 @@ def test_exported_model_puts_out_classes_alone(tmp_path):
     model = compiled_model()
     fit(model)
     model.export(tmp_path / "exported", verbose=False)
-    served = tf.saved_model.load(str(tmp_path / "exported")).serve(X)
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    served = loaded.serve(X)
     np.testing.assert_allclose(served.numpy(), to_numpy(model(X)), rtol=1e-5, atol=1e-6)
 
 

@@ -58,7 +58,7 @@ class _Builder:
         self.values.update(zip(self.plan.graph.inputs, inputs, strict=True))
         for planned in self.plan.steps:
             self.run(planned)
-        output = self.fill(self.plan.output, self.plan.output_fill, "logits")
+        output = self.fill(self.plan.graph.outputs[0], self.plan.output_fill, "logits")
         for planned in self.plan.steps:
             self.set_weights(planned)
         return keras.Model(*in_structure_of(self.plan.model, inputs, output), name=name)
@@ -86,6 +86,9 @@ class _Builder:
 
     def fill(self, tensor: Tensor, fill: Fill | None, reader: str) -> Any:
         """The value of a tensor after its fill; equal fills of one tensor are made once."""
+        skipped = self.plan.skipped
+        if skipped and tensor is skipped.outputs[0]:
+            tensor = skipped.inputs[0]
         value = self.values[tensor]
         if fill is None:
             return value

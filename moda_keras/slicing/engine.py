@@ -96,7 +96,6 @@ class Slicer:
         masks = self._check_units(units)
         outputs = self._check_outputs(outputs)
         skipped = self._skipped_step(logits)
-        output = self.graph.outputs[0]
         needed = self._find_needed(masks, outputs, skipped)
 
         carried = {t: _all_channels(t) for t in self.graph.inputs}
@@ -111,10 +110,9 @@ class Slicer:
                 planned = _made_linear(planned)
             steps.append(planned)
             carried.update(_carry_outputs(planned, wanted, masks))
-        read = carried[output]
+        read = carried[self.graph.outputs[0]]
         fill = _fill(read, read.channels.exactly(outputs))
-        output = skipped.inputs[0] if skipped else output
-        return Plan(self.model, self.graph, steps, output, fill, outputs)
+        return Plan(self.model, self.graph, steps, skipped, fill, outputs)
 
     def build(self, plan: Plan, *, name: str | None = None) -> keras.Model:
         """Builds the model of a plan.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, Step, Tensor
+from moda_keras.graph import Graph, Step
 from moda_keras.slicing.registry import Rule, Slice
 
 
@@ -68,15 +68,16 @@ class Plan:
         model: The original.
         graph: The original's graph.
         steps: The steps of the new model.
-        output: The tensor of the graph that is read: the output, or the logits.
-        output_fill: How its channels become the chosen ones, in their order; None if they are.
+        skipped: The step of the output activation, if left out: what goes in comes out.
+        output_fill: How the output's channels become the chosen ones in their order; None if they
+            are these.
         outputs: Int array, the chosen classes.
     """
 
     model: keras.Model
     graph: Graph
     steps: list[PlannedStep]
-    output: Tensor
+    skipped: Step | None
     output_fill: Fill | None
     outputs: np.ndarray
 

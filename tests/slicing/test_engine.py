@@ -79,6 +79,7 @@ HEADS = {
     "softmax operation": lambda x: ops.softmax(layers.Dense(4)(x)),
     "sigmoid": lambda x: layers.Dense(4, activation="sigmoid")(x),
     "softmax, then a cast": lambda x: cast(layers.Dense(4, activation="softmax")(x)),
+    "softmax layer, then a cast": lambda x: cast(layers.Softmax()(layers.Dense(4)(x))),
     "hidden activation, then a cast": lambda x: cast(layers.Dense(4, activation="elu")(x)),
     "scaled softmax": lambda x: layers.Rescaling(2.0)(layers.Dense(4, activation="softmax")(x)),
     "custom activation": lambda x: layers.Dense(4, activation=share_of_sum)(x),
@@ -96,6 +97,7 @@ def test_head(name):
 
 LOGITS = [
     "softmax layer", "activation layer", "softmax operation", "sigmoid", "softmax, then a cast",
+    "softmax layer, then a cast",
 ]  # fmt: skip
 
 
