@@ -127,5 +127,6 @@ def _draw_subtasks(models: dict[str, TrainedModel]) -> plt.Figure:
     }
     plots.plot_subtasks(classes, accuracy, "accuracy on the sub-task", left, "Accuracy")
     plots.plot_subtasks(classes, size, "share of the full model", right, "Size")
+    left.set_ylim(min(0.9, left.get_ylim()[0]), 1.005)
     right.set_ylim(0, 1.05)
     return figure
