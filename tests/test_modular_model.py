@@ -598,6 +598,25 @@ def test_subclasses_train_in_any_order(order, run_eagerly):
         assert model.predict(X, verbose=0).shape == (48, CLASSES)
 
 
+@pytest.mark.parametrize("method", ["evaluate", "test_on_batch"])
+def test_first_batch_of_an_unbuilt_subclass_counts_each_activation_once(method):
+    class TwoUnequal(mk.ModularModel):
+        def __init__(self):
+            super().__init__()
+            self.dense = [layers.Dense(8), layers.Dense(7), layers.Dense(CLASSES)]
+            self.marks = [ModularActivation("relu"), ModularActivation("tanh")]
+
+        def call(self, inputs):
+            x = self.marks[0](self.dense[0](inputs))
+            return self.dense[2](self.marks[1](self.dense[1](x)))
+
+    model = compile_model(TwoUnequal())
+    logs = getattr(model, method)(X_BATCH, Y_BATCH, return_dict=True)
+    first = np.maximum(to_numpy(model.dense[0](X_BATCH)), 0)
+    second = np.tanh(to_numpy(model.dense[1](first)))
+    assert_logs(logs, oracles.objectives([first, second], Y_BATCH, CLASSES))
+
+
 def test_subclass_without_marked_activation_says_what_to_add():
     class Unmarked(mk.ModularModel):
         def __init__(self):
@@ -646,6 +665,17 @@ def test_marked_activation_inside_a_subclassed_layer_counts():
     before = activations_of(model, X_BATCH)[0]
     inside = to_numpy(block(before))
     assert_logs(logs, oracles.objectives([before, inside], Y_BATCH, CLASSES))
+
+
+def test_marked_activations_in_the_graph_and_inside_a_layer_count_once_each():
+    inputs = keras.Input((FEATURES,))
+    x = ModularActivation("relu", name="in_graph")(layers.Dense(8)(inputs))
+    block = Block(ModularActivation("relu"))
+    model = compile_model(mk.ModularModel(inputs, layers.Dense(CLASSES)(block(x))))
+    logs = evaluate(model)
+    (in_graph,) = activations_of(model, X_BATCH)
+    inside = to_numpy(block(in_graph))
+    assert_logs(logs, oracles.objectives([in_graph, inside], Y_BATCH, CLASSES))
 
 
 def test_model_without_hidden_activation_is_refused():

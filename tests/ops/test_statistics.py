@@ -221,11 +221,12 @@ def test_gradient_reaches_every_position_of_a_map_by_its_sign():
     np.testing.assert_allclose(gradient[0, :, 0], [0, 0.25, -0.25, 0.25])
 
 
-def test_all_zero_vector_stays_zero_with_zero_gradient():
+@pytest.mark.parametrize("non_negative", [False, True])
+def test_all_zero_vector_stays_zero_with_zero_gradient(non_negative):
     activations = np.array([[0.0, 0.0], [3.0, 4.0]], dtype="float32")
 
     def total(tensors):
-        statistics = ops.class_statistics(tensors[0], [0, 1], 2)
+        statistics = ops.class_statistics(tensors[0], [0, 1], 2, non_negative=non_negative)
         return keras.ops.sum(statistics.sums * keras.ops.convert_to_tensor([[1.0, 2.0]]))
 
     value, (gradient,) = value_and_gradients(total, [activations])
