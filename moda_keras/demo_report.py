@@ -18,7 +18,8 @@ def print_header(data: datasets.Dataset, epochs: int) -> None:
     """Says what is going to be done."""
     console.print(
         f"Digits: {len(data.x_train)} training and {len(data.x_test)} test images; "
-        f"{epochs} epochs, standard and modular, on {keras.backend.backend()}."
+        f"{epochs} epochs, standard and modular, on {keras.backend.backend()}.",
+        soft_wrap=True,
     )
 
 
@@ -26,7 +27,8 @@ def print_progress(name: str, trained: TrainedModel) -> None:
     """Says that one model is done."""
     console.print(
         f"{name}: trained in {trained.train_seconds:.1f} s, "
-        f"decomposed in {trained.decompose_seconds:.1f} s."
+        f"decomposed in {trained.decompose_seconds:.1f} s.",
+        soft_wrap=True,
     )
 
 
@@ -51,7 +53,7 @@ def write_figures(models: dict[str, TrainedModel], output: Path) -> None:
         path = output / f"{name}.png"
         figure.savefig(path, dpi=150)
         plt.close(figure)
-        console.print(f"wrote {path}")
+        console.print(f"wrote {path}", soft_wrap=True)
 
 
 def _modules(models: dict[str, TrainedModel]) -> dict:

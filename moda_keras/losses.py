@@ -177,8 +177,8 @@ class MODALoss:
         """
         if not len(activations):
             raise ValueError("Expected at least one activation. Received: activations=[]")
-        axes = axes or [-1] * len(activations)
-        non_negative = non_negative or [False] * len(activations)
+        axes = _one_for_each(activations, "axes", axes, default=-1)
+        non_negative = _one_for_each(activations, "non_negative", non_negative, default=False)
         ids = class_ids(labels, num_classes, sample_weight)
         statistics = [
             statistics_of_magnitudes(
@@ -220,6 +220,16 @@ class MODALoss:
     def from_config(cls, config: dict) -> "MODALoss":
         """Builds the loss from its config."""
         return cls(**config)
+
+
+def _one_for_each(activations: Sequence, name: str, values: Sequence | None, default: Any) -> list:
+    values = [default] * len(activations) if values is None else list(values)
+    if len(values) != len(activations):
+        raise ValueError(
+            f"Expected `{name}` to have one entry for each of the {len(activations)} activations. "
+            f"Received: {name}={values}"
+        )
+    return values
 
 
 def _mean(values: list) -> Any:

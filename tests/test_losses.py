@@ -315,6 +315,8 @@ def test_wrong_constructor_argument_is_named(arguments, message):
         ([], [0, 1], {}, r"at least one activation. Received: activations=\[\]"),
         ([np.ones(2)], [0, 1], {}, r"\(batch, units\).*Received: activations of shape \(2,\)"),
         ([np.ones((2, 3))], [0, 1], {"axes": [2]}, r"\(batch, units\).*Received.*axis=2"),
+        ([np.ones((2, 3))], [0, 1], {"axes": [1, 1]}, r"`axes`.*each of the 1 .*Received"),
+        ([np.ones((2, 3))], [0, 1], {"non_negative": []}, r"`non_negative`.*Received"),
         ([np.ones((2, 3))], [0, 1, 1], {}, r"one label.*Received: 3 labels for 2 samples"),
         ([np.ones((2, 3))], [0, 4], {}, r"labels from 0 to 1.*Received: labels from 0 to 4"),
         ([np.ones((2, 3))], np.eye(4)[:2], {}, r"\(batch, 2\).*Received: labels of shape \(2, 4\)"),

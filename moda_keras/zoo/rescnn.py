@@ -24,10 +24,9 @@ def rescnn(
     and the twelfth convolution, each behind its ReLU; the five poolings take 32x32 to 1x1.
 
     The papers give the twelve convolutions of 64 to 512 channels, the three additions and the
-    parameter count. The count leaves room for this order of widths, with biases, a single dense
-    layer and no 1x1 convolution on a shortcut. Parameters say nothing of the poolings: their
-    places, and the addition behind the ReLU, follow the networks that the authors of CNNSplitter
-    and GradSplitter released.
+    parameter count. These widths, with biases, a single dense layer and no convolution on a
+    shortcut, meet that count; other orders of widths might too. Parameters say nothing of the
+    poolings: their places, and the addition behind the ReLU, are this library's reading.
 
     Args:
         input_shape: Shape of one image, in the order of `keras.config.image_data_format()`, at
