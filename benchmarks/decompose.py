@@ -4,7 +4,6 @@ KERAS_BACKEND=torch python benchmarks/decompose.py --samples 2048
 """
 
 import argparse
-import time
 
 import keras
 import numpy as np
@@ -34,9 +33,7 @@ def main() -> None:
     hidden = mk.find_hidden_activations(model)
     units = {h.name: random.random((10, h.units)) < 0.5 for h in hidden}
     modules = mk.ModuleSet.from_units(model, units)
-    start = time.perf_counter()
-    mk.compose(modules, [0, 1, 2])
-    composed = time.perf_counter() - start
+    composed = median_seconds({"compose": lambda: mk.compose(modules, [0, 1, 2])}, 3)["compose"]
     print(
         f"{keras.backend.backend()} vgg16, {arguments.samples} samples: "
         f"predict {seconds['predict']:.2f} s, decompose {seconds['decompose']:.2f} s, "
