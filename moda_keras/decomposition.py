@@ -12,7 +12,7 @@ from moda_keras import graph
 from moda_keras.activation_probe import ActivationProbe
 from moda_keras.graph import HiddenActivation
 from moda_keras.module_set import ModuleSet, check_class_names
-from moda_keras.ops import check_labels, sum_by_class, unchecked_class_ids, unit_peaks
+from moda_keras.ops import activation_counts, check_labels, sum_by_class, unchecked_class_ids
 from moda_keras.ops.adapters import adapter
 
 
@@ -131,13 +131,16 @@ class _ActivationCounts(keras.metrics.Metric):
         ids = unchecked_class_ids(y_true, self.classes, sample_weight)
         _add_to(self.invalid_labels, _count(out_of_range))
         _add_to(self.samples, self._count_by_class(ops.ones_like(ids)[:, None], ids)[:, 0])
-        not_finite = []
-        for hidden, counts, activation in zip(self.hidden, self.counts, y_pred, strict=True):
-            peaks = unit_peaks(activation, axis=hidden.channel_axis)
-            active = peaks > (0.0 if hidden.exact_zero else self.epsilon)
-            _add_to(counts, self._count_by_class(active, ids))
-            not_finite.append(_count(ops.logical_not(ops.isfinite(peaks))))
-        _add_to(self.not_finite, ops.stack(not_finite))
+        counts, not_finite = activation_counts(
+            y_pred,
+            ids,
+            self.classes,
+            axes=[hidden.channel_axis for hidden in self.hidden],
+            epsilons=[0.0 if hidden.exact_zero else self.epsilon for hidden in self.hidden],
+        )
+        for variable, count in zip(self.counts, counts, strict=True):
+            _add_to(variable, count)
+        _add_to(self.not_finite, not_finite)
 
     def _count_by_class(self, rows, ids):
         return sum_by_class(ops.cast(rows, "int32"), ids, self.classes)

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import moda_keras as mk
 
+pytestmark = pytest.mark.usefixtures("implementation")
 OBJECTIVES = ("affinity", "dispersion", "compactness")
 
 # Few shapes, for JAX compiles once for each; the contents are searched.

@@ -6,9 +6,12 @@ pairs of samples are never formed.
 """
 
 from moda_keras.ops.labels import check_labels, class_ids, unchecked_class_ids
+from moda_keras.ops.native import native_status
 from moda_keras.ops.statistics import (
     ClassStatistics,
+    activation_counts,
     activation_frequency,
+    check_activation,
     class_similarity,
     class_statistics,
     statistics_of_magnitudes,
@@ -19,11 +22,14 @@ from moda_keras.ops.statistics import (
 
 __all__ = [
     "ClassStatistics",
+    "activation_counts",
     "activation_frequency",
+    "check_activation",
     "check_labels",
     "class_ids",
     "class_similarity",
     "class_statistics",
+    "native_status",
     "statistics_of_magnitudes",
     "sum_by_class",
     "unchecked_class_ids",

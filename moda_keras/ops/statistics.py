@@ -5,6 +5,7 @@ of class sums of normalised vectors.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -68,8 +69,13 @@ def class_statistics(
     >>> [int(n) for n in statistics.nonzero]
     [0, 1]
     """
-    magnitudes = unit_magnitudes(activations, axis=axis, non_negative=non_negative)
+    activations = ops.convert_to_tensor(activations)
     ids = class_ids(labels, num_classes, sample_weight)
+    axis = check_activation(activations, axis, ids)
+    native = adapter.native_class_statistics(activations, ids, num_classes, axis, non_negative)
+    if native is not None:
+        return ClassStatistics(*native)
+    magnitudes = unit_magnitudes(activations, axis=axis, non_negative=non_negative)
     return statistics_of_magnitudes(magnitudes, ids, num_classes)
 
 
@@ -177,10 +183,42 @@ def activation_frequency(
     >>> [[int(n) for n in row] for row in counts]
     [[0, 0], [1, 2]]
     """
-    peaks = unit_peaks(activations, axis=axis)
+    activations = ops.convert_to_tensor(activations)
     ids = class_ids(labels, num_classes, sample_weight)
-    _check_one_label_each(ids, peaks)
-    return sum_by_class(ops.cast(peaks > epsilon, "int32"), ids, num_classes)
+    axis = check_activation(activations, axis, ids)
+    (counts,), _ = activation_counts([activations], ids, num_classes, [axis], [epsilon])
+    return counts
+
+
+def activation_counts(
+    activations: Sequence,
+    ids: Any,
+    num_classes: int,
+    axes: Sequence[int],
+    epsilons: Sequence[float],
+) -> tuple[list, Any]:
+    """The counts of `activation_frequency` for several activations at once.
+
+    Args:
+        activations: A float tensors of shape (B, D), or maps (B, ..., D).
+        ids: int32 tensor (B,), from `class_ids`.
+        num_classes: C, the number of classes.
+        axes: Axis of the units of each activation.
+        epsilons: For each activation, the magnitude above which a unit is active.
+
+    Returns:
+        A int32 tensors (C, D), and an int32 tensor (A,): in how many samples' units of each
+        activation, of any class or none, there is a NaN or an infinity.
+    """
+    native = adapter.native_activation_frequency(activations, ids, num_classes, axes, epsilons)
+    if native is not None:
+        return native
+    counts, not_finite = [], []
+    for activation, axis, epsilon in zip(activations, axes, epsilons, strict=True):
+        peaks = unit_peaks(activation, axis=axis)
+        counts.append(sum_by_class(ops.cast(peaks > epsilon, "int32"), ids, num_classes))
+        not_finite.append(ops.sum(ops.cast(ops.logical_not(ops.isfinite(peaks)), "int32")))
+    return counts, ops.stack(not_finite)
 
 
 def unit_magnitudes(activations: Any, *, axis: int = -1, non_negative: bool = False) -> Any:
@@ -238,6 +276,22 @@ def _position_axes(x: Any, axis: int) -> tuple[int, ...]:
             f"on `axis`. Received: activations of shape {tuple(x.shape)}, axis={axis}"
         )
     return tuple(i for i in range(1, rank) if i != axis % rank)
+
+
+def check_activation(activation: Any, axis: int, ids: Any) -> int:
+    """Raises a ValueError if the shape of an activation does not fit.
+
+    Args:
+        activation: Tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
+        axis: The axis of the units.
+        ids: int32 tensor (B,), from `class_ids`.
+
+    Returns:
+        The axis, positive.
+    """
+    _position_axes(activation, axis)
+    _check_one_label_each(ids, activation)
+    return axis % len(activation.shape)
 
 
 def _check_one_label_each(ids: Any, rows: Any) -> None:

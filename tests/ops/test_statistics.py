@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from moda_keras import ops
 
+pytestmark = pytest.mark.usefixtures("implementation")
+
 # Few shapes, for JAX compiles once for each; the contents are searched.
 CASES = [
     # shape of the activations, axis of the units, classes, whether labels are one-hot

@@ -44,3 +44,23 @@ def _is_empty(variable: keras.Variable) -> bool:
         return variable.value is None
     except TypeError:
         return True
+
+
+# -------------------------------------------------------------------------- native operations
+
+
+def native_devices() -> dict[str, str | None]:
+    """Each device of the backend, and why the native operations cannot serve it, or None."""
+    return {"any device": "XLA fuses the reference"}
+
+
+def native_objectives(*args, **kwargs) -> None:
+    """None: the reference serves."""
+
+
+def native_class_statistics(*args, **kwargs) -> None:
+    """None: the reference serves."""
+
+
+def native_activation_frequency(*args, **kwargs) -> None:
+    """None: the reference serves."""

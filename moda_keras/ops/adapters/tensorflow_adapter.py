@@ -27,3 +27,23 @@ def check_in_graph(condition, message: str) -> None:
 def keep_variables(model: keras.Model) -> AbstractContextManager:
     """Nothing to do: variables stay in place while a model trains."""
     return nullcontext()
+
+
+# -------------------------------------------------------------------------- native operations
+
+
+def native_devices() -> dict[str, str | None]:
+    """Each device of the backend, and why the native operations cannot serve it, or None."""
+    return {"any device": "not yet"}
+
+
+def native_objectives(*args, **kwargs) -> None:
+    """None: the reference serves."""
+
+
+def native_class_statistics(*args, **kwargs) -> None:
+    """None: the reference serves."""
+
+
+def native_activation_frequency(*args, **kwargs) -> None:
+    """None: the reference serves."""

@@ -1,10 +1,14 @@
 """PyTorch's part of the operations."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import keras
 import numpy as np
 import torch
+
+from moda_keras.ops import native
+from moda_keras.ops.adapters import torch_native
 
 
 def segment_sum(rows: torch.Tensor, segment_ids: torch.Tensor, num_segments: int) -> torch.Tensor:
@@ -31,3 +35,79 @@ def check_in_graph(condition, message: str) -> None:
 def keep_variables(model: keras.Model) -> AbstractContextManager:
     """Nothing to do: variables stay in place while a model trains."""
     return nullcontext()
+
+
+# -------------------------------------------------------------------------- native operations
+
+
+def native_devices() -> dict[str, str | None]:
+    """Each device of the backend, and why the native operations cannot serve it, or None."""
+    gpu = "CUDA tensors take the reference" if torch.cuda.is_available() else "there is none"
+    return {"cpu": None, "cuda": gpu}
+
+
+def native_objectives(
+    activations: Sequence[torch.Tensor],
+    ids: torch.Tensor,
+    num_classes: int,
+    axes: Sequence[int],
+    non_negative: Sequence[bool],
+    *,
+    averages_pairs: bool,
+    unit_divides: bool,
+) -> torch.Tensor | None:
+    """The three objectives of every activation (A, 3), or None if the reference is to serve."""
+    if not _is_native_used(activations, ids):
+        return None
+
+    def call():
+        options = (averages_pairs, unit_divides)
+        values, *_ = torch_native.objectives(
+            activations, ids, num_classes, axes, non_negative, *options
+        )
+        return values.to(torch_native.real_dtype(activations))
+
+    return _attempt(call)
+
+
+def native_class_statistics(
+    activation: torch.Tensor, ids: torch.Tensor, num_classes: int, axis: int, non_negative: bool
+) -> tuple[torch.Tensor, ...] | None:
+    """Sums, counts, nonzero, l1 of one activation, or None if the reference is to serve."""
+    if not _is_native_used([activation], ids):
+        return None
+    return _attempt(
+        lambda: torch_native.class_statistics(activation, ids, num_classes, axis, non_negative)[:4]
+    )
+
+
+def native_activation_frequency(
+    activations: Sequence[torch.Tensor],
+    ids: torch.Tensor,
+    num_classes: int,
+    axes: Sequence[int],
+    epsilons: Sequence[float],
+) -> tuple[list[torch.Tensor], torch.Tensor] | None:
+    """Counts (C, D) for every activation, (A,) units not finite; None if for the reference."""
+    if not _is_native_used(activations, ids):
+        return None
+    return _attempt(
+        lambda: torch_native.activation_frequency(activations, ids, num_classes, axes, epsilons)
+    )
+
+
+def _is_native_used(activations: Sequence[torch.Tensor], ids: torch.Tensor) -> bool:
+    reason = torch_native.reason_against(activations)
+    if ids.device.type != "cpu":
+        reason = f"it serves CPU tensors, not labels on {ids.device.type!r}"
+    return _is_used(reason)
+
+
+@torch.compiler.assume_constant_result
+def _is_used(reason: str | None) -> bool:
+    return native.is_used(reason)
+
+
+def _attempt(call):
+    # Nothing is run, and nothing can fail, while `torch.compile` traces.
+    return call() if torch.compiler.is_compiling() else native.attempt(call)
