@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -390,8 +390,8 @@ def _frequency(counts: np.ndarray, sample_counts: np.ndarray) -> np.ndarray:
 
 
 def _check_threshold(threshold: float) -> float:
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"Expected `threshold` in [0, 1]. Received: threshold={threshold}")
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+        raise ValueError(f"Expected `threshold` in [0, 1]. Received: threshold={threshold!r}")
     return float(threshold)
 
 

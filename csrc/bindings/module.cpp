@@ -49,7 +49,9 @@ std::vector<const moda_activation*> present(const std::vector<moda_activation>& 
 
 void check(int status) {
   if (status == MODA_OUT_OF_MEMORY) throw std::bad_alloc();
-  if (status != MODA_OK) throw std::invalid_argument("the core refused its arguments");
+  if (status == MODA_INVALID_LABEL)
+    throw std::invalid_argument("expected labels from -1 to the number of classes");
+  if (status != MODA_OK) throw std::invalid_argument("expected arrays that are present, sizes that fit and a dtype of the core");
 }
 
 moda_batch batch_of(int64_t labels, int64_t samples, int64_t classes) {

@@ -4,9 +4,15 @@
 
 namespace moda {
 
-ClassOrder::ClassOrder(const moda_batch& batch) {
+void check_labels(const moda_batch& batch) {
   for (int64_t i = 0; i < batch.samples; ++i)
-    if (batch.labels[i] >= 0 && batch.labels[i] < batch.classes) samples.push_back(i);
+    if (batch.labels[i] < -1 || batch.labels[i] > batch.classes) throw InvalidLabel();
+}
+
+ClassOrder::ClassOrder(const moda_batch& batch) {
+  check_labels(batch);
+  for (int64_t i = 0; i < batch.samples; ++i)
+    if (is_class(batch, batch.labels[i])) samples.push_back(i);
   std::stable_sort(samples.begin(), samples.end(), [&](int64_t a, int64_t b) {
     return batch.labels[a] < batch.labels[b];
   });

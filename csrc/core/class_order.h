@@ -8,6 +8,16 @@
 
 namespace moda {
 
+// A label that is neither a class nor the mark of a sample of no class.
+struct InvalidLabel {};
+
+// Throws InvalidLabel if there is one.
+void check_labels(const moda_batch& batch);
+
+inline bool is_class(const moda_batch& batch, int32_t label) {
+  return label >= 0 && label < batch.classes;
+}
+
 // Only classes that the batch has, so that nothing grows with the number of classes.
 struct ClassOrder {
   std::vector<int32_t> classes;  // the classes present, ascending

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "arguments.h"
 #include "class_order.h"
 #include "kernels.h"
 #include "objectives.h"
@@ -20,14 +21,6 @@ constexpr int64_t kSliceUnits = 512;
 
 int64_t element_bytes(int32_t dtype) {
   return dtype == MODA_FLOAT64 ? 8 : dtype == MODA_FLOAT32 ? 4 : 2;
-}
-
-bool is_valid(const moda_activation* activations, int64_t count, const moda_batch* batch) {
-  if (count < 1 || !batch || batch->samples < 0 || batch->classes < 1) return false;
-  return std::all_of(activations, activations + count, [](const moda_activation& a) {
-    return a.units >= 1 && position_count(a) >= 1 && a.dtype >= MODA_FLOAT32 &&
-           a.dtype <= MODA_BFLOAT16;
-  });
 }
 
 // Where the part of each activation starts in a buffer of `scale` elements for every unit.
@@ -286,6 +279,7 @@ class Call {
 
 void count_active(const moda_activation* activations, int64_t count, const moda_batch& batch,
                   const double* epsilons, int32_t* const* counts, int32_t* not_finite) {
+  check_labels(batch);
   const std::vector<int64_t> offsets = unit_offsets(activations, count);
   const int64_t bytes = bytes_of(activations, count, batch.samples);
   std::vector<uint8_t> active(offsets[count] * batch.samples);
@@ -308,7 +302,7 @@ void count_active(const moda_activation* activations, int64_t count, const moda_
     const uint8_t* rows = active.data() + offsets[slice.activation] * batch.samples + slice.first;
     for (int64_t sample = 0; sample < batch.samples; ++sample) {
       const int32_t label = batch.labels[sample];
-      if (label < 0 || label >= batch.classes) continue;
+      if (!is_class(batch, label)) continue;
       activity_kernels().add_active(rows + sample * units, slice.last - slice.first,
                                     counts[slice.activation] + label * units + slice.first);
     }
@@ -322,6 +316,8 @@ int guarded(const F& body) {
     return MODA_OK;
   } catch (const std::bad_alloc&) {
     return MODA_OUT_OF_MEMORY;
+  } catch (const InvalidLabel&) {
+    return MODA_INVALID_LABEL;
   } catch (...) {
     return MODA_INVALID_ARGUMENT;
   }
@@ -331,7 +327,8 @@ int guarded(const F& body) {
 template <class F>
 int with_call(const moda_activation* activations, int64_t count, const moda_batch* batch,
               const moda_saved* saved, const F& body) {
-  if (!is_valid(activations, count, batch)) return MODA_INVALID_ARGUMENT;
+  if (!are_activations(activations, count, batch) || !is_room(saved, *batch))
+    return MODA_INVALID_ARGUMENT;
   return guarded([&] {
     if (moda_is_double(activations, count)) {
       Call<double> call(activations, count, *batch, *saved);
@@ -358,6 +355,8 @@ int moda_is_double(const moda_activation* activations, int64_t count) {
 int moda_objectives_forward(const moda_activation* activations, int64_t count,
                             const moda_batch* batch, const moda_options* options,
                             const moda_saved* saved, double* objectives) {
+  if (!saved || !moda::are_present({options, saved->totals, objectives}))
+    return MODA_INVALID_ARGUMENT;
   return moda::with_call(activations, count, batch, saved,
                          [&](auto& call, auto) { call.objectives(*options, objectives); });
 }
@@ -366,6 +365,9 @@ int moda_objectives_backward(const moda_activation* activations, int64_t count,
                              const moda_batch* batch, const moda_options* options,
                              const moda_saved* saved, const double* upstream, void* vectors,
                              const moda_activation* const* gradients) {
+  if (!saved || !moda::are_present({options, saved->totals, upstream}) ||
+      !moda::are_gradients(vectors, activations, count, gradients, batch))
+    return MODA_INVALID_ARGUMENT;
   return moda::with_call(activations, count, batch, saved, [&](auto& call, auto real) {
     call.gradients(*options, upstream, static_cast<decltype(real)*>(vectors), gradients);
   });
@@ -374,6 +376,7 @@ int moda_objectives_backward(const moda_activation* activations, int64_t count,
 int moda_class_statistics_forward(const moda_activation* activation, const moda_batch* batch,
                                   const moda_saved* saved, void* sums, void* counts, void* nonzero,
                                   void* l1) {
+  if (!moda::are_present({sums, counts, nonzero, l1})) return MODA_INVALID_ARGUMENT;
   return moda::with_call(activation, 1, batch, saved, [&](auto& call, auto real) {
     using R = decltype(real);
     call.statistics(static_cast<R*>(sums), static_cast<R*>(counts), static_cast<R*>(nonzero),
@@ -385,6 +388,9 @@ int moda_class_statistics_backward(const moda_activation* activation, const moda
                                    const moda_saved* saved, const void* sums_gradient,
                                    const void* l1_gradient, void* vectors,
                                    const moda_activation* gradient) {
+  if (!moda::are_present({sums_gradient, l1_gradient}) ||
+      !moda::are_gradients(vectors, activation, 1, &gradient, batch))
+    return MODA_INVALID_ARGUMENT;
   return moda::with_call(activation, 1, batch, saved, [&](auto& call, auto real) {
     using R = decltype(real);
     call.statistics_gradient(static_cast<const R*>(sums_gradient),
@@ -396,7 +402,10 @@ int moda_class_statistics_backward(const moda_activation* activation, const moda
 int moda_activation_frequency(const moda_activation* activations, int64_t count,
                               const moda_batch* batch, const double* epsilons,
                               int32_t* const* counts, int32_t* not_finite) {
-  if (!moda::is_valid(activations, count, batch)) return MODA_INVALID_ARGUMENT;
+  if (!moda::are_activations(activations, count, batch) || !moda::are_present({epsilons, counts}))
+    return MODA_INVALID_ARGUMENT;
+  if (!std::all_of(counts, counts + count, [](const int32_t* p) { return p; }))
+    return MODA_INVALID_ARGUMENT;
   return moda::guarded(
       [&] { moda::count_active(activations, count, *batch, epsilons, counts, not_finite); });
 }

@@ -22,7 +22,13 @@ extern "C" {
 #define MODA_ABI_VERSION 1
 
 enum moda_dtype { MODA_FLOAT32 = 0, MODA_FLOAT64 = 1, MODA_FLOAT16 = 2, MODA_BFLOAT16 = 3 };
-enum moda_status { MODA_OK = 0, MODA_INVALID_ARGUMENT = 1, MODA_OUT_OF_MEMORY = 2, MODA_CUDA_ERROR = 3 };
+enum moda_status {
+  MODA_OK = 0,
+  MODA_INVALID_ARGUMENT = 1, /* null, a size that is negative or too large, an unknown dtype */
+  MODA_OUT_OF_MEMORY = 2,
+  MODA_CUDA_ERROR = 3,
+  MODA_INVALID_LABEL = 4
+};
 enum moda_averaging { MODA_AVERAGE_CLASSES = 0, MODA_AVERAGE_PAIRS = 1 };
 enum moda_objective { MODA_AFFINITY = 0, MODA_DISPERSION = 1, MODA_COMPACTNESS = 2, MODA_OBJECTIVES = 3 };
 
@@ -40,7 +46,8 @@ typedef struct {
   int64_t position_strides[MODA_POSITION_AXES];
 } moda_activation;
 
-/* The samples of a step. A label outside [0, classes) puts its sample into no class. */
+/* The samples of a step. A label of -1 or of `classes` puts its sample into no class; any other
+ * outside [0, classes) is MODA_INVALID_LABEL. */
 typedef struct {
   const int32_t* labels;
   int64_t samples;

@@ -8,6 +8,7 @@
 #include <new>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #if defined(_WIN32)
 #include <process.h>
@@ -48,7 +49,7 @@ int default_threads() {
 
 class Pool {
  public:
-  explicit Pool(int width) : process(process_id()) {
+  explicit Pool(int width) : width(width), process(process_id()) {
     for (int i = 1; i < width; ++i) {
       try {
         // Detached: a thread that waits at exit, or that a fork left behind, is nobody's to join.
@@ -77,7 +78,7 @@ class Pool {
 
   bool has_workers() const { return workers > 0; }
 
-  const int process;
+  const int width, process;
   std::mutex user;
 
  private:
@@ -114,22 +115,36 @@ std::mutex pool_mutex;
 std::atomic<int> requested{0};
 Pool* current = nullptr;
 
+// Every pool there has been, for one that is replaced may be in use. Never destroyed, for its
+// threads wait until the process ends.
+std::vector<Pool*>& pools() {
+  static auto& all = *new std::vector<Pool*>();
+  return all;
+}
+
+Pool* pool_of(int width) {
+  for (Pool* pool : pools())
+    if (pool->width == width && pool->process == process_id()) return pool;
+  pools().push_back(new Pool(width));
+  return pools().back();
+}
+
 #if !defined(_WIN32)
-// A child has none of the threads, and the locks as they happened to be: it starts anew.
+// A child has none of the threads, and locks and lists as they happened to be: it starts anew.
 void forget_pool_in_child() {
   new (&pool_mutex) std::mutex();
+  new (&pools()) std::vector<Pool*>();
   current = nullptr;
 }
 #endif
 
-// A pool that is replaced is leaked with its waiting threads: someone may be using it.
 Pool* pool() {
 #if !defined(_WIN32)
   static const int registered = pthread_atfork(nullptr, nullptr, forget_pool_in_child);
   (void)registered;
 #endif
   std::lock_guard<std::mutex> lock(pool_mutex);
-  if (!current || current->process != process_id()) current = new Pool(threads());
+  if (!current || current->process != process_id()) current = pool_of(threads());
   return current;
 }
 
