@@ -14,17 +14,16 @@ What is measured, with the gradient to every activation, in float32 on the CPU:
 """
 
 import argparse
-import csv
 import sys
-from pathlib import Path
 
 import activations
 import keras
 import numpy as np
+from implementations import with_mode
+from tables import append_row
 from timing import median_seconds
 
 import moda_keras as mk
-from moda_keras.ops import native
 
 
 def main() -> None:
@@ -36,6 +35,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", default=[10])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--signs", action="store_true", help="activations of unknown sign")
     parser.add_argument("--without", nargs="+", default=[], help="what to leave out")
     parser.add_argument("--output", help="a CSV file to add the rows to")
     arguments = parser.parse_args()
@@ -44,7 +44,7 @@ def main() -> None:
         arrays = activations.draw(arguments.model, batch_size)
         for classes in arguments.classes:
             labels = np.random.default_rng(1).integers(0, classes, batch_size).astype("int32")
-            candidates = _BACKENDS[keras.backend.backend()](arrays, labels, classes, arguments)
+            candidates = BACKENDS[keras.backend.backend()](arrays, labels, classes, arguments)
             kept = {k: v for k, v in candidates.items() if k not in arguments.without}
             report(arguments, batch_size, classes, median_seconds(kept, arguments.repeats))
 
@@ -64,26 +64,7 @@ def report(arguments, batch_size: int, classes: int, seconds: dict[str, float]) 
                 row[f"{rival}_over_native"] = round(seconds[rival] / seconds["native"], 2)
     print(row, flush=True)
     if arguments.output:
-        path = Path(arguments.output)
-        is_new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
-
-
-def with_mode(mode: str, run):
-    """`run` with one implementation."""
-
-    def call():
-        chosen, native.mode = native.mode, lambda: mode
-        try:
-            return run()
-        finally:
-            native.mode = chosen
-
-    return call
+        append_row(arguments.output, row)
 
 
 # ---------------------------------------------------------------------------------------- torch
@@ -95,7 +76,7 @@ def torch_candidates(arrays, labels, classes, arguments) -> dict:
     leaves = [torch.from_numpy(array).requires_grad_() for array in arrays]
     ids = torch.from_numpy(labels)
     loss = mk.MODALoss()
-    known = [True] * len(leaves)
+    known = [not arguments.signs] * len(leaves)
 
     def ours():
         value = loss(leaves, ids, classes, non_negative=known)
@@ -146,13 +127,16 @@ def tensorflow_candidates(arrays, labels, classes, arguments) -> dict:
     tensors = [tf.constant(array) for array in arrays]
     ids = tf.constant(labels)
     loss = mk.MODALoss()
+    known = [not arguments.signs] * len(arrays)
 
     def graph(jit_compile):
         @tf.function(jit_compile=jit_compile)
         def value_and_gradients(tensors, ids):
             with tf.GradientTape() as tape:
                 tape.watch(tensors)
-                value = loss(tensors, ids, classes, non_negative=[True] * len(arrays))
+                value = loss(
+                    tensors, ids, classes, non_negative=[not arguments.signs] * len(arrays)
+                )
             return tape.gradient(value, tensors)
 
         return lambda: value_and_gradients(tensors, ids)
@@ -178,9 +162,10 @@ def jax_candidates(arrays, labels, classes, arguments) -> dict:
     tensors = [jax.numpy.asarray(array) for array in arrays]
     ids = jax.numpy.asarray(labels)
     loss = mk.MODALoss()
+    known = [not arguments.signs] * len(arrays)
 
     def value(tensors, ids):
-        return loss(tensors, ids, classes, non_negative=[True] * len(arrays))
+        return loss(tensors, ids, classes, non_negative=known)
 
     gradient = jax.jit(jax.grad(value))
     read = jax.jit(lambda tensors: [tensor.sum() for tensor in tensors])
@@ -190,7 +175,7 @@ def jax_candidates(arrays, labels, classes, arguments) -> dict:
     }
 
 
-_BACKENDS = {
+BACKENDS = {
     "torch": torch_candidates,
     "tensorflow": tensorflow_candidates,
     "jax": jax_candidates,

@@ -1,0 +1,18 @@
+"""Which implementation of the operations a benchmark runs with."""
+
+from collections.abc import Callable
+
+from moda_keras.ops import native
+
+
+def with_mode(mode: str, run: Callable[[], object]) -> Callable[[], object]:
+    """`run` as under MODA_KERAS_NATIVE=`mode`; a graph keeps what it was traced with."""
+
+    def call():
+        chosen, native.mode = native.mode, lambda: mode
+        try:
+            return run()
+        finally:
+            native.mode = chosen
+
+    return call
