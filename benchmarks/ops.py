@@ -134,9 +134,7 @@ def tensorflow_candidates(arrays, labels, classes, arguments) -> dict:
         def value_and_gradients(tensors, ids):
             with tf.GradientTape() as tape:
                 tape.watch(tensors)
-                value = loss(
-                    tensors, ids, classes, non_negative=[not arguments.signs] * len(arrays)
-                )
+                value = loss(tensors, ids, classes, non_negative=known)
             return tape.gradient(value, tensors)
 
         return lambda: value_and_gradients(tensors, ids)
