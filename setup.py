@@ -31,7 +31,7 @@ class CMakeBuild(build_ext):
         if wanted == "0":
             return
         try:
-            self._build(Path(self.get_ext_fullpath(extension.name)).resolve().parent)
+            self._build_libraries(Path(self.get_ext_fullpath(extension.name)).resolve().parent)
         except (ImportError, OSError, subprocess.CalledProcessError) as error:
             if wanted == "1":
                 raise
@@ -40,7 +40,18 @@ class CMakeBuild(build_ext):
                 "slower reference operations"
             )
 
-    def _build(self, destination: Path) -> None:
+    def _build_libraries(self, destination: Path) -> None:
+        cuda = os.environ.get("MODA_KERAS_BUILD_CUDA", "auto")
+        try:
+            self._build(destination, cuda)
+        except subprocess.CalledProcessError as error:
+            if cuda != "auto":
+                raise
+            # An nvcc that does not go with the C++ compiler is no reason to have no CPU core.
+            self.warn(f"the build failed ({error}); trying again without CUDA")
+            self._build(destination, "0")
+
+    def _build(self, destination: Path, cuda: str) -> None:
         import pybind11
 
         folder = Path(self.build_temp).resolve()
@@ -50,7 +61,7 @@ class CMakeBuild(build_ext):
             "CMAKE_INSTALL_PREFIX": destination,
             "Python_EXECUTABLE": sys.executable,
             "pybind11_DIR": pybind11.get_cmake_dir(),
-            "MODA_CUDA": os.environ.get("MODA_KERAS_BUILD_CUDA", "auto"),
+            "MODA_CUDA": cuda,
         }
         architectures = os.environ.get("MODA_KERAS_CUDA_ARCHITECTURES")
         if architectures:

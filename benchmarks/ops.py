@@ -10,7 +10,8 @@ What is measured, with the gradient to every activation, in float32 on the CPU:
 - reference: its reference in `keras.ops`, class sums;
 - compiled: the reference under torch.compile or XLA (`--compile`; compiling takes a minute);
 - pairwise: cosines of all pairs of samples, a B x B matrix for every activation (torch);
-- read: one sum over every activation, which is the limit.
+- read: one sum over every activation, which is the limit;
+- forward, write (jax): the loss alone, and a bare write of gradients; a training step fuses that.
 """
 
 import argparse
@@ -167,8 +168,12 @@ def jax_candidates(arrays, labels, classes, arguments) -> dict:
 
     gradient = jax.jit(jax.grad(value))
     read = jax.jit(lambda tensors: [tensor.sum() for tensor in tensors])
+    forward = jax.jit(value)
+    write = jax.jit(lambda scale: [jax.numpy.full(tensor.shape, scale) for tensor in tensors])
     return {
         "reference": lambda: jax.block_until_ready(gradient(tensors, ids)),
+        "forward": lambda: jax.block_until_ready(forward(tensors, ids)),
+        "write": lambda: jax.block_until_ready(write(0.5)),
         "read": lambda: jax.block_until_ready(read(tensors)),
     }
 

@@ -21,6 +21,8 @@ _MODES = ("0", "1", "auto")
 
 # What failed while running, by backend: the reason.
 _failures: dict[str, str] = {}
+# Why calls went to the reference, in the order of the first such call.
+_stepped_aside: dict[str, None] = {}
 
 
 class NativeUnavailableError(RuntimeError):
@@ -78,6 +80,8 @@ def is_used(reason_against: str | None) -> bool:
     if reason is None and extension() is None:
         reason = _load()[1]
         _warn_that_reference_serves(reason)
+    if reason is not None:
+        _stepped_aside[reason] = None
     if reason is not None and mode() == "1":
         raise NativeUnavailableError(
             f"MODA_KERAS_NATIVE=1 demands the native operations, which cannot serve: {reason}"
@@ -121,7 +125,8 @@ def native_status() -> str:
     """Says in words which implementation serves which backend and device, and why.
 
     Returns:
-        Several lines of text: the extension, the running backend, and what each device uses.
+        Several lines of text: the extension, the running backend, what each device uses, and why
+        calls of this process went to the reference.
 
     Example:
     >>> import moda_keras as mk
@@ -140,6 +145,7 @@ def native_status() -> str:
     for device, reason in adapter.native_devices().items():
         against = _reason_for_reference(reason or failure)
         lines.append(f"{device}: {'reference, ' + against if against else 'native'}")
+    lines += [f"went to the reference: {reason}" for reason in _stepped_aside]
     return "\n".join(lines)
 
 

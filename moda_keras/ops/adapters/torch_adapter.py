@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import torch
 
-from moda_keras.ops import native
+from moda_keras.ops import cuda, native
 from moda_keras.ops.adapters import torch_native
 
 
@@ -42,7 +42,7 @@ def keep_variables(model: keras.Model) -> AbstractContextManager:
 
 def native_devices() -> dict[str, str | None]:
     """Each device of the backend, and why the native operations cannot serve it, or None."""
-    gpu = "CUDA tensors take the reference" if torch.cuda.is_available() else "there is none"
+    gpu = cuda.reason_against() if torch.cuda.is_available() else "PyTorch finds none"
     return {"cpu": None, "cuda": gpu}
 
 
@@ -97,10 +97,7 @@ def native_activation_frequency(
 
 
 def _is_native_used(activations: Sequence[torch.Tensor], ids: torch.Tensor) -> bool:
-    reason = torch_native.reason_against(activations)
-    if ids.device.type != "cpu":
-        reason = f"it serves CPU tensors, not labels on {ids.device.type!r}"
-    return _is_used(reason)
+    return _is_used(torch_native.reason_against(activations, ids))
 
 
 @torch.compiler.assume_constant_result

@@ -1,11 +1,16 @@
-"""The native operations as PyTorch custom operators: eager, autograd, `torch.compile`."""
+"""The native operations as PyTorch custom operators: eager, autograd, `torch.compile`.
 
-from collections.abc import Sequence
+On CUDA nothing waits for the device, and all memory is PyTorch's, so that a step can be captured
+into a CUDA graph, after one run outside as PyTorch asks for.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from moda_keras.ops import native
+from moda_keras.ops import cuda, native
 from moda_keras.ops.descriptors import NO_ARRAY, Array, describe, rows
 
 _NAMES = {
@@ -14,13 +19,19 @@ _NAMES = {
     torch.float16: "float16",
     torch.bfloat16: "bfloat16",
 }
+_DEVICES = ("cpu", "cuda")
 
 
-def reason_against(activations: Sequence[Tensor]) -> str | None:
+def reason_against(activations: Sequence[Tensor], labels: Tensor) -> str | None:
     """Why the native operations cannot take these tensors, or None."""
+    device = labels.device
+    if device.type not in _DEVICES:
+        return f"it serves CPU and CUDA tensors, not those on {device.type!r}"
+    if device.type == "cuda" and _reason_against_cuda():
+        return _reason_against_cuda()
     for activation in activations:
-        if activation.device.type != "cpu":
-            return f"it serves CPU tensors, not those on {activation.device.type!r}"
+        if activation.device != device:
+            return f"it serves tensors of one device, not of {activation.device} and {device}"
         if activation.dtype not in _NAMES:
             return f"it has no dtype {activation.dtype}"
         if activation.layout != torch.strided:
@@ -28,6 +39,25 @@ def reason_against(activations: Sequence[Tensor]) -> str | None:
         if activation.dim() > 5 or 0 in activation.shape:
             return f"it has no shape {tuple(activation.shape)}"
     return None
+
+
+@torch.compiler.assume_constant_result
+def _reason_against_cuda() -> str | None:
+    return cuda.reason_against()
+
+
+@contextmanager
+def _operations(device: torch.device) -> Iterator:
+    """The native operations that work on a device: a module, or an object like it."""
+    if device.type == "cpu":
+        yield native.extension()
+        return
+    with torch.cuda.device(device):
+        yield cuda.Operations(
+            cuda.library(),
+            torch.cuda.current_stream(device).cuda_stream,
+            lambda size: torch.empty(size, dtype=torch.uint8, device=device),
+        )
 
 
 def real_dtype(activations: Sequence[Tensor]) -> torch.dtype:
@@ -39,7 +69,7 @@ def real_dtype(activations: Sequence[Tensor]) -> torch.dtype:
 # ----------------------------------------------------------------------------------- objectives
 
 
-@torch.library.custom_op("moda_keras::objectives", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("moda_keras::objectives", mutates_args=(), device_types=_DEVICES)
 def objectives(
     activations: Sequence[Tensor],
     labels: Tensor,
@@ -52,18 +82,19 @@ def objectives(
     """The objectives of every activation (A, 3) in float64, and what the gradient needs of it."""
     values, normalized, inverse_norms, totals = _empty_results(activations, axes)
     labels = labels.contiguous()
-    native.extension().objectives_forward(
-        _describe_all(activations, axes, non_negative),
-        labels.data_ptr(),
-        labels.shape[0],
-        classes,
-        int(averages_pairs),
-        unit_divides,
-        normalized.data_ptr(),
-        inverse_norms.data_ptr(),
-        totals.data_ptr(),
-        values.data_ptr(),
-    )
+    with _operations(labels.device) as operations:
+        operations.objectives_forward(
+            _describe_all(activations, axes, non_negative),
+            labels.data_ptr(),
+            labels.shape[0],
+            classes,
+            int(averages_pairs),
+            unit_divides,
+            normalized.data_ptr(),
+            inverse_norms.data_ptr(),
+            totals.data_ptr(),
+            values.data_ptr(),
+        )
     return values, normalized, inverse_norms, totals
 
 
@@ -72,7 +103,7 @@ def _(activations, labels, classes, axes, non_negative, averages_pairs, unit_div
     return _empty_results(activations, axes)
 
 
-@torch.library.custom_op("moda_keras::objectives_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("moda_keras::objectives_backward", mutates_args=(), device_types=_DEVICES)
 def objectives_backward(
     activations: Sequence[Tensor],
     labels: Tensor,
@@ -91,20 +122,21 @@ def objectives_backward(
     gradients = _empty_gradients(activations, non_negative)
     labels, upstream = labels.contiguous(), upstream.contiguous()
     described, outputs = _describe_gradients(activations, gradients, axes, non_negative)
-    native.extension().objectives_backward(
-        described,
-        labels.data_ptr(),
-        labels.shape[0],
-        classes,
-        int(averages_pairs),
-        unit_divides,
-        normalized.data_ptr(),
-        inverse_norms.data_ptr(),
-        totals.data_ptr(),
-        upstream.data_ptr(),
-        vectors.data_ptr(),
-        outputs,
-    )
+    with _operations(labels.device) as operations:
+        operations.objectives_backward(
+            described,
+            labels.data_ptr(),
+            labels.shape[0],
+            classes,
+            int(averages_pairs),
+            unit_divides,
+            normalized.data_ptr(),
+            inverse_norms.data_ptr(),
+            totals.data_ptr(),
+            upstream.data_ptr(),
+            vectors.data_ptr(),
+            outputs,
+        )
     return vectors, gradients
 
 
@@ -191,7 +223,7 @@ def _empty_gradients(activations: Sequence[Tensor], non_negative: Sequence[bool]
 # ------------------------------------------------------------------------------------ statistics
 
 
-@torch.library.custom_op("moda_keras::class_statistics", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("moda_keras::class_statistics", mutates_args=(), device_types=_DEVICES)
 def class_statistics(
     activation: Tensor, labels: Tensor, classes: int, axis: int, non_negative: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -199,18 +231,19 @@ def class_statistics(
     results = _empty_statistics(activation, classes, axis)
     sums, counts, nonzero, l1, normalized, inverse_norms = results
     labels = labels.contiguous()
-    native.extension().class_statistics_forward(
-        _describe_all([activation], [axis], [non_negative]),
-        labels.data_ptr(),
-        labels.shape[0],
-        classes,
-        normalized.data_ptr(),
-        inverse_norms.data_ptr(),
-        sums.data_ptr(),
-        counts.data_ptr(),
-        nonzero.data_ptr(),
-        l1.data_ptr(),
-    )
+    with _operations(labels.device) as operations:
+        operations.class_statistics_forward(
+            _describe_all([activation], [axis], [non_negative]),
+            labels.data_ptr(),
+            labels.shape[0],
+            classes,
+            normalized.data_ptr(),
+            inverse_norms.data_ptr(),
+            sums.data_ptr(),
+            counts.data_ptr(),
+            nonzero.data_ptr(),
+            l1.data_ptr(),
+        )
     return results
 
 
@@ -220,7 +253,7 @@ def _(activation, labels, classes, axis, non_negative):
 
 
 @torch.library.custom_op(
-    "moda_keras::class_statistics_backward", mutates_args=(), device_types="cpu"
+    "moda_keras::class_statistics_backward", mutates_args=(), device_types=_DEVICES
 )
 def class_statistics_backward(
     activation: Tensor,
@@ -239,18 +272,19 @@ def class_statistics_backward(
         tensor.contiguous() for tensor in (labels, sums_gradient, l1_gradient)
     )
     described, outputs = _describe_gradients([activation], gradients, [axis], [non_negative])
-    native.extension().class_statistics_backward(
-        described,
-        labels.data_ptr(),
-        labels.shape[0],
-        sums_gradient.shape[0],
-        normalized.data_ptr(),
-        inverse_norms.data_ptr(),
-        sums_gradient.data_ptr(),
-        l1_gradient.data_ptr(),
-        vectors.data_ptr(),
-        outputs,
-    )
+    with _operations(labels.device) as operations:
+        operations.class_statistics_backward(
+            described,
+            labels.data_ptr(),
+            labels.shape[0],
+            sums_gradient.shape[0],
+            normalized.data_ptr(),
+            inverse_norms.data_ptr(),
+            sums_gradient.data_ptr(),
+            l1_gradient.data_ptr(),
+            vectors.data_ptr(),
+            outputs,
+        )
     return vectors, gradients
 
 
@@ -300,7 +334,7 @@ def _empty_statistics(activation: Tensor, classes: int, axis: int) -> tuple[Tens
 # ----------------------------------------------------------------------------------- frequency
 
 
-@torch.library.custom_op("moda_keras::activation_frequency", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("moda_keras::activation_frequency", mutates_args=(), device_types=_DEVICES)
 def activation_frequency(
     activations: Sequence[Tensor],
     labels: Tensor,
@@ -310,20 +344,21 @@ def activation_frequency(
 ) -> tuple[list[Tensor], Tensor]:
     """Counts (C, D) of active units of each activation; (A,) counts of units not finite."""
     counts = [
-        torch.zeros((classes, a.shape[axis]), dtype=torch.int32)
+        torch.zeros((classes, a.shape[axis]), dtype=torch.int32, device=a.device)
         for a, axis in zip(activations, axes, strict=True)
     ]
-    not_finite = torch.zeros((len(activations),), dtype=torch.int32)
+    not_finite = torch.zeros((len(activations),), dtype=torch.int32, device=labels.device)
     labels = labels.contiguous()
-    native.extension().activation_frequency(
-        _describe_all(activations, axes, [False] * len(activations)),
-        labels.data_ptr(),
-        labels.shape[0],
-        classes,
-        list(epsilons),
-        [count.data_ptr() for count in counts],
-        not_finite.data_ptr(),
-    )
+    with _operations(labels.device) as operations:
+        operations.activation_frequency(
+            _describe_all(activations, axes, [False] * len(activations)),
+            labels.data_ptr(),
+            labels.shape[0],
+            classes,
+            list(epsilons),
+            [count.data_ptr() for count in counts],
+            not_finite.data_ptr(),
+        )
     return counts, not_finite
 
 
