@@ -13,6 +13,7 @@ from moda_keras.layers.modular_activation import collect_marked
 from moda_keras.losses import MODALoss
 from moda_keras.ops import check_labels
 from moda_keras.ops.adapters import adapter
+from moda_keras.training_probe import InLineProbe, Observation, OutputProbe, probe_for
 
 OBJECTIVE_METRICS = ("task_loss", "affinity", "dispersion", "compactness")
 
@@ -218,26 +219,22 @@ class _FunctionalModularModel(ModularModel, Functional):
         state = getattr(self, "_modular", None)
         if state is None or not state.is_collecting:
             return super().call(inputs, training=training, mask=mask, **kwargs)
-        outputs, state.probed = state.probe(inputs, training=training)
-        return outputs
+        output, state.probed = state.probe(inputs, training)
+        return output
 
 
 graph.GRAPH_CALLS.add(_FunctionalModularModel.call)
 
 
 class _TrainingState:
-    """What training needs beside the model; a plain object, so that no backend tracks the probe.
-
-    The probe is a model on the same tensors that puts out the hidden activations too: layers are
-    shared, no node is added.
-    """
+    """What training needs beside the model; a plain object, so that no backend tracks the probe."""
 
     def __init__(self, model: keras.Model | None = None):
         self.loss: MODALoss | None = None
         self.metrics: list[keras.metrics.Metric] = []
         self.hidden_activations: list[HiddenActivation] = []
         self.classes: int | None = None
-        self.probe: keras.Model | None = None
+        self.probe: OutputProbe | InLineProbe | None = None
         self._step = threading.local()
         if model is not None:
             self._read_graph(model)
@@ -262,8 +259,7 @@ class _TrainingState:
                 "API.",
                 stacklevel=4,
             )
-        tensors = [hidden.tensor for hidden in self.hidden_activations]
-        self.probe = keras.Model(model.input, [model.outputs[0], tensors], name="probe")
+        self.probe = probe_for(model, self.hidden_activations)
 
     def set_loss(self, loss: MODALoss | None) -> None:
         self.loss = loss
@@ -303,23 +299,19 @@ class _TrainingState:
         return getattr(self._step, "marked", None) is not None
 
     @property
-    def probed(self) -> list:
-        """Activations of the graph, in the order of `hidden_activations`."""
+    def probed(self) -> list[Observation]:
+        """Observations of the graph's hidden activations."""
         return self._step.probed
 
     @probed.setter
-    def probed(self, activations: list) -> None:
-        self._step.probed = activations
+    def probed(self, observations: list[Observation]) -> None:
+        self._step.probed = observations
 
     def collected(self, model: keras.Model) -> dict[str, list]:
         """The activations of this step as arguments of `MODALoss.objectives`."""
-        observed = [
-            (value, hidden.channel_axis, hidden.non_negative)
-            for hidden, value in zip(self.hidden_activations, self.probed, strict=False)
-        ]
         in_graph = {id(hidden.operation) for hidden in self.hidden_activations}
-        observed += [
-            (value, layer.channel_axis(len(value.shape)), graph.is_non_negative(layer))
+        observed = self.probed + [
+            Observation(value, layer.channel_axis(len(value.shape)), graph.is_non_negative(layer))
             for layer, value in self._step.marked
             if id(layer) not in in_graph
         ]

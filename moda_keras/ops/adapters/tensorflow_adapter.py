@@ -33,6 +33,42 @@ def keep_variables(model: keras.Model) -> AbstractContextManager:
     return nullcontext()
 
 
+@tf.autograph.experimental.do_not_convert
+def tap(activation: tf.Tensor, axis: int, non_negative: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    """Lets an activation through and reads its activation vectors off.
+
+    TensorFlow would write the gradient of every map to memory, and add it in another pass. Here it
+    is broadcast and added to the gradient of what was let through in one pass, in place.
+
+    Args:
+        activation: Float map (B, ..., D).
+        axis: Axis of the units.
+        non_negative: Promise that no element is negative.
+
+    Returns:
+        The activation, and the mean magnitude of every unit (B, D), float32 or float64.
+    """
+
+    @tf.custom_gradient
+    def passed(x):
+        real = tf.float64 if x.dtype == tf.float64 else tf.float32
+        positions = [i for i in range(1, len(x.shape)) if i != axis]
+        magnitudes = x if non_negative else tf.abs(x)
+        vectors = tf.reduce_mean(tf.cast(magnitudes, real), axis=positions)
+
+        def gradient(upstream, vectors_gradient):
+            share = vectors_gradient
+            for position in positions:
+                share = tf.expand_dims(share, position)
+            share /= tf.cast(tf.size(x, tf.int64) // tf.size(vectors, tf.int64), real)
+            share = tf.cast(share, x.dtype)
+            return upstream + (share if non_negative else share * tf.sign(x))
+
+        return (tf.identity(x), vectors), gradient
+
+    return passed(activation)
+
+
 # -------------------------------------------------------------------------- native operations
 
 

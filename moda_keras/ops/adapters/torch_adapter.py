@@ -37,6 +37,10 @@ def keep_variables(model: keras.Model) -> AbstractContextManager:
     return nullcontext()
 
 
+# Autograd adds a gradient that is a broadcast in one pass, without writing it to memory.
+tap = None
+
+
 # -------------------------------------------------------------------------- native operations
 
 
