@@ -28,7 +28,8 @@ def main(output: str, *paths: str) -> None:
         draw(axis, rows)
     axes_of = figure.axes
     axes_of[0].set_ylabel("loss and gradient, ms")
-    axes_of[0].legend(frameon=False, fontsize=8)
+    lines = {line.get_label(): line for axis in axes_of for line in axis.lines}
+    axes_of[0].legend(lines.values(), lines, frameon=False, fontsize=8)
     figure.tight_layout()
     figure.savefig(output, dpi=150)
 
@@ -46,6 +47,7 @@ def draw(axis, rows: list[dict]) -> None:
             axis.plot(*zip(*sorted(points), strict=True), "o-", label=label, color=COLORS[name])
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
+    axis.xaxis.set_major_formatter("{x:.0f}")
     axis.set_xlabel(by.replace("_", " "))
     first = rows[0]
     axis.set_title(f"{first['model']}, {first['backend']}", fontsize=10)
