@@ -4,9 +4,10 @@ Train a model for modularity with `ModularModel` and `MODALoss`, `decompose` it 
 class, `compose` any classes into a slim plain Keras model, `replace` a weak model's class.
 """
 
-from moda_keras import datasets, layers, metrics, ops, slicing, zoo
+from moda_keras import datasets, experiments, layers, metrics, ops, slicing, zoo
 from moda_keras.composition import compose, masked_model
 from moda_keras.decomposition import decompose
+from moda_keras.epsilons import choose_epsilons
 from moda_keras.graph import HiddenActivation, find_hidden_activations
 from moda_keras.losses import MODALoss
 from moda_keras.modular_model import ModularModel
@@ -22,9 +23,11 @@ __all__ = [
     "ModularModel",
     "Module",
     "ModuleSet",
+    "choose_epsilons",
     "compose",
     "datasets",
     "decompose",
+    "experiments",
     "find_hidden_activations",
     "layers",
     "load_modules",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, Step, hidden_activations_of, trace, unique_name
+from moda_keras.graph import Graph, Step, Tensor, observed_tensors, unique_name
 from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.slicing.builder import in_structure_of, new_inputs
 from moda_keras.slicing.copying import copy_or_share, copy_weights
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def compose(
-    modules: "ModuleSet", classes: Sequence[int | str], *, name: str | None = None
+    modules: "ModuleSet",
+    classes: Sequence[int | str],
+    *,
+    name: str | None = None,
+    align: int = 1,
 ) -> keras.Model:
     """Builds the slim model of the chosen classes from their modules, with no retraining.
 
@@ -28,6 +32,9 @@ def compose(
         modules: The modules of a decomposed model.
         classes: Class indices or names, at least one. Output `j` is `classes[j]`.
         name: Name of the new model.
+        align: Positive int. Numbers of channels are rounded up to a multiple of it, as far as the
+            original has that many, for hardware that computes in blocks. What is added is a unit
+            that nobody heeds, so the model is as exact as without, only less slim.
 
     Returns:
         A functional `keras.Model` with output `(batch, len(classes))`. The original's output
@@ -35,7 +42,7 @@ def compose(
 
     Raises:
         ValueError: If `classes` is empty or has an unknown class, a duplicate, or a class without
-            training samples.
+            training samples, or if `align` is no positive integer.
 
     Example:
         >>> import keras
@@ -53,7 +60,7 @@ def compose(
         ((None, 2), 22)
     """
     indices = modules.resolve_classes(classes)
-    plan = modules.slicer.plan(modules.union(indices), indices)
+    plan = modules.slicer.plan(modules.union(indices), indices, align=align)
     return modules.slicer.build(plan, name=name)
 
 
@@ -63,7 +70,8 @@ def masked_model(
     """Builds the full-size model that says what the modules of the chosen classes mean.
 
     Every unit outside the union of the modules is multiplied by zero at its hidden activation, and
-    the chosen logits are read. `compose` gives the same function, slim.
+    the chosen logits are read. What a recurrent layer's unit tells the others at the next step in
+    time is zero too. `compose` gives the same function, slim.
 
     Args:
         modules: The modules of a decomposed model.
@@ -93,9 +101,9 @@ def masked_model(
         [True, True, False, False, True, True]
     """
     indices = modules.resolve_classes(classes)
-    graph = trace(modules.model)
+    graph, units = modules.slicer.graph, modules.union(indices)
     copies = _Copies(graph)
-    masks = _mask_layers(graph, modules.union(indices), copies.names)
+    masks = _mask_layers(graph, units, copies.names)
 
     def mask_units(tensor, value):
         return masks[tensor](value) if tensor in masks else value
@@ -105,18 +113,24 @@ def masked_model(
     chosen = keras.ops.take(values[graph.outputs[0]], indices.tolist(), axis=-1)
     output = copies.activate(chosen)
     copies.copy_weights()
+    for step, rule in modules.slicer.rules.items():
+        if rule.feeds_back and step.outputs[0] in masks:
+            mask = np.array(masks[step.outputs[0]].mask)
+            copies.scale_weights(step.operation, rule.masked_weights(step, mask))
     return keras.Model(*in_structure_of(modules.model, inputs, output), name=name)
 
 
-def _mask_layers(graph: Graph, units: dict[str, np.ndarray], names: set[str]) -> dict:
-    """A `UnitMask` for every hidden activation of which `units` has a mask, by its tensor."""
+def _mask_layers(
+    graph: Graph, units: dict[str, np.ndarray], names: set[str]
+) -> dict[Tensor, UnitMask]:
+    """A `UnitMask` for every tensor that shows units of which `units` has a mask."""
     return {
         tensor: UnitMask(
             units[hidden.name],
-            axis=hidden.channel_axis,
+            axis=tensor.channel_axis,
             name=unique_name(f"{hidden.name}_mask", names),
         )
-        for hidden, tensor in hidden_activations_of(graph)
+        for tensor, hidden in observed_tensors(graph).items()
         if hidden.name in units
     }
 
@@ -153,6 +167,12 @@ class _Copies:
     def copy_weights(self) -> None:
         for original, copy in self.by_operation.items():
             copy_weights(copy, original)
+
+    def scale_weights(self, operation: Any, factors: dict[str, np.ndarray]) -> None:
+        for weight in self.by_operation[operation].weights:
+            if weight.name in factors:
+                factor = keras.ops.cast(factors[weight.name], weight.dtype)
+                weight.assign(weight * factor)
 
     def _copy(self, operation: Any, **config: Any) -> Any:
         if operation not in self.by_operation:

@@ -1,7 +1,7 @@
 """Finding the modules of a trained model."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,11 +9,11 @@ import numpy as np
 from keras import ops
 
 from moda_keras import graph
-from moda_keras.activation_probe import ActivationProbe
+from moda_keras.epsilons import DEFAULT_EPSILON, resolve_epsilons
 from moda_keras.graph import HiddenActivation
 from moda_keras.module_set import ModuleSet, check_class_names
+from moda_keras.observation import ActivationObserver, require_finite
 from moda_keras.ops import activation_counts, check_labels, sum_by_class, unchecked_class_ids
-from moda_keras.ops.adapters import adapter
 
 
 def decompose(
@@ -23,7 +23,7 @@ def decompose(
     *,
     threshold: float = 0.9,
     class_names: Sequence[str] | None = None,
-    epsilon: float = 1e-3,
+    epsilon: float | Mapping[str, float] = DEFAULT_EPSILON,
     batch_size: int | None = None,
     sample_weight: Any = None,
     steps: int | None = None,
@@ -32,9 +32,9 @@ def decompose(
     """Finds the modules of a trained model, in one pass over its training data.
 
     A unit is in the module of a class if it is active for at least a fraction `threshold` of the
-    class's samples. A unit is active if it is not zero; a channel of a map, if any position is not.
-    Where a non-linearity is never exactly zero (GELU, tanh, ...), a unit is active if its magnitude
-    exceeds `epsilon`.
+    class's samples. A unit is active if it is not zero; a channel of a map, an attention head or a
+    recurrent unit, if it is not at any position or time. Where a non-linearity is never exactly
+    zero (GELU, tanh, ...), a unit is active if its magnitude exceeds `epsilon`.
 
     Args:
         model: Any built Functional or Sequential model with one output (batch, C), modular or not.
@@ -44,7 +44,8 @@ def decompose(
         y: Labels, if `x` does not hold them: integers (N,) or one-hot (N, C).
         threshold: Float in [0, 1].
         class_names: C names; "0", "1", ... by default.
-        epsilon: Float >= 0, for the non-linearities that give no exact zeros.
+        epsilon: Float >= 0, for the non-linearities that give no exact zeros; or a dict from names
+            of hidden activations to such floats, as `choose_epsilons` finds them in data.
         batch_size: Batch size for arrays; 32 by default, as in Keras.
         sample_weight: Optional weights (N,). Samples of weight 0 are not counted.
         steps: Number of batches to draw; needed for an endless generator.
@@ -54,8 +55,9 @@ def decompose(
         A `ModuleSet`.
 
     Raises:
-        ValueError: If the model has no graph, no hidden activation or several outputs, a label is
-            out of range, the data has no labels, or an activation is not finite.
+        ValueError: If the model has no graph, no hidden activation or several outputs, `epsilon` is
+            no such number or names an unknown activation, a label is out of range, the data has no
+            labels, or an activation is not finite.
 
     Example:
     >>> import keras
@@ -82,16 +84,18 @@ def decompose(
     if hasattr(y, "shape") or isinstance(y, list):
         check_labels(y, classes)
         _require_samples(len(y))
-    counter = _Counter(model, classes, epsilon)
-    with adapter.keep_variables(counter):
-        counter.evaluate(
-            x, y, batch_size=batch_size, sample_weight=sample_weight, steps=steps, verbose=verbose
-        )
-    counts, samples = counter.result()
+    epsilons = resolve_epsilons(graph.find_hidden_activations(model), epsilon)
+    observer = ActivationObserver(
+        model, lambda hidden: _ActivationCounts(hidden, classes, epsilons)
+    )
+    observer.observe(
+        x, y, batch_size=batch_size, sample_weight=sample_weight, steps=steps, verbose=verbose
+    )
+    counts, samples = observer.metric.tables()
     _require_samples(samples.sum())
     _warn_of_absent_classes(samples, class_names)
     return ModuleSet.from_counts(
-        model, counts, samples, threshold=threshold, class_names=class_names
+        model, counts, samples, threshold=threshold, class_names=class_names, epsilons=epsilons
     )
 
 
@@ -111,13 +115,15 @@ def _warn_of_absent_classes(samples: np.ndarray, class_names: Sequence[str]) -> 
 
 
 class _ActivationCounts(keras.metrics.Metric):
-    """Counts, as a Keras metric: it streams, and is right in any compiled evaluation step."""
+    """How many samples of each class activate each unit."""
 
-    def __init__(self, hidden: Sequence[HiddenActivation], classes: int, epsilon: float):
+    def __init__(
+        self, hidden: Sequence[HiddenActivation], classes: int, epsilons: Mapping[str, float]
+    ):
         super().__init__(name="samples", dtype="float32")
         self.hidden = hidden
         self.classes = classes
-        self.epsilon = epsilon
+        self.epsilons = [epsilons[activation.name] for activation in hidden]
         self.counts = [self._add(f"counts_{i}", (classes, h.units)) for i, h in enumerate(hidden)]
         self.samples = self._add("samples", (classes,))
         self.not_finite = self._add("not_finite", (len(hidden),))
@@ -127,6 +133,11 @@ class _ActivationCounts(keras.metrics.Metric):
         return self.add_variable(shape, initializer="zeros", dtype="int32", name=name)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        if y_true is None:
+            raise ValueError(
+                "Expected labels, in `y` or as the second element of what `x` yields. Received: "
+                "data without labels"
+            )
         out_of_range = unchecked_class_ids(y_true, self.classes) == self.classes
         ids = unchecked_class_ids(y_true, self.classes, sample_weight)
         _add_to(self.invalid_labels, _count(out_of_range))
@@ -136,7 +147,7 @@ class _ActivationCounts(keras.metrics.Metric):
             ids,
             self.classes,
             axes=[hidden.channel_axis for hidden in self.hidden],
-            epsilons=[0.0 if hidden.exact_zero else self.epsilon for hidden in self.hidden],
+            epsilons=self.epsilons,
         )
         for variable, count in zip(self.counts, counts, strict=True):
             _add_to(variable, count)
@@ -148,61 +159,20 @@ class _ActivationCounts(keras.metrics.Metric):
     def result(self):
         return ops.cast(ops.sum(self.samples), "float32")
 
-
-class _Counter(keras.Model):
-    """Runs the data through a model's hidden activations in Keras's own evaluation loop."""
-
-    def __init__(self, model: keras.Model, classes: int, epsilon: float):
-        super().__init__(name="decomposition")
-        self.probe = ActivationProbe(model)
-        self.hidden = self.probe.hidden
-        if not self.hidden:
-            raise ValueError(
-                "Expected a model with at least one hidden activation: a hidden layer with a "
-                f"non-linear activation. Received: model {model.name!r}, which has none"
-            )
-        self.counts = _ActivationCounts(self.hidden, classes, epsilon)
-        self.compile()
-
-    def call(self, inputs):
-        return self.probe(inputs, training=False)
-
-    @property
-    def metrics(self):
-        return [self.counts]
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=False):
-        return ops.zeros(())
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        if y is None:
-            raise ValueError(
-                "Expected labels, in `y` or as the second element of what `x` yields. Received: "
-                "data without labels"
-            )
-        self.counts.update_state(y, y_pred, sample_weight)
-        return self.get_metrics_result()
-
-    def result(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def tables(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Activation counts by activation name, and sample counts; ValueError if data was bad."""
-        invalid = int(ops.convert_to_numpy(self.counts.invalid_labels))
+        invalid = int(ops.convert_to_numpy(self.invalid_labels))
         if invalid:
             raise ValueError(
-                f"Expected labels from 0 to {self.counts.classes - 1}. Received: data with "
+                f"Expected labels from 0 to {self.classes - 1}. Received: data with "
                 f"{invalid} labels out of that range"
             )
-        not_finite = ops.convert_to_numpy(self.counts.not_finite)
-        if not_finite.any():
-            names = [h.name for h, n in zip(self.hidden, not_finite, strict=True) if n]
-            raise ValueError(
-                "Expected finite activations. Received: NaN or infinity in the activations "
-                f"{names}; check the data and the model's weights"
-            )
+        require_finite(self.hidden, self.not_finite)
         counts = {
             hidden.name: ops.convert_to_numpy(variable).astype("int64")
-            for hidden, variable in zip(self.hidden, self.counts.counts, strict=True)
+            for hidden, variable in zip(self.hidden, self.counts, strict=True)
         }
-        return counts, ops.convert_to_numpy(self.counts.samples).astype("int64")
+        return counts, ops.convert_to_numpy(self.samples).astype("int64")
 
 
 def _add_to(variable, value) -> None:

@@ -1,9 +1,9 @@
 """The one place that reads Keras's node graph.
 
-`trace` turns a Functional or Sequential model into a flat `Graph` of steps, nested models
-inlined; `inline_nested` gives the same as a Keras model; `find_hidden_activations` says where units
-are observed. Tensors are read from `node.outputs`, never from `layer.output`, which is the layer's
-first call and may belong to another graph.
+`trace` turns a Functional or Sequential model into a flat `Graph` of steps, nested models and
+`expansion`s inlined; `inline_nested` gives the same as a Keras model; `find_hidden_activations`
+says where units are observed. Tensors are read from `node.outputs`, never from `layer.output`,
+which is the layer's first call and may belong to another graph.
 """
 
 import inspect
@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+from moda_keras.einsum_labels import einsum_labels
+from moda_keras.expansion import expand, is_masked
 from moda_keras.layers.modular_activation import ModularActivation
 
 
@@ -242,9 +244,16 @@ def runs_graph(operation: Any) -> bool:
 
 
 def _trace_into(
-    steps: list[Step], model: keras.Model, inputs: list[Tensor], training: bool | None
+    steps: list[Step],
+    model: keras.Model,
+    inputs: list[Tensor],
+    training: bool | None,
+    masked: bool = False,
 ) -> list[Tensor]:
-    """Appends the steps of `model`, fed by `inputs`, and returns its outputs."""
+    """Appends the steps of `model`, fed by `inputs`, and returns its outputs.
+
+    `masked` says that Keras sends masks of time steps along with `inputs`, unseen by the model.
+    """
     known = {id(t): tensor for t, tensor in zip(model.inputs, inputs, strict=True)}
     for node in _nodes_in_order(model):
         arguments = (node.arguments.args, node.arguments.kwargs)
@@ -253,10 +262,13 @@ def _trace_into(
             arguments,
         )
         operation = node.operation
-        if runs_graph(operation):
-            fed = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, Tensor)]
-            inner = kwargs.get("training")
-            outputs = _trace_into(steps, operation, fed, training if inner is None else inner)
+        inner = _inner_model(node, masked)
+        if inner is not None:
+            passed = (args, {name: value for name, value in kwargs.items() if name != "mask"})
+            fed = [x for x in keras.tree.flatten(passed) if isinstance(x, Tensor)]
+            mode = training if kwargs.get("training") is None else kwargs["training"]
+            is_fed_masks = masked or any(map(is_masked, node.input_tensors))
+            outputs = _trace_into(steps, inner, fed, mode, is_fed_masks)
         else:
             # `base(x, training=False)` asks for this mode of every layer inside.
             if training is not None and accepts_training(operation):
@@ -265,6 +277,13 @@ def _trace_into(
             steps.append(Step(operation, args, kwargs, outputs))
         known.update(zip(map(id, node.outputs), outputs, strict=True))
     return [known[id(t)] for t in model.outputs]
+
+
+def _inner_model(node: Any, masked: bool = False) -> keras.Model | None:
+    """The model whose graph is what the node's operation does; None for a single operation."""
+    if runs_graph(node.operation):
+        return node.operation
+    return None if masked else expand(node)
 
 
 def _nodes_in_order(model: keras.Model) -> Iterator[Any]:
@@ -317,18 +336,26 @@ def _assign_channel_axes(graph: Graph) -> None:
     for step in graph.steps:
         for tensor in step.outputs:
             tensor.channel_axis = _channel_axis(step, tensor)
+        _fill_in_lengths(step)
 
 
 def _channel_axis(step: Step, tensor: Tensor) -> int:
     rank, operation = len(tensor.shape), step.operation
     if rank <= 2:
         return max(rank - 1, 0)
+    if isinstance(operation, keras.layers.TimeDistributed):
+        inner = at_one_time(step)
+        return 1 + _channel_axis(inner, inner.outputs[0])
+    if _kind(operation) in _AXIS_FINDERS:
+        return _AXIS_FINDERS[_kind(operation)](step)
     data_format = getattr(operation, "data_format", None)
     if data_format:
-        return 1 if data_format == "channels_first" else rank - 1
+        is_over_time = isinstance(operation, keras.layers.RNN) and operation.return_sequences
+        first = 2 if is_over_time and tensor is step.outputs[0] else 1
+        return first if data_format == "channels_first" else rank - 1
     if isinstance(operation, keras.layers.BatchNormalization):
         return operation.axis % rank
-    if isinstance(operation, (keras.layers.Dense, keras.layers.EinsumDense)):
+    if isinstance(operation, (keras.layers.Dense, keras.layers.RNN, keras.layers.Bidirectional)):
         return rank - 1
     same_rank = [t.channel_axis for t in step.inputs if len(t.shape) == rank]
     if not same_rank:
@@ -336,6 +363,98 @@ def _channel_axis(step: Step, tensor: Tensor) -> int:
     if isinstance(operation, keras.layers.Permute):
         return (0, *operation.dims).index(same_rank[0])
     return same_rank[0]
+
+
+def _channel_axis_of_einsum_dense(step: Step) -> int:
+    """The first axis that the kernel brings in: of a projection to heads, that of the heads."""
+    source, _, result = labels_of_einsum_dense(step)
+    new = [label for label in result if label not in source]
+    return result.index(new[0]) if new else len(result) - 1
+
+
+def _channel_axis_of_einsum(step: Step) -> int:
+    """Where the channels of the first tensor go."""
+    tensor, output = step.inputs[0], step.outputs[0]
+    labels = labels_of_einsum(step)
+    if labels is None:
+        return _last_axis(output)
+    label = labels[0][0][tensor.channel_axis]
+    return labels[1].index(label) if label in labels[1] else _last_axis(output)
+
+
+def _channel_axis_of_transpose(step: Step) -> int:
+    rank = len(step.outputs[0].shape)
+    axes = [axis % rank for axis in step.operation.axes or reversed(range(rank))]
+    return axes.index(step.inputs[0].channel_axis)
+
+
+def labels_of_einsum_dense(step: Step) -> tuple[str, str, str]:
+    """The labels of the axes of an EinsumDense call's input, of the kernel, and of the output."""
+    rank = len(step.inputs[0].shape)
+    kernel = step.operation.equation.replace(" ", "").split("->")[0].split(",")[1]
+    (source, kernel), result = einsum_labels(step.operation.equation, [rank, len(kernel)])
+    return source, kernel, result
+
+
+def labels_of_einsum(step: Step) -> tuple[list[str], str] | None:
+    """As `einsum_labels`; None if an operand is no tensor of the graph or nothing is named."""
+    if len(step.inputs) != len(step.args):
+        return None
+    return einsum_labels(step.operation.subscripts, [len(t.shape) for t in step.inputs])
+
+
+def _fill_in_lengths(step: Step) -> None:
+    """Tells the lengths of axes which EinsumDense and attention leave as they are, and open."""
+    tensor, labels = step.outputs[0], _labels(step)
+    if labels is None or None not in tensor.shape[1:]:
+        return
+    lengths: dict[str, int | None] = {}
+    for operand, source in zip(labels[0], step.inputs, strict=False):
+        for label, length in zip(operand, source.shape, strict=True):
+            lengths[label] = max(length or 0, lengths.get(label) or 0) or None
+    pairs = zip(labels[1], tensor.shape, strict=True)
+    tensor.shape = tuple(length or lengths.get(label) for label, length in pairs)
+
+
+def _labels(step: Step) -> tuple[list[str], str] | None:
+    """The labels of the axes of tensors that go in and of the one that comes out, if any are."""
+    kind, is_alone = _kind(step.operation), len(step.inputs) == 1
+    if kind in ("DotProductAttention", "Dropout", "Softmax") or (kind == "Multiply" and is_alone):
+        labels = "abcdefgh"[: len(step.outputs[0].shape)]
+        return [labels], labels
+    if kind == "EinsumDense":
+        source, _, result = labels_of_einsum_dense(step)
+        return [source], result
+    return labels_of_einsum(step) if kind == "Einsum" else None
+
+
+def _kind(operation: Any) -> str:
+    """Name of the operation's class if it is Keras's, as those behind `keras.ops` are."""
+    cls = type(operation)
+    return cls.__name__ if cls.__module__.startswith("keras.") else ""
+
+
+_AXIS_FINDERS = {
+    "DotProductAttention": lambda step: 2,  # (batch, time, heads, size)
+    "Einsum": _channel_axis_of_einsum,
+    "EinsumDense": _channel_axis_of_einsum_dense,
+    "Transpose": _channel_axis_of_transpose,
+}
+
+
+def at_one_time(step: Step) -> Step:
+    """The call of the layer inside a `TimeDistributed`, its tensors without the time axis."""
+    (source,), (output,) = (
+        [_without_time(tensor) for tensor in tensors]
+        for tensors in ([t for t in step.inputs if len(t.shape) > 2][:1], step.outputs)
+    )
+    return Step(step.operation.layer, (source,), {}, [output])
+
+
+def _without_time(tensor: Tensor) -> Tensor:
+    batch, _, *others = tensor.shape
+    inner = keras.KerasTensor((batch, *others), dtype=tensor.keras_tensor.dtype)
+    return Tensor(inner, max(tensor.channel_axis - 1, 1))
 
 
 # -------------------------------------------------------------------------- hidden activations
@@ -373,7 +492,8 @@ def find_hidden_activations(model: keras.Model) -> list[HiddenActivation]:
 
 def hidden_activations_of(graph: Graph) -> list[tuple[HiddenActivation, Tensor]]:
     """The hidden activations of a traced model, each with its tensor in the graph."""
-    candidates = [s for s in graph.steps if _is_hidden_activation(s, graph)]
+    producers = {tensor: step for step in graph.steps for tensor in step.outputs}
+    candidates = [s for s in graph.steps if _is_hidden_activation(s, graph, producers)]
     marked = [s for s in candidates if isinstance(s.operation, ModularActivation)]
     found, taken = [], set()
     for step in marked or candidates:
@@ -392,10 +512,43 @@ def hidden_activations_of(graph: Graph) -> list[tuple[HiddenActivation, Tensor]]
     return found
 
 
-def _is_hidden_activation(step: Step, graph: Graph) -> bool:
+def observed_tensors(graph: Graph) -> dict[Tensor, HiddenActivation]:
+    """The tensors that show hidden activations' units: outputs, and states returned beside them."""
+    producers = {tensor: step for step in graph.steps for tensor in step.outputs}
+    return {
+        tensor: hidden
+        for hidden, first in hidden_activations_of(graph)
+        for tensor in _with_states(first, producers[first])
+    }
+
+
+def _with_states(output: Tensor, step: Step) -> list[Tensor]:
+    return step.outputs if isinstance(step.operation, keras.layers.RNN) else [output]
+
+
+def _is_hidden_activation(step: Step, graph: Graph, producers: dict[Tensor, Step]) -> bool:
     if any(tensor in graph.outputs for tensor in step.outputs):
         return False
-    return is_feature_activation(step.operation)
+    return is_feature_activation(step.operation) or _puts_out_heads(step, producers)
+
+
+def _puts_out_heads(step: Step, producers: dict[Tensor, Step]) -> bool:
+    """Whether the step weighs values by attention: its output has the heads as its channels."""
+    if _kind(step.operation) == "DotProductAttention":
+        return True
+    labels = labels_of_einsum(step) if _kind(step.operation) == "Einsum" else None
+    if labels is None or len(step.outputs[0].shape) < 3:
+        return False
+    heads = labels[0][0][step.inputs[0].channel_axis]
+    is_shared = all(heads in operand for operand in [*labels[0], labels[1]])
+    return is_shared and _ends_in_softmax(step.inputs[0], producers)
+
+
+def _ends_in_softmax(tensor: Tensor, producers: dict[Tensor, Step]) -> bool:
+    step = producers.get(tensor)
+    while step and isinstance(step.operation, keras.layers.Dropout):
+        step = producers.get(step.inputs[0])
+    return step is not None and activation_name(step.operation) == "softmax"
 
 
 def is_feature_activation(operation: Any) -> bool:
@@ -408,6 +561,8 @@ def activation_name(operation: Any) -> str:
 
     "linear" if it has none.
     """
+    if isinstance(operation, keras.layers.TimeDistributed):
+        return activation_name(operation.layer)
     if isinstance(operation, ModularActivation):
         name = _function_name(operation.activation)
         return "marked" if name in _NO_FEATURES else name
@@ -485,9 +640,9 @@ def _inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def inline_nested(model: keras.Model) -> tuple[Any, Any]:
-    """The inputs and outputs of `model` with nested Functional and Sequential models inlined.
+    """The inputs and outputs of `model` with nested models and `expansion`s inlined.
 
-    Layers are shared with `model`. Without nested models the tensors are the model's own. Layers of
+    Layers are shared with `model`. Without any the tensors are the model's own. Layers of
     different nested models that bear the same name are renamed, for a Keras model needs unique
     names.
 
@@ -498,7 +653,7 @@ def inline_nested(model: keras.Model) -> tuple[Any, Any]:
         Inputs and outputs for `keras.Model(inputs, outputs)`, in the model's own structure.
     """
     inputs, outputs = inputs_and_outputs(model)
-    if not any(runs_graph(node.operation) for node in _nodes_in_order(model)):
+    if not any(map(_inner_model, _nodes_in_order(model))):
         return inputs, outputs
     graph = trace(model)
     _make_names_unique(graph)

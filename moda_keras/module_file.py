@@ -1,7 +1,7 @@
 """Module files: a model and its modules in one zip archive.
 
-The archive holds `manifest.json` (format, version, threshold, class names), `arrays.npz` (counts or
-units, without pickle) and `model.keras`.
+The archive holds `manifest.json` (format, version, threshold, epsilons, class names), `arrays.npz`
+(counts or units, without pickle) and `model.keras`.
 """
 
 import io
@@ -112,6 +112,7 @@ def _describe(modules: ModuleSet) -> tuple[dict, dict[str, np.ndarray]]:
         "activations": list(tables),
         "class_names": list(modules.class_names),
         "threshold": modules.threshold,
+        "epsilons": modules.epsilons,
         "keras_version": keras.__version__,
     }
     arrays = {f"activation_{i}": table for i, table in enumerate(tables.values())}
@@ -162,5 +163,10 @@ def _restore(
     if sample_counts is None:
         return ModuleSet.from_units(model, tables, class_names=class_names)
     return ModuleSet.from_counts(
-        model, tables, sample_counts, threshold=manifest["threshold"], class_names=class_names
+        model,
+        tables,
+        sample_counts,
+        threshold=manifest["threshold"],
+        class_names=class_names,
+        epsilons=manifest.get("epsilons"),  # older files do not tell
     )

@@ -31,6 +31,8 @@ class ModuleSet:
         activation_counts: Dict from activation name to an int64 array (C, D): how many training
             samples of a class activate a unit. None for modules made by `from_units`.
         sample_counts: Int64 array (C,), the training samples of each class; None likewise.
+        epsilons: Dict from activation name to the magnitude above which a unit counted as active,
+            0 where an activation has exact zeros; None if that is not known.
 
     Indexing by class index or name gives a `Module`; iteration goes over all of them.
 
@@ -46,6 +48,7 @@ class ModuleSet:
         threshold: float | None = None,
         activation_counts: Mapping[str, np.ndarray] | None = None,
         sample_counts: np.ndarray | None = None,
+        epsilons: Mapping[str, float] | None = None,
     ):
         self.model = model
         self.units = dict(units)
@@ -53,6 +56,7 @@ class ModuleSet:
         self.threshold = threshold
         self.activation_counts = None if activation_counts is None else dict(activation_counts)
         self.sample_counts = sample_counts
+        self.epsilons = None if epsilons is None else dict(epsilons)
 
     @classmethod
     def from_counts(
@@ -63,6 +67,7 @@ class ModuleSet:
         *,
         threshold: float = 0.9,
         class_names: Sequence[str] | None = None,
+        epsilons: Mapping[str, float] | None = None,
     ) -> "ModuleSet":
         """Modules from how often each unit is active.
 
@@ -74,6 +79,8 @@ class ModuleSet:
             threshold: A unit is in a class's module if at least this fraction of the class's
                 samples activates it.
             class_names: C names; "0", "1", ... by default.
+            epsilons: Dict from activation name to the magnitude above which a unit counted as
+                active, to be kept with the modules.
 
         Returns:
             A `ModuleSet`.
@@ -92,6 +99,7 @@ class ModuleSet:
             threshold=threshold,
             activation_counts=counts,
             sample_counts=sample_counts,
+            epsilons=epsilons,
         )
 
     @classmethod
@@ -200,6 +208,7 @@ class ModuleSet:
             self.sample_counts,
             threshold=threshold,
             class_names=self.class_names,
+            epsilons=self.epsilons,
         )
 
     def resolve_classes(self, classes: Iterable[int | str]) -> np.ndarray:

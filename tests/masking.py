@@ -65,13 +65,13 @@ def relative_difference(received, expected):
     return np.abs(received - expected).max() / np.abs(expected).max()
 
 
-def check_slicing(model, units=None, classes=CLASSES, tolerance=1e-5, fraction=0.7):
+def check_slicing(model, units=None, classes=CLASSES, tolerance=1e-5, fraction=0.7, align=1):
     """Asserts that the sliced model is the masked one, and that this says something."""
     units = random_units(model, fraction) if units is None else units
     x = inputs_for(model)
     expected = run(masked_model(module_set(model, units), classes), x)
     slicer = Slicer(model)
-    plan = slicer.plan(units, np.array(classes))
+    plan = slicer.plan(units, np.array(classes), align=align)
     sliced = slicer.build(plan)
     received = run(sliced, x)
     assert np.isfinite(expected).all()
@@ -82,6 +82,7 @@ def check_slicing(model, units=None, classes=CLASSES, tolerance=1e-5, fraction=0
     assert difference < tolerance
     trainable = sum(int(np.prod(weight.shape)) for weight in sliced.trainable_weights)
     assert plan.trainable_size == trainable
+    assert plan.fills == len(fill_layers(sliced))
     return sliced
 
 

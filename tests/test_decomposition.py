@@ -118,6 +118,109 @@ def test_epsilon_does_not_matter_to_exact_zeros(modules, model, x):
     assert same_counts(modules, decompose(model, x, LABELS, epsilon=0.5))
 
 
+def test_epsilon_of_each_activation(x):
+    model = mlp(activation="gelu")
+    modules = decompose(model, x, LABELS, epsilon={"second": 0.1})
+    assert modules.epsilons == {"first": 1e-3, "second": 0.1}
+    for name, epsilon in modules.epsilons.items():
+        other = decompose(model, x, LABELS, epsilon=epsilon)
+        np.testing.assert_array_equal(modules.frequency[name], other.frequency[name])
+    assert modules.with_threshold(0.5).epsilons == modules.epsilons
+
+
+def test_epsilon_of_an_activation_with_exact_zeros(modules, model, x):
+    assert modules.epsilons == {"first": 0.0, "second": 0.0}
+    strict = decompose(model, x, LABELS, epsilon={"first": 0.5})
+    assert strict.epsilons == {"first": 0.5, "second": 0.0}
+    assert strict.activation_counts["first"].sum() < modules.activation_counts["first"].sum()
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, "small", None, float("nan"), {"first": -1}])
+def test_wrong_epsilon_is_named(model, x, epsilon):
+    with pytest.raises(ValueError, match=r"`epsilon` to be a number >= 0.*Received: epsilon="):
+        decompose(model, x, LABELS, epsilon=epsilon)
+
+
+def test_epsilon_of_an_unknown_activation_is_named(model, x):
+    with pytest.raises(ValueError, match=r"among \['first', 'second'\]. Received: \['third'\]"):
+        decompose(model, x, LABELS, epsilon={"third": 0.1})
+
+
+def choose(model, x, **arguments):
+    return mk.choose_epsilons(model, x, verbose=0, **{"batch_size": 8, **arguments})
+
+
+def quantile_of_peaks(model, name, x, quantile):
+    (values,) = activations(model, [name], x)
+    peaks = np.abs(values).reshape(len(values), -1, values.shape[-1]).max(axis=1)
+    return np.sort(peaks.ravel())[max(int(np.ceil(quantile * peaks.size)) - 1, 0)]
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("activation", ["gelu", "tanh", "softplus"])
+def test_chosen_epsilon_is_the_quantile_of_magnitudes(activation, quantile, x):
+    model = mlp(activation=activation)
+    epsilons = choose(model, x, quantile=quantile)
+    assert list(epsilons) == ["first", "second"]
+    for name, epsilon in epsilons.items():
+        expected = quantile_of_peaks(model, name, x, quantile)
+        assert expected <= epsilon * (1 + 1e-5) <= expected * 1.012
+
+
+def test_chosen_epsilon_makes_that_fraction_of_units_active(x):
+    model = mlp(activation="tanh")
+    modules = decompose(model, x, LABELS, epsilon=choose(model, x, quantile=0.6))
+    for counts in modules.activation_counts.values():
+        active = counts.sum() / (SAMPLES * counts.shape[1])
+        assert abs(active - 0.4) < 0.05
+
+
+def test_chosen_epsilon_of_a_map_is_that_of_its_largest_position():
+    image = keras.Input((6, 6, 2))
+    maps = layers.Conv2D(5, 3, activation="silu", name="maps")(image)
+    value = layers.Dense(4, activation="relu", name="fc")(layers.Flatten()(maps))
+    model = randomize(keras.Model(image, layers.Dense(3)(value)))
+    data = inputs_of(model, SAMPLES)
+    epsilons = choose(model, data)
+    assert list(epsilons) == ["maps"], "a ReLU has exact zeros"
+    expected = quantile_of_peaks(model, "maps", data, 0.5)
+    assert expected <= epsilons["maps"] * (1 + 1e-5) <= expected * 1.012
+
+
+def test_chosen_epsilon_does_not_depend_on_batches_nor_on_labels(x):
+    model = mlp(activation="gelu")
+    expected = choose(model, x)
+    for epsilons in (choose(model, x, batch_size=5), choose(model, Batches(x, LABELS))):
+        assert epsilons == pytest.approx(expected, rel=0.012)
+    assert mk.choose_epsilons(model, endless(x, LABELS), steps=3, verbose=0) == expected
+
+
+def test_chosen_epsilon_of_huge_tiny_and_silent_units():
+    inputs = keras.Input((1,))
+    scaled = [layers.Rescaling(scale)(inputs) for scale in (1e-20, 1e20, 0.0)]
+    parts = [layers.LeakyReLU(name=f"part{i}")(part) for i, part in enumerate(scaled)]
+    model = randomize(keras.Model(inputs, layers.Dense(3)(layers.Concatenate()(parts))))
+    epsilons = choose(model, np.ones((4, 1), "float32"))
+    assert epsilons == {
+        "part0": 2.0**-32,
+        "part1": pytest.approx(2.0**32, rel=0.02),
+        "part2": 2.0**-32,
+    }
+
+
+@pytest.mark.parametrize("quantile", [-0.1, 1.0, float("nan")])
+def test_wrong_quantile_is_named(model, x, quantile):
+    with pytest.raises(ValueError, match=r"`quantile` in \[0, 1\). Received: quantile="):
+        choose(model, x, quantile=quantile)
+
+
+def test_chosen_epsilon_names_activations_that_are_not_finite(x):
+    model = mlp(activation="gelu")
+    model.get_layer("second").bias.assign(np.full(5, np.nan, "float32"))
+    with pytest.raises(ValueError, match=r"NaN or infinity in the activations \['second'\]"):
+        choose(model, x)
+
+
 def test_counts_do_not_depend_on_the_batches(modules, model, x):
     assert same_counts(modules, decompose(model, x, LABELS, batch_size=24))
     assert same_counts(modules, decompose(model, x, LABELS, batch_size=5))

@@ -61,6 +61,25 @@ def test_round_trip_of_units_alone(tmp_path):
     assert loaded.sample_counts is None
 
 
+def test_epsilons_are_kept(tmp_path):
+    model = mlp(activation="tanh")
+    x, epsilon = inputs_of(model, 30), {"first": 0.25, "second": 0.1}
+    modules = mk.decompose(model, x, np.arange(30) % 3, epsilon=epsilon, verbose=0)
+    modules.save(tmp_path / "x.modules")
+    loaded = mk.load_modules(tmp_path / "x.modules")
+    assert loaded.epsilons == loaded.with_threshold(0.5).epsilons == epsilon
+
+
+def test_older_files_do_not_tell_epsilons(modules, saved, tmp_path):
+    with zipfile.ZipFile(saved) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    del manifest["epsilons"]
+    path = rewrite(saved, tmp_path / "old.modules", manifest=json.dumps(manifest))
+    loaded = mk.load_modules(path)
+    assert loaded.epsilons is None
+    assert same_tables(modules.units, loaded.units)
+
+
 def test_missing_folders_are_made(modules, tmp_path):
     path = tmp_path / "new" / "folder" / "x.modules"
     modules.save(path)

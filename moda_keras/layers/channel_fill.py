@@ -52,7 +52,7 @@ class ChannelFill(keras.layers.Layer):
 
     def call(self, inputs):
         sources = np.array(self.sources, dtype="int32")
-        picked = keras.ops.take(inputs, np.maximum(sources, 0), axis=self.axis)
+        picked = _pick(inputs, np.maximum(sources, 0), self.axis)
         if (sources >= 0).all():
             return picked
         shape = [1] * len(inputs.shape)
@@ -70,3 +70,11 @@ class ChannelFill(keras.layers.Layer):
     def get_config(self):
         config = super().get_config()
         return {**config, "sources": self.sources, "values": self.values, "axis": self.axis}
+
+
+def _pick(inputs, indices: np.ndarray, axis: int):
+    indices = keras.ops.convert_to_tensor(indices)
+    if keras.backend.backend() == "torch":
+        # What Keras's `take` does around it can be exported neither to ONNX nor to OpenVINO.
+        return inputs.index_select(axis, indices)
+    return keras.ops.take(inputs, indices, axis=axis)

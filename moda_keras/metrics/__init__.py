@@ -1,7 +1,7 @@
 """Measures of modules and of the models composed of them."""
 
 from moda_keras.metrics.accuracy import full_accuracy, reuse_accuracy
-from moda_keras.metrics.flops import count_flops, flops_by_layer
+from moda_keras.metrics.flops import count_flops, flops_by_layer, planned_flops
 from moda_keras.metrics.kernels import cohesion, coupling, kernel_retention_rate
 from moda_keras.metrics.overlap import layer_overlap, mean_overlap, module_overlap
 from moda_keras.metrics.size import composed_size, module_size
@@ -18,5 +18,6 @@ __all__ = [
     "mean_overlap",
     "module_overlap",
     "module_size",
+    "planned_flops",
     "reuse_accuracy",
 ]

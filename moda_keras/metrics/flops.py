@@ -5,7 +5,8 @@ import warnings
 
 import keras
 
-from moda_keras.graph import Step, trace
+from moda_keras.graph import Step, labels_of_einsum_dense, trace
+from moda_keras.slicing.plan import Plan
 
 _PER_OUTPUT_POSITION = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,
@@ -14,6 +15,7 @@ _PER_OUTPUT_POSITION = (
 )  # fmt: skip
 _PER_INPUT_POSITION = (
     keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose,
+    keras.layers.EinsumDense,
 )  # fmt: skip
 _NO_MULTIPLICATION = (keras.layers.Embedding, keras.layers.PReLU, keras.layers.Normalization)
 
@@ -53,11 +55,38 @@ def flops_by_layer(model: keras.Model) -> dict[str, int]:
     """
     flops: dict[str, int] = {}
     for step in trace(model).steps:
-        kernels = [w for w in getattr(step.operation, "weights", ()) if len(w.shape) > 1]
-        if kernels and not isinstance(step.operation, _NO_MULTIPLICATION):
+        kernels = _kernels(step)
+        if kernels:
             count = _positions(step) * sum(math.prod(w.shape) for w in kernels)
             flops[step.name] = flops.get(step.name, 0) + count
     return flops
+
+
+def planned_flops(plan: Plan) -> int:
+    """As `count_flops` of the model that `Slicer.build` makes of a plan, without building it.
+
+    Args:
+        plan: A plan of a model whose input shape is fixed.
+
+    Returns:
+        Int.
+    """
+    kept = {id(weight.variable): weight.size for weight in plan.kept_weights}
+    flops = 0
+    for planned in plan.steps:
+        step = planned.step
+        kernels = _kernels(step)
+        if kernels:
+            flops += _positions(step) * sum(kept[id(weight)] for weight in kernels)
+    return flops
+
+
+def _kernels(step: Step) -> list:
+    """The weights that the layer multiplies by."""
+    if isinstance(step.operation, _NO_MULTIPLICATION):
+        return []
+    weights = getattr(step.operation, "weights", ())
+    return [weight for weight in weights if len(weight.shape) > 1 and weight.name != "bias"]
 
 
 def _positions(step: Step) -> int:
@@ -74,6 +103,9 @@ def _positions(step: Step) -> int:
         )
         tensor = step.outputs[0]
     axes = [axis for axis in range(1, len(tensor.shape)) if axis != tensor.channel_axis]
+    if isinstance(step.operation, keras.layers.EinsumDense):
+        source, kernel, _ = labels_of_einsum_dense(step)
+        axes = [axis for axis, label in enumerate(source) if axis and label not in kernel]
     sizes = [tensor.shape[axis] for axis in axes]
     if None in sizes:
         raise ValueError(

@@ -5,11 +5,13 @@ from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.engine import Slicer
 from moda_keras.slicing.plan import KeptWeight, Plan
 from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
+from moda_keras.slicing.rules.opaque import Opaque
 from moda_keras.slicing.slice_model import plan_slices, slice_model
 
 __all__ = [
     "Channels",
     "KeptWeight",
+    "Opaque",
     "Plan",
     "Rule",
     "Slice",

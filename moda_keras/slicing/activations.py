@@ -30,6 +30,14 @@ def mixes_channels(operation: Any) -> bool:
     return type(operation).__name__ in _MIXING_OPERATIONS
 
 
+def is_softmax_over_positions(step: Step) -> bool:
+    """Whether the step is a softmax along another axis than that of the channels."""
+    axis = getattr(step.operation, "axis", None)
+    if type(step.operation).__name__ != "Softmax" or not isinstance(axis, int):
+        return False
+    return axis % len(step.inputs[0].shape) != step.inputs[0].channel_axis
+
+
 def apply_to_constants(function: Callable, values: np.ndarray) -> np.ndarray:
     """`function`, which works on each channel alone, of a float array `(channels,)`."""
     return _evaluate(lambda x: function(x), values, rank=1, dtype="float32")

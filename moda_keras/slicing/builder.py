@@ -73,7 +73,10 @@ class _Builder:
         args, kwargs = _call_arguments(step, fed)
         results = keras.tree.flatten(self.operation(planned)(*args, **kwargs))
         self.values.update(zip(step.outputs, results, strict=True))
-        _check_output(planned, results[0])
+        for tensor, channels, value in zip(
+            step.outputs, planned.slice.outputs, results, strict=True
+        ):
+            _check_output(planned, tensor, channels.kept, value)
 
     def operation(self, planned: PlannedStep) -> Any:
         """The new layer of a step: a copy for every call, or one for all if it has weights."""
@@ -92,7 +95,7 @@ class _Builder:
         value = self.values[tensor]
         if fill is None:
             return value
-        key = (tensor, fill.sources.tobytes(), fill.values.tobytes())
+        key = (tensor, *fill.key)
         if key not in self.filled:
             layer = ChannelFill(
                 fill.sources.tolist(),
@@ -132,12 +135,15 @@ def _call_arguments(step: Step, values: list) -> tuple[tuple, dict]:
     return keras.tree.pack_sequence_as(arguments, flat)
 
 
-def _check_output(planned: PlannedStep, value: Any) -> None:
-    tensor, kept = planned.step.outputs[0], planned.slice.output.kept
+def _check_output(planned: PlannedStep, tensor: Tensor, kept: np.ndarray, value: Any) -> None:
     expected = list(tensor.shape)
     if len(expected) > 1 and tensor.channels:
         expected[tensor.channel_axis] = len(kept)
-    if list(value.shape) != expected:
+    # Some operations leave lengths open that are known.
+    received = [
+        known if n is None else n for n, known in zip(value.shape, tensor.shape, strict=False)
+    ]
+    if received != expected:
         raise ValueError(
             f"The slicing rule {type(planned.rule).__name__!r} made of {planned.step.name!r} a "
             f"layer of the wrong output shape. Expected: {tuple(expected)}. Received: "
@@ -151,6 +157,8 @@ def _sliced_weights(planned: PlannedStep, layer: keras.layers.Layer) -> list[np.
     slices = planned.slice.weights
     if not slices:
         return [keras.ops.convert_to_numpy(weight) for weight in original.weights]
+    if len(layer.weights) == len(original.weights):  # names that Keras gave differ in the copy
+        return [_sliced(w, slices.get(w.name), w.shape) for w in original.weights]
     weights = {weight.name: weight for weight in original.weights}
     return [
         _sliced(weights.get(weight.name), slices.get(weight.name), weight.shape)
@@ -167,4 +175,12 @@ def _sliced(weight: Any, part: Any, shape: tuple[int, ...]) -> np.ndarray:
     # One axis after the other: `np.ix_` of two long index arrays is several times slower.
     for axis, indices in part.axes.items():
         values = values.take(indices, axis)
+    for axis, is_blank in part.blank.items():
+        values = values * _along(axis, ~is_blank, values.ndim)
     return values if part.added is None else values + part.added
+
+
+def _along(axis: int, values: np.ndarray, rank: int) -> np.ndarray:
+    shape = [1] * rank
+    shape[axis] = len(values)
+    return values.reshape(shape)

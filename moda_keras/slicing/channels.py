@@ -13,10 +13,13 @@ class Channels:
         kept: Int array, the original indices of the channels that are there, in their order.
         const: Float64 array `(channels,)`, the exact value of every channel that is not kept but
             that somebody reads. Its other entries mean nothing.
+        idle: Bool array `(channels,)` or None for none: channels that are there, but with values of
+            no account; what they stand for is in `const`. Only rules with `reads_idle` meet any.
     """
 
     kept: np.ndarray
     const: np.ndarray
+    idle: np.ndarray | None = None
 
     @classmethod
     def full(cls, size: int) -> "Channels":
@@ -30,8 +33,9 @@ class Channels:
 
     @property
     def is_kept(self) -> np.ndarray:
-        """Bool array `(channels,)`."""
-        return mask_of(self.kept, self.size)
+        """Bool array `(channels,)`: which channels are there with their values."""
+        mask = mask_of(self.kept, self.size)
+        return mask if self.idle is None else mask & ~self.idle
 
     @property
     def dropped_const(self) -> np.ndarray:
@@ -50,17 +54,28 @@ class Channels:
         """
         kept = self.kept[mask_of(wanted, self.size)[self.kept]]
         if len(kept):
-            return self.exactly(kept)
+            return Channels(kept, self.const, self.idle)
         return self.exactly(wanted[:1] if len(wanted) else self.kept[:1])
 
     def explicit(self, indices: np.ndarray) -> "Channels":
         """The kept channels and, as channels of their own, the constants in `indices`."""
-        missing = np.setdiff1d(indices, self.kept)
-        return self.exactly(np.sort(np.append(self.kept, missing))) if len(missing) else self
+        missing = indices[~self.is_kept[indices]]
+        if not len(missing):
+            return self
+        idle = None if self.idle is None else self.idle & ~mask_of(missing, self.size)
+        return Channels(np.union1d(self.kept, missing), self.const, idle)
 
     def masked(self, mask: np.ndarray) -> "Channels":
         """The channels with those outside `mask`, a bool array `(channels,)`, become zero."""
-        return Channels(self.kept[mask[self.kept]], np.where(mask, self.const, 0.0))
+        idle = ~mask if self.idle is None else self.idle | ~mask
+        return Channels(self.kept, np.where(mask, self.const, 0.0), idle)
+
+    def without_idle(self) -> "Channels":
+        """The channels that are there with their values; the first one if there is none."""
+        if self.idle is None:
+            return self
+        kept = self.kept[~self.idle[self.kept]]
+        return self.exactly(kept if len(kept) else np.zeros(1, dtype=int))
 
 
 def mask_of(indices: np.ndarray, size: int) -> np.ndarray:

@@ -50,9 +50,10 @@ def copy_weights(copy: Any, original: Any) -> None:
 def set_weights(copy: keras.layers.Layer, original: Any, values: list[np.ndarray]) -> None:
     """Sets the weights of a built copy, and gives it the original's initializers."""
     copy.set_weights(values)
-    for key, value in list(vars(copy).items()):
-        if value is _zeros:
-            setattr(copy, key, getattr(original, key))
+    for holder, model in zip(_holders(copy), _holders(original), strict=True):
+        for key, value in list(vars(holder).items()):
+            if isinstance(value, _Zeros):
+                setattr(holder, key, getattr(model, key))
     if isinstance(copy, keras.layers.Normalization):
         copy.finalize_state()
 
@@ -62,19 +63,31 @@ def _cheap_config(operation: Any) -> dict[str, Any]:
     config = operation.get_config()
     if not isinstance(operation, keras.layers.Layer) or not _is_of_keras(operation):
         return config
-    for key in config.keys() & vars(operation).keys():
+    held = {key for holder in _holders(operation) for key in vars(holder)}
+    for key in config.keys() & held:
         # Every weight is overwritten: random values, slow on JAX, would be drawn in vain.
         if key.endswith("initializer") and config[key] is not None:
-            config[key] = _zeros
+            config[key] = _Zeros()
     activation = getattr(operation, "activation", None)
     if "activation" in config and not isinstance(activation, keras.layers.Layer):
         config["activation"] = activation  # it may be a function that is not registered
     return config
 
 
+def _holders(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers that hold the layer's initializers: itself, and the cell of a recurrent one."""
+    return [layer, layer.cell] if isinstance(layer, keras.layers.RNN) else [layer]
+
+
 def _is_of_keras(operation: Any) -> bool:
     return type(operation).__module__.startswith("keras.")
 
 
-def _zeros(shape, dtype=None):
-    return np.zeros(shape, "float32")
+class _Zeros(keras.initializers.Initializer):
+    """An instance, not a function: some layers make copies of their initializers."""
+
+    def __call__(self, shape, dtype=None):
+        return np.zeros(shape, "float32")
+
+    def get_config(self):
+        return {}

@@ -10,6 +10,7 @@ import numpy as np
 
 from moda_keras.graph import Graph, Step
 from moda_keras.slicing.registry import Rule, Slice
+from moda_keras.slicing.rules.opaque import Opaque
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,11 @@ class Fill:
 
     sources: np.ndarray
     values: np.ndarray
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        """Equal for equal fills."""
+        return self.sources.tobytes(), self.values.tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +100,26 @@ class Plan:
                 kept[id(weight)] = KeptWeight(weight, indices, id(weight) in trainable)
         return list(kept.values())
 
+    @functools.cached_property
+    def fills(self) -> int:
+        """Number of places where channels are picked or filled in: `ChannelFill` layers."""
+        read = [
+            (tensor, fill)
+            for planned in self.steps
+            for tensor, fill in zip(planned.step.inputs, planned.fills, strict=True)
+        ]
+        output = [(self.graph.outputs[0], self.output_fill)]
+        return len({(tensor, *fill.key) for tensor, fill in [*read, *output] if fill})
+
+    @property
+    def kept_whole(self) -> list[str]:
+        """Names of the layers and operations that are not sliced, for no rule could."""
+        whole = {
+            planned.step.operation for planned in self.steps if isinstance(planned.rule, Opaque)
+        }
+        steps = {planned.step.operation: planned.step.name for planned in self.steps}
+        return [name for operation, name in steps.items() if operation in whole]
+
     @property
     def trainable_size(self) -> int:
         """Number of trainable parameters of the sliced model."""
@@ -123,4 +149,4 @@ def _new_trainable_parameters(planned: PlannedStep) -> int:
         return 0
     present = {weight.name for weight in operation.weights}
     new = [weight for name, weight in planned.slice.weights.items() if name not in present]
-    return sum(len(indices) for weight in new for indices in weight.axes.values())
+    return sum(math.prod(map(len, weight.axes.values())) for weight in new)

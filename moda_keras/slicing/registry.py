@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from moda_keras.graph import Step
-from moda_keras.slicing.activations import mixes_channels
+from moda_keras.slicing.activations import is_softmax_over_positions, mixes_channels
 from moda_keras.slicing.channels import Channels
 
 
@@ -21,10 +21,13 @@ class WeightSlice:
             other axes stay whole.
         added: Array that is added to the sliced weight, or None. A weight that the original layer
             does not have is zero before that.
+        blank: Maps an axis to a bool array over its kept indices: those set to zero, because the
+            channels that they read are idle.
     """
 
     axes: dict[int, np.ndarray]
     added: np.ndarray | None = None
+    blank: dict[int, np.ndarray] = field(default_factory=dict)
 
     def indices(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """Kept indices along every axis of a weight of shape `shape`."""
@@ -40,25 +43,42 @@ class Slice:
 
     Attributes:
         inputs: One `Channels` per input tensor: what the new layer must be fed with.
-        output: The `Channels` that come out.
+        output: The `Channels` that come out; of a rule with `several_outputs` a list of them.
         config: Entries of the layer's config that change.
         weights: Maps names of the layer's weights to a `WeightSlice`. The other weights are copied
             whole.
     """
 
     inputs: list[Channels]
-    output: Channels
+    output: Channels | list[Channels]
     config: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, WeightSlice] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> list[Channels]:
+        """The `Channels` of every output."""
+        return self.output if isinstance(self.output, list) else [self.output]
 
 
 class Rule:
     """How one kind of layer is sliced. Subclass it and register it with `register_rule`.
 
-    A rule sees only steps with one output tensor, whose tensors all have a known number of
-    channels. A layer that is not what the rule expects is refused by `applies` and then taken
-    whole.
+    A rule sees only steps whose tensors all have a known number of channels. A layer that is not
+    what the rule expects is refused by `applies` and then taken whole.
+
+    Attributes:
+        several_outputs: Whether the rule serves steps with several outputs. `needed`, `wanted` and
+            `Slice.output` are then lists, one entry per output.
+        reads_idle: Whether `slice` heeds `Channels.idle`; otherwise it is never shown any.
+        feeds_back: Whether the layer reads its own output, as recurrent layers do. It is then asked
+            for all units that are not masked, and only for them; no other call may share it.
+        whole_inputs: Whether the inputs are taken whole: indices, say, instead of channels.
     """
+
+    several_outputs = False
+    reads_idle = False
+    feeds_back = False
+    whole_inputs = False
 
     def applies(self, step: Step) -> bool:
         """Whether the rule can slice this call of the layer."""
@@ -91,17 +111,31 @@ class Rule:
         """
         raise NotImplementedError
 
+    def masked_weights(self, step: Step, mask: np.ndarray) -> dict[str, np.ndarray]:
+        """What masking the output's units does to the layer's own weights, if it `feeds_back`.
 
-_RULES: dict[type | str, Rule] = {}
+        Args:
+            step: The call of the layer.
+            mask: Bool array `(units,)`: those that stay.
+
+        Returns:
+            Dict from names of weights to arrays by which `masked_model` multiplies them.
+        """
+        return {}
+
+
+_RULES: dict[type | str, list[Rule]] = {}
 
 
 def register_rule(*kinds: type | str) -> Callable[[type[Rule]], type[Rule]]:
     """Class decorator that registers a `Rule` for kinds of layers.
 
-    A rule serves subclasses too, unless they define a `call` of their own.
+    A rule serves subclasses too, unless they define a `call` of their own. Of several rules for one
+    layer the one that was registered last and applies is taken.
 
     Args:
-        *kinds: Layer classes, or names of `keras.ops` operation classes, such as "Relu".
+        *kinds: Layer classes, or names of classes that Keras does not export: those behind calls
+            of `keras.ops`, such as "Relu".
 
     Returns:
         The decorator.
@@ -133,7 +167,7 @@ def register_rule(*kinds: type | str) -> Callable[[type[Rule]], type[Rule]]:
     def register(rule_class: type[Rule]) -> type[Rule]:
         rule = rule_class()
         for kind in kinds:
-            _RULES[kind] = rule
+            _RULES.setdefault(kind, []).insert(0, rule)
         return rule_class
 
     return register
@@ -152,25 +186,34 @@ def find_rule(step: Step, *, at_output: bool = False) -> Rule | None:
         at_output: Whether the step ends in the model's output activation. That is taken over the
             chosen logits, whereas a softmax inside a model needs all its channels.
     """
-    rule = _registered(step.operation)
-    if rule is None or not _has_plain_tensors(step) or step.kwargs.get("training"):
+    mixes = mixes_channels(step.operation) and not is_softmax_over_positions(step)
+    if step.kwargs.get("training") or (mixes and not at_output):
         return None
-    if mixes_channels(step.operation) and not at_output:
-        return None
-    return rule if rule.applies(step) else None
+    rules = (rule for rule in rules_for(type(step.operation)) if _fits(rule, step))
+    return next(rules, None)
 
 
-def _registered(operation: Any) -> Rule | None:
-    cls = type(operation)
-    if not isinstance(operation, keras.layers.Layer):
-        # The classes behind `keras.ops` calls have no public names.
-        return _RULES.get(cls.__name__) if cls.__module__.startswith("keras.") else None
-    for kind in cls.__mro__:
+def rules_for(cls: type) -> list[Rule]:
+    """The rules for a class of layers or operations, the latest first."""
+    if _is_of_keras(cls) and cls.__name__ in _RULES:
+        return _RULES[cls.__name__]
+    for kind in cls.__mro__ if issubclass(cls, keras.layers.Layer) else ():
         if kind in _RULES:
-            return _RULES[kind] if kind.call is cls.call else None
-    return None
+            return _RULES[kind] if kind.call is cls.call else []
+    return []
 
 
-def _has_plain_tensors(step: Step) -> bool:
-    tensors = [*step.inputs, *step.outputs]
-    return len(step.outputs) == 1 and all(len(t.shape) > 1 and t.channels for t in tensors)
+def is_unknown(operation: Any) -> bool:
+    """Whether an operation comes from outside Keras and has no rule."""
+    return not _is_of_keras(type(operation)) and not rules_for(type(operation))
+
+
+def _is_of_keras(cls: type) -> bool:
+    return cls.__module__.startswith(("keras.", "moda_keras."))
+
+
+def _fits(rule: Rule, step: Step) -> bool:
+    tensors = step.outputs if rule.whole_inputs else [*step.inputs, *step.outputs]
+    has_plain_tensors = all(len(t.shape) > 1 and t.channels for t in tensors)
+    has_one_output = len(step.outputs) == 1 or rule.several_outputs
+    return has_plain_tensors and has_one_output and rule.applies(step)

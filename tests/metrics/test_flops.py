@@ -35,6 +35,7 @@ def model_of(layer, shape):
         (layers.Conv2DTranspose(3, 2, strides=2), (4, 5, 6), (4 * 5) * (2 * 2 * 6) * 3),
         (layers.Conv1D(4, 3, strides=2), (9, 2), 4 * (3 * 2) * 4),
         (layers.SimpleRNN(4), (5, 3), 5 * (3 * 4 + 4 * 4)),
+        (layers.GRU(4), (5, 3), 5 * 3 * (3 * 4 + 4 * 4)),
         (layers.Embedding(10, 4), (5,), 0),
         (layers.BatchNormalization(), (5, 5, 2), 0),
         (layers.MaxPooling2D(), (6, 6, 2), 0),
@@ -42,6 +43,23 @@ def model_of(layer, shape):
 )
 def test_formula(layer, shape, expected):
     assert count_flops(model_of(layer, shape)) == expected
+
+
+def test_projections_of_attention():
+    inputs = keras.Input((6, 5))
+    attention = layers.MultiHeadAttention(4, 3, value_dim=2, output_shape=7, name="mha")
+    counts = flops_by_layer(keras.Model(inputs, attention(inputs, inputs)))
+    assert counts == {
+        "mha_query": 6 * 5 * 4 * 3,
+        "mha_key": 6 * 5 * 4 * 3,
+        "mha_value": 6 * 5 * 4 * 2,
+        "mha_output": 6 * 4 * 2 * 7,
+    }
+
+
+def test_both_directions_of_a_recurrent_layer():
+    layer = layers.Bidirectional(layers.SimpleRNN(4), name="both")
+    assert count_flops(model_of(layer, (5, 3))) == 2 * 5 * (3 * 4 + 4 * 4)
 
 
 def test_grouped_convolution():

@@ -22,6 +22,9 @@ CASES = [
     ((12, 9), 1, 6, True),
     ((6, 4, 2, 3), 1, 3, False),
     ((3, 2, 1, 2, 5), -1, 4, False),
+    # attention heads: (batch, time, heads, size); maps at every time, channels first
+    ((5, 2, 4, 3), 2, 3, False),
+    ((4, 2, 3, 2, 2), 2, 3, False),
 ]
 SEARCH = settings(max_examples=50, deadline=None, derandomize=True)
 # Zero is a frequent value, as after a ReLU.

@@ -9,6 +9,7 @@ from masking import check_slicing, fill_layers, inputs_for, random_units, random
 
 from moda_keras.slicing import (
     Channels,
+    Opaque,
     Rule,
     Slice,
     Slicer,
@@ -333,8 +334,9 @@ def rule_that_returns(**results):
         {"output": Channels(np.array([3]), np.zeros(3))},
         {"output": Channels(np.array([0]), np.zeros(3))},
         {"weights": {"kernel": WeightSlice({0: np.arange(2)})}},
+        {"output": [Channels.full(3), Channels.full(3)]},
     ],
-    ids=["output", "input", "number", "index", "layer", "weights"],
+    ids=["output", "input", "number", "index", "layer", "weights", "outputs"],
 )
 def test_wrong_rule_is_named(results):
     model = model_with(rule_that_returns(**results))
@@ -354,6 +356,85 @@ def test_rule_with_wrong_needs_is_named():
 
     with pytest.raises(ValueError, match=r"'WrongNeedsRule'.*'odd_one'"):
         slice_model(model_with(WrongNeeds(name="odd_one")), {}, np.array([0, 1]))
+
+
+class Unheard(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs * 2.0
+
+
+def test_layer_that_no_rule_knows_is_named_once():
+    inputs = keras.Input((5,))
+    x = Unheard(name="odd_one")(Unheard()(layers.Dense(6, activation="relu")(inputs)))
+    model = randomize(keras.Model(inputs, layers.Dense(4)(x)))
+    with pytest.warns(UserWarning, match=r"'\w+' of class Unheard.*register_rule") as record:
+        Slicer(model)
+        sliced = check_slicing(model)
+    assert len([w for w in record if "No slicing rule" in str(w.message)]) == 1
+    assert len(fill_layers(sliced)) == 1
+
+
+def test_layers_that_are_whole_on_purpose_give_no_warning(recwarn):
+    class Mixing(Unheard):
+        def call(self, inputs):
+            return inputs * ops.sum(inputs, axis=-1, keepdims=True)
+
+    register_rule(Mixing)(Opaque)
+    inputs = keras.Input((5,))
+    x = Mixing()(layers.LayerNormalization()(layers.Dense(6, activation="relu")(inputs)))
+    Slicer(keras.Model(inputs, layers.Dense(4)(layers.Lambda(lambda t: t * 2.0)(x))))
+    assert not [w for w in recwarn if "No slicing rule" in str(w.message)]
+
+
+def test_model_with_several_outputs_is_refused():
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, [layers.Dense(4)(inputs), layers.Dense(3)(inputs)])
+    with pytest.raises(ValueError, match=r"2 outputs. Pick one: `keras.Model"):
+        Slicer(model)
+
+
+def test_plan_counts_fills_and_names_what_is_whole():
+    inputs = keras.Input((5,))
+    x = layers.Dense(6, activation="relu", name="units")(inputs)
+    x = layers.LayerNormalization(name="mixes")(x)
+    plan = plan_slices(keras.Model(inputs, layers.Dense(4)(x)), {"units": np.arange(6) < 2}, [0])
+    assert plan.fills == 1
+    assert plan.kept_whole == ["mixes"]
+
+
+def test_later_rule_comes_first():
+    class Twice(Unheard):
+        def call(self, inputs):
+            return 2.0 * inputs
+
+    register_rule(Twice)(Opaque)
+    assert plan_slices(model_with(Twice(name="odd_one")), {}, [0]).kept_whole == ["odd_one"]
+
+    @register_rule(Twice)
+    class TwiceRule(Rule):
+        def needs(self, step, needed):
+            return [needed]
+
+        def slice(self, step, inputs, wanted):
+            source = inputs[0].only(wanted)
+            return Slice([source], Channels(source.kept, 2.0 * source.const))
+
+    assert plan_slices(model_with(Twice()), {}, [0]).kept_whole == []
+
+
+def test_no_fill_reads_another():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(6, 3, activation="relu")(inputs)
+    for _ in range(2):
+        y = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.Concatenate()([x, layers.Conv2D(4, 3, padding="same")(y)])
+        x = layers.LayerNormalization()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    sliced = check_slicing(randomize(keras.Model(inputs, layers.Dense(4)(x))))
+    fills = set(fill_layers(sliced))
+    assert fills
+    for name in fills:
+        assert sliced.get_layer(name).input._keras_history.operation.name not in fills
 
 
 def test_random_units_are_a_real_choice():

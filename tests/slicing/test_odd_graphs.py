@@ -153,11 +153,11 @@ GRAPHS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fraction", [0.6, 0.0])
+@pytest.mark.parametrize(("fraction", "align"), [(0.6, 1), (0.0, 1), (0.4, 4)])
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.__name__)
-def test_graph(graph, fraction):
+def test_graph(graph, fraction, align):
     inputs = keras.Input(SHAPE)
-    check_slicing(randomize(keras.Model(inputs, graph(inputs))), fraction=fraction)
+    check_slicing(randomize(keras.Model(inputs, graph(inputs))), fraction=fraction, align=align)
 
 
 def test_two_inputs():

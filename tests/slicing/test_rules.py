@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from masking import check_slicing, randomize
+from masking import check_slicing, fill_layers, randomize
 
+from moda_keras import find_hidden_activations
 from moda_keras.layers import ModularActivation
 from moda_keras.slicing import Slicer
 
@@ -18,6 +19,8 @@ MAPS = {
     "conv pointwise without bias": layers.Conv2D(5, 1, padding="same", use_bias=False),
     "conv without bias": layers.Conv2D(5, 3, use_bias=False),
     "conv grouped": layers.Conv2D(4, 3, groups=2),
+    "conv grouped, padded": layers.Conv2D(9, 3, groups=3, padding="same", activation="elu"),
+    "conv grouped by channel": layers.Conv2D(12, 3, groups=6, use_bias=False),
     "conv transposed": layers.Conv2DTranspose(5, 3, strides=2, padding="same"),
     "separable": layers.SeparableConv2D(5, 3, depth_multiplier=2),
     "separable padded": layers.SeparableConv2D(5, 3, padding="same"),
@@ -31,6 +34,12 @@ MAPS = {
     "batch norm on another axis": layers.BatchNormalization(axis=1),
     "layer norm": layers.LayerNormalization(),
     "group norm": layers.GroupNormalization(3),
+    "group norm by channel": layers.GroupNormalization(6),
+    "group norm without scale": layers.GroupNormalization(2, scale=False, center=False),
+    "rms norm": layers.RMSNormalization(),
+    "rms norm over the map": layers.RMSNormalization(axis=(1, 2, 3)),
+    "unit norm": layers.UnitNormalization(),
+    "unit norm on another axis": layers.UnitNormalization(axis=1),
     "prelu": layers.PReLU(),
     "prelu shared over the map": layers.PReLU(shared_axes=[1, 2]),
     "prelu shared by all": layers.PReLU(shared_axes=[1, 2, 3]),
@@ -51,6 +60,9 @@ MAPS = {
     "normalization given": layers.Normalization(
         mean=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], variance=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     ),
+    "adaptive pooling": layers.AdaptiveAveragePooling2D(2),
+    "adaptive max pooling": layers.AdaptiveMaxPooling2D(2),
+    "center crop": layers.CenterCrop(3, 3),
     "average pooling": layers.AveragePooling2D(2),
     "average pooling padded": layers.AveragePooling2D(3, strides=2, padding="same"),
     "max pooling padded": layers.MaxPooling2D(3, strides=2, padding="same"),
@@ -75,6 +87,40 @@ OPERATIONS = {
     "times an array": lambda x: x * np.arange(1.0, 7.0, dtype="float32"),
     "transpose": lambda x: ops.transpose(x, (0, 2, 1, 3)),
     "softmax": ops.softmax,
+    "square root": lambda x: ops.sqrt(ops.abs(x) + 0.1),
+    "quotient": lambda x: x / (2.0 + ops.square(x)),
+    "power": lambda x: ops.abs(x) ** 1.5,
+    "transpose channels away": lambda x: ops.transpose(x, (0, 3, 2, 1)),
+    "transpose there and back": lambda x: ops.transpose(
+        ops.relu(ops.transpose(x, (0, 3, 1, 2))), (0, 2, 3, 1)
+    ),
+    "reshape": lambda x: ops.reshape(x, (-1, 49, 6)),
+    "reshape to pairs": lambda x: ops.reshape(x, (-1, 49, 3, 2)),
+    "mean": lambda x: ops.mean(x, axis=(1, 2)),
+    "mean of rows": lambda x: ops.mean(x, axis=1),
+    "mean, axes kept": lambda x: ops.mean(x, axis=(1, -2), keepdims=True),
+    "mean over channels": lambda x: ops.mean(x, axis=-1, keepdims=True),
+    "mean over all": lambda x: x - ops.mean(x, axis=(1, 2, 3), keepdims=True),
+    "max": lambda x: ops.max(x, axis=(1, 2)),
+    "max with an initial value": lambda x: ops.max(x, axis=1, initial=0.1),
+    "sum": lambda x: ops.sum(0.1 * x, axis=(1, 2)),
+    "pad": lambda x: ops.pad(x, [[0, 0], [1, 1], [0, 1], [0, 0]]),
+    "pad with a number": lambda x: ops.pad(x, [[0, 0], [1, 1], [0, 1], [0, 0]], "constant", 0.5),
+    "pad by reflection": lambda x: ops.pad(x, [[0, 0], [1, 1], [0, 1], [0, 0]], "reflect"),
+    "pad channels": lambda x: ops.pad(x, [[0, 0], [0, 0], [0, 0], [1, 1]]),
+    "squeeze": lambda x: ops.squeeze(x[:, 1:2], axis=1),
+    "expand dims": lambda x: ops.squeeze(ops.expand_dims(x, 1), 1),
+    "one row": lambda x: x[:, 2],
+    "every other column": lambda x: x[:, :, ::2],
+    "one position": lambda x: x[:, 0, -1],
+    "first channels": lambda x: x[..., :4],
+    "chosen columns": lambda x: ops.take(x, [0, 2], axis=2),
+    "a new axis": lambda x: x[:, None, 2],
+    "split channels": lambda x: ops.add(*ops.split(x, 2, axis=-1)),
+    "split at channels": lambda x: ops.concatenate(ops.split(x, [1, 3], axis=-1)[::-1], axis=-1),
+    "split rows": lambda x: ops.subtract(*ops.split(x[:, :6], 2, axis=1)),
+    "part of a split": lambda x: ops.split(x, 3, axis=-1)[0],
+    "pooling": lambda x: ops.average_pool(x, 2, 2),
 }
 
 
@@ -143,8 +189,22 @@ def test_layer_on_volumes(layer):
 
 @pytest.mark.parametrize(
     "layer",
-    [layers.BatchNormalization(), layers.Dense(5), layers.Reshape((2, 3)), layers.Reshape((1, 6))],
-    ids=["batch_norm", "dense", "reshape_to_two_axes", "reshape_to_sequence"],
+    [
+        layers.BatchNormalization(),
+        layers.Dense(5),
+        layers.Reshape((2, 3)),
+        layers.Reshape((1, 6)),
+        layers.RepeatVector(3),
+        layers.RMSNormalization(),
+    ],
+    ids=[
+        "batch_norm",
+        "dense",
+        "reshape_to_two_axes",
+        "reshape_to_sequence",
+        "repeat_vector",
+        "rms_norm",
+    ],
 )
 def test_layer_on_vectors(layer):
     check_slicing(network(layer, (5,), layers.Dense(6, activation="relu")))
@@ -241,8 +301,20 @@ def test_flattened_channels_first_map_is_indexed_in_the_order_of_its_flatten():
         (layers.DepthwiseConv2D(3), "kernel"),
         (layers.BatchNormalization(), "gamma"),
         (layers.PReLU(), "alpha"),
+        (layers.Conv2D(6, 3, groups=3), "kernel"),
+        (layers.GroupNormalization(3), "gamma"),
+        (layers.RMSNormalization(), "scale"),
     ],
-    ids=["conv", "separable", "depthwise", "batch_norm", "prelu"],
+    ids=[
+        "conv",
+        "separable",
+        "depthwise",
+        "batch_norm",
+        "prelu",
+        "grouped",
+        "group_norm",
+        "rms_norm",
+    ],
 )
 def test_weights_of_dropped_channels_are_gone(layer, name):
     inputs = keras.Input((9, 9, 3))
@@ -265,3 +337,57 @@ def test_constant_is_folded_into_the_bias_of_an_unpadded_convolution():
 def test_constant_before_a_padded_convolution_keeps_its_zero_border():
     sliced = check_slicing(network(layers.Conv2D(5, 3, padding="same", name="conv")))
     assert sliced.get_layer("conv").kernel.shape[2] == 6
+
+
+@pytest.mark.parametrize("dims", [(6,), (5, 6)], ids=["vectors", "sequences"])
+def test_dot_over_channels(dims):
+    def features(x):
+        return layers.ReLU()(layers.Dense(6)(x))
+
+    inputs = keras.Input(dims)
+    x = layers.Dot(axes=-1)([features(inputs), layers.BatchNormalization()(features(inputs))])
+    model = randomize(keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))))
+    check_slicing(model)
+    units = {h.name: np.arange(6) < 2 for h in find_hidden_activations(model)}
+    plan = Slicer(model).plan(units, np.arange(4))
+    dot = next(each for each in plan.steps if isinstance(each.step.operation, layers.Dot))
+    assert [len(channels.kept) for channels in dot.slice.inputs] == [2, 2]
+
+
+def test_gate_of_masked_channels_is_gone():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(8, 3, activation="relu", name="maps")(inputs)
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(8, 1, activation="sigmoid", name="gate")(gate)
+    x = layers.GlobalAveragePooling2D()(layers.Multiply()([x, gate]))
+    model = randomize(keras.Model(inputs, layers.Dense(4)(x)))
+    sliced = check_slicing(model, {"maps": np.arange(8) < 3})
+    assert tuple(sliced.get_layer("gate").kernel.shape) == (1, 1, 3, 3)
+    assert fill_layers(sliced) == []
+
+
+def test_groups_of_masked_channels_are_gone():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(8, 3, activation="relu", name="maps")(inputs)
+    x = layers.Conv2D(12, 3, groups=4, padding="same", name="grouped")(x)
+    x = layers.GroupNormalization(4, name="norm")(x)
+    model = randomize(keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))))
+    sliced = check_slicing(model, {"maps": np.isin(np.arange(8), [0, 5, 4])})
+    assert sliced.get_layer("grouped").groups == 2
+    assert tuple(sliced.get_layer("grouped").kernel.shape) == (3, 3, 2, 6)
+    assert sliced.get_layer("norm").groups == 2
+
+
+@pytest.mark.parametrize("policies", [("mixed_float16", "float32"), ("float32", "bfloat16")])
+def test_model_that_mixes_dtypes(policies):
+    first, second = policies
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(6, 3, activation="relu", dtype=first)(inputs)
+    x = layers.BatchNormalization(dtype=first)(x)
+    y = ops.cast(layers.Conv2D(6, 1, activation="relu", dtype=second)(x), "float32")
+    x = layers.Add(dtype="float32")([x, y])
+    x = layers.Conv2D(5, 3, padding="same", dtype="float32")(x)
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    sliced = check_slicing(randomize(model), tolerance=0.03)
+    dtypes = [layer.dtype_policy.name for layer in sliced.layers if layer.weights]
+    assert dtypes == [first, first, second, "float32", "float32"]

@@ -1,5 +1,31 @@
 """One rule per family of layers; importing the package registers them."""
 
-from moda_keras.slicing.rules import channelwise, dense_like, depthwise, merging, reshaping
+from moda_keras.slicing.rules import (
+    axes,
+    channelwise,
+    dense_like,
+    depthwise,
+    embedding,
+    grouped,
+    merging,
+    normalization,
+    projecting,
+    recurrent,
+    reshaping,
+    wrapped,
+)
 
-__all__ = ["channelwise", "dense_like", "depthwise", "merging", "reshaping"]
+__all__ = [
+    "axes",
+    "channelwise",
+    "dense_like",
+    "depthwise",
+    "embedding",
+    "grouped",
+    "merging",
+    "normalization",
+    "projecting",
+    "recurrent",
+    "reshaping",
+    "wrapped",
+]

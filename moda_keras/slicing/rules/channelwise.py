@@ -20,9 +20,15 @@ from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_
     keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D,
     keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D,
     keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D,
+    keras.layers.AdaptiveAveragePooling1D, keras.layers.AdaptiveAveragePooling2D,
+    keras.layers.AdaptiveAveragePooling3D, keras.layers.AdaptiveMaxPooling1D,
+    keras.layers.AdaptiveMaxPooling2D, keras.layers.AdaptiveMaxPooling3D,
+    keras.layers.CenterCrop, "AveragePool", "MaxPool", "StochasticDepth",
 )  # fmt: skip
 class Channelwise(Rule):
     """Slices channel by channel. A constant stays what it is: so do pooling and dropout."""
+
+    reads_idle = True
 
     def applies(self, step):
         if len(step.inputs) != 1 or step.inputs[0].channels != step.outputs[0].channels:
@@ -37,11 +43,11 @@ class Channelwise(Rule):
 
     def slice(self, step, inputs, wanted):
         source = self.source(step, inputs[0].only(wanted), wanted)
-        dropped = np.setdiff1d(wanted, source.kept)
+        dropped = wanted[~source.is_kept[wanted]]
         const = np.zeros(source.size)
         if len(dropped):
             const[dropped] = self.constants(step, source.const, dropped)
-        output = Channels(source.kept, const)
+        output = Channels(source.kept, const, source.idle)
         weights = self.weight_slices(step, source.kept)
         return Slice([source], output, self.config(step, source.kept), weights)
 
@@ -65,9 +71,9 @@ class Channelwise(Rule):
     keras.layers.Softmax, ModularActivation,
     "Abs", "Absolute", "Cast", "Celu", "Clip", "Elu", "Exp", "Expm1", "Gelu", "HardShrink",
     "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "Log1p", "LogSigmoid", "LogSoftmax",
-    "Negative", "Relu", "Relu6", "Selu", "Sigmoid", "Silu", "SoftShrink", "Softmax", "Softplus",
-    "Softsign", "SparsePlus", "SparseSigmoid", "Square", "Squareplus", "Tanh", "TanhShrink",
-    "Threshold",
+    "Log", "Negative", "Reciprocal", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu",
+    "SoftShrink", "Softmax", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Sqrt",
+    "Square", "Squareplus", "Tanh", "TanhShrink", "Threshold",
 )  # fmt: skip
 class Elementwise(Channelwise):
     """Functions of single values: activations and `keras.ops` calls."""
@@ -89,6 +95,28 @@ class Permute(Channelwise):
         return (0, *step.operation.dims)[output.channel_axis] == source.channel_axis
 
 
+@register_rule(keras.layers.RepeatVector)
+class RepeatVector(Channelwise):
+    """Repeats a vector along a new axis before its channels."""
+
+    def applies(self, step):
+        return True
+
+
+@register_rule("LayerScale")
+class LayerScale(Channelwise):
+    """One trained factor per channel, as ConvNeXt has it."""
+
+    def config(self, step, kept):
+        return {"projection_dim": len(kept)}
+
+    def constants(self, step, const, channels):
+        return const[channels] * read(step.operation.gamma, channels)
+
+    def weight_slices(self, step, kept):
+        return {step.operation.gamma.name: WeightSlice({0: kept})}
+
+
 @register_rule(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
 class ZeroPadding(Channelwise):
     """With its zero border, a non-zero constant is a constant no longer."""
@@ -107,25 +135,6 @@ class Rescaling(Channelwise):
 
     def constants(self, step, const, channels):
         return const[channels] * float(step.operation.scale) + float(step.operation.offset)
-
-
-@register_rule(keras.layers.BatchNormalization)
-class BatchNormalization(Channelwise):
-    """Slices all weights; a constant is normalized as the layer does it."""
-
-    def applies(self, step):
-        return super().applies(step) and step.outputs[0].channel_axis == _positive_axis(step)
-
-    def constants(self, step, const, channels):
-        layer = step.operation
-        mean, variance = _read(layer.moving_mean, channels), _read(layer.moving_variance, channels)
-        output = (const[channels] - mean) / np.sqrt(variance + layer.epsilon)
-        if layer.scale:
-            output *= _read(layer.gamma, channels)
-        return output + _read(layer.beta, channels) if layer.center else output
-
-    def weight_slices(self, step, kept):
-        return {weight.name: WeightSlice({0: kept}) for weight in step.operation.weights}
 
 
 @register_rule(keras.layers.PReLU)
@@ -155,36 +164,6 @@ class PReLU(Channelwise):
         return moved.reshape(-1, moved.shape[-1])
 
 
-@register_rule(keras.layers.Normalization)
-class Normalization(Channelwise):
-    """Slices the adapted or given mean and variance of every channel."""
-
-    def applies(self, step):
-        axes = step.operation.axis
-        rank = len(step.outputs[0].shape)
-        channel_axes = {axis % rank for axis in axes or ()}
-        return super().applies(step) and channel_axes == {step.outputs[0].channel_axis}
-
-    def source(self, step, source, wanted):
-        return source.explicit(wanted)
-
-    def config(self, step, kept):
-        given = {key: step.operation.get_config()[key] for key in ("mean", "variance")}
-        # One number may stand for all channels.
-        return {
-            key: np.ravel(value)[kept] if np.size(value) > 1 else value
-            for key, value in given.items()
-            if value is not None
-        }
-
-    def weight_slices(self, step, kept):
-        names = [weight.name for weight in step.operation.weights]
-        return {name: WeightSlice({0: kept}) for name in names if name != "count"}
-
-
-def _positive_axis(step) -> int:
-    return step.operation.axis % len(step.outputs[0].shape)
-
-
-def _read(weight, channels) -> np.ndarray:
+def read(weight, channels) -> np.ndarray:
+    """The values of a weight `(all channels,)` at `channels`, as float64."""
     return keras.ops.convert_to_numpy(weight)[channels].astype("float64")

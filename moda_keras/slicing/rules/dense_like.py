@@ -13,6 +13,7 @@ from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_
 class DenseLike(Rule):
     """Slices the kernel's inputs and outputs and folds constant inputs into the bias."""
 
+    reads_idle = True
     input_axis, output_axis = -2, -1
     weight_names = ("kernel",)
 
@@ -33,7 +34,7 @@ class DenseLike(Rule):
         source = inputs[0]
         if self.sees_border(layer):
             source = source.explicit(np.flatnonzero(source.const))
-        weights = self.kernel_slices(layer, source.kept, wanted)
+        weights = self.kernel_slices(layer, source, wanted)
         config = {"units" if isinstance(layer, keras.layers.Dense) else "filters": len(wanted)}
         folded = self.folded(layer, source.dropped_const)
         if layer.use_bias or folded is not None:
@@ -48,8 +49,15 @@ class DenseLike(Rule):
         """Whether a constant channel is no constant to the kernel, because of its zero border."""
         return has_zero_border(layer)
 
-    def kernel_slices(self, layer, kept, wanted) -> dict[str, WeightSlice]:
-        return {"kernel": WeightSlice({self.input_axis: kept, self.output_axis: wanted})}
+    def kernel_slices(self, layer, source, wanted) -> dict[str, WeightSlice]:
+        axes = {self.input_axis: source.kept, self.output_axis: wanted}
+        return {"kernel": WeightSlice(axes, blank=self.blank(source))}
+
+    def blank(self, source, multiplier=1) -> dict[int, np.ndarray]:
+        """Which inputs of the kernel are to count for nothing."""
+        if source.is_kept[source.kept].all():
+            return {}
+        return {self.input_axis: np.repeat(~source.is_kept[source.kept], multiplier)}
 
     def folded(self, layer, const) -> np.ndarray | None:
         """What constant inputs add to every output channel; None if they are all zero."""
@@ -77,12 +85,12 @@ class SeparableConvolution(DenseLike):
 
     weight_names = ("depthwise_kernel", "pointwise_kernel")
 
-    def kernel_slices(self, layer, kept, wanted):
+    def kernel_slices(self, layer, source, wanted):
+        read = multiples(source.kept, layer.depth_multiplier)
+        blank = self.blank(source, layer.depth_multiplier)
         return {
-            "depthwise_kernel": WeightSlice({-2: kept}),
-            "pointwise_kernel": WeightSlice(
-                {-2: multiples(kept, layer.depth_multiplier), -1: wanted}
-            ),
+            "depthwise_kernel": WeightSlice({-2: source.kept}),
+            "pointwise_kernel": WeightSlice({-2: read, -1: wanted}, blank=blank),
         }
 
     def folded(self, layer, const):

@@ -13,6 +13,8 @@ from moda_keras.slicing.rules.dense_like import has_zero_border, multiples
 class Depthwise(Rule):
     """Slices the kernel by input channel. Of a constant input comes a constant, not zero."""
 
+    reads_idle = True
+
     def applies(self, step):
         expected = {"kernel", "bias"} if step.operation.use_bias else {"kernel"}
         names = {weight.name for weight in step.operation.weights}
@@ -23,18 +25,21 @@ class Depthwise(Rule):
 
     def slice(self, step, inputs, wanted):
         layer = step.operation
-        source = inputs[0].only(np.unique(wanted // layer.depth_multiplier))
+        origins = np.unique(wanted // layer.depth_multiplier)
+        source = inputs[0].only(origins)
         if has_zero_border(layer):
-            source = source.explicit(np.flatnonzero(inputs[0].const))
+            source = source.explicit(origins[source.const[origins] != 0])
         kept = multiples(source.kept, layer.depth_multiplier)
+        idle = None if source.idle is None else np.repeat(source.idle, layer.depth_multiplier)
         const = np.zeros(step.outputs[0].channels)
-        dropped = np.setdiff1d(wanted, kept)
+        output = Channels(kept, const, idle)
+        dropped = wanted[~output.is_kept[wanted]]
         if len(dropped):
             const[dropped] = self.constants(layer, source.const)[dropped]
         weights = {"kernel": WeightSlice({-2: source.kept}), "bias": WeightSlice({0: kept})}
         if not layer.use_bias:
             del weights["bias"]
-        return Slice([source], Channels(kept, const), weights=weights)
+        return Slice([source], output, weights=weights)
 
     def constants(self, layer, const) -> np.ndarray:
         """The output of constant input channels, `(output channels,)`."""

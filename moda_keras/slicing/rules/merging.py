@@ -8,7 +8,7 @@ import numpy as np
 
 from moda_keras.graph import Tensor
 from moda_keras.slicing.activations import step_on_constants
-from moda_keras.slicing.channels import Channels
+from moda_keras.slicing.channels import Channels, mask_of
 from moda_keras.slicing.registry import Rule, Slice, register_rule
 
 _FUNCTIONS: dict[str, Callable] = {
@@ -17,6 +17,9 @@ _FUNCTIONS: dict[str, Callable] = {
     "Multiply": np.multiply,
     "Maximum": np.maximum,
     "Minimum": np.minimum,
+    "Divide": np.divide,
+    "TrueDivide": np.divide,
+    "Power": np.power,
 }
 
 
@@ -31,6 +34,8 @@ class Broadcasting(Rule):
     Inputs with a single channel are merged into every channel. An operator with a number, such as
     `x * 2.0`, has one input.
     """
+
+    reads_idle = True
 
     def applies(self, step):
         output = step.outputs[0]
@@ -47,14 +52,26 @@ class Broadcasting(Rule):
 
     def slice(self, step, inputs, wanted):
         size = step.outputs[0].channels
-        kept = wanted[self.is_varying(step, inputs, size)[wanted]]
-        kept = kept if len(kept) else wanted[:1]
+        varying = self.is_varying(step, inputs, size)
+        if not varying[wanted].any():
+            varying[wanted[0]] = True
+        idle = self.is_held(inputs, size) & ~varying
+        kept = wanted[(varying | idle)[wanted]]
+        idle = idle if idle.any() else None
         const = np.zeros(size)
-        dropped = np.setdiff1d(wanted, kept)
+        dropped = wanted[~varying[wanted]]
         if len(dropped):
             const[dropped] = self.constants(step, inputs, size)[dropped]
-        fed = [source.exactly(kept) if source.size == size else source for source in inputs]
-        return Slice(fed, Channels(kept, const))
+        fed = [Channels(kept, s.const, idle) if s.size == size else s for s in inputs]
+        fed = [s.exactly(np.zeros(1, int)) if s.size == 1 < size else s for s in fed]
+        return Slice(fed, Channels(kept, const, idle))
+
+    def is_held(self, inputs, size) -> np.ndarray:
+        """Bool array `(channels,)`: which channels all inputs have, if only as idle ones."""
+        if all(source.idle is None for source in inputs):
+            return np.zeros(size, dtype=bool)
+        held = [mask_of(source.kept, source.size) for source in inputs]
+        return np.all([np.broadcast_to(mask, (size,)) for mask in held], axis=0)
 
     def is_varying(self, step, inputs, size) -> np.ndarray:
         """Bool array `(channels,)`: which outputs are no constants."""
@@ -74,9 +91,20 @@ class Broadcasting(Rule):
         return functools.reduce(_FUNCTIONS[_kind(step)], values)
 
 
+@register_rule("CustomScaleLayer")
+class ScaledSum(Broadcasting):
+    """A sum whose second term is scaled, as InceptionResNetV2 has it."""
+
+    def constants(self, step, inputs, size):
+        first, second = (source.dropped_const for source in inputs)
+        return first + second * step.operation.scale
+
+
 @register_rule(keras.layers.Concatenate, "Concatenate")
 class Concatenation(Rule):
     """Concatenates, along the channels, what there is of every input."""
+
+    reads_idle = True
 
     def applies(self, step):
         output = step.outputs[0]
@@ -91,13 +119,15 @@ class Concatenation(Rule):
         return np.split(needed, self.offsets(step)[1:])
 
     def slice(self, step, inputs, wanted):
-        fed, kept = [], []
+        fed = []
         for source, offset in zip(inputs, self.offsets(step), strict=True):
-            own = wanted[(wanted >= offset) & (wanted < offset + source.size)] - offset
-            fed.append(source.only(own))
-            kept.append(fed[-1].kept + offset)
+            is_wanted = ((wanted >= offset) & (wanted < offset + source.size)).any()
+            # Whoever wants less than there is picks it from all inputs at once.
+            fed.append(source if is_wanted else source.only(wanted[:0]))
+        kept = [s.kept + offset for s, offset in zip(fed, self.offsets(step), strict=True)]
         const = np.concatenate([source.const for source in inputs])
-        return Slice(fed, Channels(np.concatenate(kept), const))
+        idle = np.concatenate([mask_of(s.kept, s.size) & ~s.is_kept for s in fed])
+        return Slice(fed, Channels(np.concatenate(kept), const, idle if idle.any() else None))
 
     def offsets(self, step) -> list[int]:
         """Where the channels of every input begin in the output."""

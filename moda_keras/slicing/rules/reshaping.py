@@ -9,7 +9,7 @@ from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.registry import Rule, Slice, register_rule
 
 
-@register_rule(keras.layers.Flatten, keras.layers.Reshape)
+@register_rule(keras.layers.Flatten, keras.layers.Reshape, "Reshape")
 class Reshaping(Rule):
     """Flatten and Reshape, where every new channel comes from one old channel.
 
@@ -17,9 +17,12 @@ class Reshaping(Rule):
     thus many units of a vector, interleaved (channels last) or in one run (channels first).
     """
 
+    reads_idle = True
+
     def applies(self, step):
         known = all(None not in t.shape[1:] for t in [*step.inputs, *step.outputs])
-        return known and self.origins(step) is not None
+        keeps_batch = getattr(step.operation, "newshape", (-1,))[0] == -1  # a call of keras.ops
+        return known and keeps_batch and self.origins(step) is not None
 
     def needs(self, step, needed):
         mask = np.zeros(step.inputs[0].channels, dtype=bool)
@@ -30,12 +33,18 @@ class Reshaping(Rule):
         origins = self.origins(step)
         source = inputs[0].only(np.unique(origins[wanted]))
         kept = self.kept(step, source.kept)
-        config = {}
+        idle = None if source.idle is None else source.idle[origins]
+        output = Channels(kept, source.const[origins], idle)
+        return Slice([source], output, self.config(step, len(kept)))
+
+    def config(self, step, length) -> dict:
+        target = list(step.outputs[0].shape[1:])
+        target[step.outputs[0].channel_axis - 1] = length
+        if isinstance(step.operation, keras.layers.Flatten):
+            return {}
         if isinstance(step.operation, keras.layers.Reshape):
-            target = list(step.outputs[0].shape[1:])
-            target[step.outputs[0].channel_axis - 1] = len(kept)
-            config = {"target_shape": tuple(target)}
-        return Slice([source], Channels(kept, source.const[origins]), config)
+            return {"target_shape": tuple(target)}
+        return {"newshape": (-1, *target)}
 
     def origins(self, step) -> np.ndarray | None:
         """The input channel of every output channel; None if one has several."""

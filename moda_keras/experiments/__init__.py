@@ -1,0 +1,61 @@
+"""Experiments on modules: the tables and figures of the paper, resumable, on any data.
+
+`EXPERIMENTS` maps names to `Experiment`s; each has a `config(...)` and a `run(config, output)`.
+
+Example:
+    ```python
+    experiment = mk.experiments.EXPERIMENTS["modules"]
+    config = experiment.config(data="digits", networks=["small_cnn"], epochs=60, augment="none")
+    rows = experiment.run(config, "results")
+    ```
+"""
+
+from moda_keras.experiments.ablation import ABLATION
+from moda_keras.experiments.config import ExperimentConfig
+from moda_keras.experiments.experiment import Experiment, summarize
+from moda_keras.experiments.masked_evaluation import MaskedEvaluator
+from moda_keras.experiments.modules import MODULES
+from moda_keras.experiments.networks import NETWORKS, build_network
+from moda_keras.experiments.replacement import REPLACEMENT
+from moda_keras.experiments.results import ResultsFile, read_rows
+from moda_keras.experiments.reuse import REUSE
+from moda_keras.experiments.stability import STABILITY
+from moda_keras.experiments.staged_model import why_not_staged
+from moda_keras.experiments.subtask_measurement import SubtaskMeasurement
+from moda_keras.experiments.subtask_sweep import sweep_subtasks
+from moda_keras.experiments.subtasks import draw_subtasks, sample_size, subtasks_of
+from moda_keras.experiments.suppression import SUPPRESSION
+from moda_keras.experiments.threshold import THRESHOLD
+from moda_keras.experiments.trained_model import Recipe, TrainedModel, train_model
+from moda_keras.experiments.training import TRAINING
+from moda_keras.experiments.verification import Verification, verify
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment
+    for experiment in (
+        TRAINING, MODULES, REUSE, REPLACEMENT, THRESHOLD, ABLATION, SUPPRESSION, STABILITY,
+    )
+}  # fmt: skip
+
+__all__ = [
+    "EXPERIMENTS",
+    "NETWORKS",
+    "Experiment",
+    "ExperimentConfig",
+    "MaskedEvaluator",
+    "Recipe",
+    "ResultsFile",
+    "SubtaskMeasurement",
+    "TrainedModel",
+    "Verification",
+    "build_network",
+    "draw_subtasks",
+    "read_rows",
+    "sample_size",
+    "subtasks_of",
+    "summarize",
+    "sweep_subtasks",
+    "train_model",
+    "verify",
+    "why_not_staged",
+]

@@ -1,0 +1,273 @@
+"""What an experiment is: cells that are measured one by one, and written as they are done."""
+
+import functools
+import json
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras import datasets
+from moda_keras.experiments.config import ExperimentConfig
+from moda_keras.experiments.environment import describe_environment
+from moda_keras.experiments.results import ResultsFile, replace_file, write_rows
+from moda_keras.experiments.subtask_sweep import sweep_subtasks
+from moda_keras.experiments.subtasks import draw_share, subtasks_of
+from moda_keras.experiments.trained_model import (
+    Recipe,
+    TrainedModel,
+    data_digest,
+    train_model,
+)
+from moda_keras.module_set import ModuleSet
+
+Row = dict[str, Any]
+Progress = Callable[[int, int, str], Any]
+
+# How many trained models and the like are kept in memory.
+KEPT = 4
+
+
+class Workspace:
+    """The data, the trained models and the sub-tasks of an experiment.
+
+    Args:
+        config: The experiment's config.
+        folder: The output folder; experiments on the same folder share trained models.
+    """
+
+    def __init__(self, config: ExperimentConfig, folder: Path):
+        self.config = config
+        self.folder = folder
+        self._known: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make()` gives, made again only after a few others."""
+        if key not in self._known:
+            made = make()
+            if len(self._known) >= KEPT:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = made
+        return self._known[key]
+
+    @functools.cached_property
+    def data(self) -> datasets.Dataset:
+        """The data set, its channels with mean 0 and deviation 1 over the training images."""
+        config = self.config
+        data = datasets.load(
+            config.data,
+            **({} if config.image_size is None else {"image_size": config.image_size}),
+            samples_per_class=config.samples_per_class,
+            test_samples_per_class=config.test_samples_per_class,
+        )
+        return _standardized(data)
+
+    def train(
+        self, network: str, method: str, seed: int, data: datasets.Dataset | None = None, **changes
+    ) -> TrainedModel:
+        """A model trained by the config's recipe, with `changes` of the `Recipe`'s fields."""
+        config = self.config
+        recipe = Recipe(
+            network=network,
+            weights=config.weights(method),
+            epochs=config.scaled(config.epochs),
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            augment=config.augment,
+            seed=seed,
+        )
+        recipe, data = replace(recipe, **changes), data or self.data
+        key = (recipe, data_digest(data))
+        return self.once(key, lambda: train_model(recipe, data, self.folder / "models"))
+
+    def measure_subtasks(self, trained: TrainedModel, modules: ModuleSet) -> list[Row]:
+        """The figures of the config's sub-tasks, as `sweep_subtasks` gives and keeps them."""
+        config = self.config
+        subtasks = subtasks_of(modules.num_classes)
+        share = min(1.0, (config.subtasks or len(subtasks)) / len(subtasks))
+        chosen = draw_share(subtasks, config.scale * share)
+        name = f"{trained.name}-tau{modules.threshold:g}-{len(chosen)}.csv"
+        return sweep_subtasks(
+            modules,
+            self.data.x_test,
+            self.data.y_test,
+            self.folder / "subtasks" / name,
+            subtasks=chosen,
+            n_jobs=config.n_jobs,
+        )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment that reproduces a table or figure.
+
+    Attributes:
+        name: Name of the experiment and of its files.
+        title: One line on what it shows.
+        config_class: A subclass of `ExperimentConfig`; its defaults are the paper's.
+        key: Names of the columns that tell cells apart.
+        figures: Names of the measured columns.
+        cells: Called as `cells(workspace)`: the cells, dicts with the key's columns.
+        measure: Called as `measure(workspace, **cell)`: a dict with the figures' columns.
+        group_by: Names of key columns; the summary has means over all else.
+    """
+
+    name: str
+    title: str
+    config_class: type[ExperimentConfig]
+    key: Sequence[str]
+    figures: Sequence[str]
+    cells: Callable[[Workspace], Iterable[Row]]
+    measure: Callable[..., Row]
+    group_by: Sequence[str]
+
+    def config(self, **arguments: Any) -> ExperimentConfig:
+        """The config, with the paper's values where none is given.
+
+        Args:
+            **arguments: Fields of `config_class`.
+
+        Returns:
+            An instance of `config_class`.
+
+        Raises:
+            ValueError: If a value is impossible, or a name is none of the fields.
+        """
+        known = self.config_class.__dataclass_fields__
+        unknown = sorted(set(arguments) - set(known))
+        if unknown:
+            raise ValueError(
+                f"Unknown setting of the experiment {self.name!r}. Expected some of "
+                f"{sorted(known)}. Received: {unknown}"
+            )
+        return self.config_class(**arguments)
+
+    def run(
+        self,
+        config: ExperimentConfig | None = None,
+        output: str | Path = "results",
+        progress: Progress | None = None,
+    ) -> list[Row]:
+        """Runs the experiment, or goes on with it.
+
+        Writes `<name>.csv` (a row per cell), `<name>-summary.csv` (means and standard deviations)
+        and `<name>.json` (config, versions, hardware, summary) into the output folder, and keeps
+        trained models and sub-tasks there.
+
+        Args:
+            config: The config; the paper's by default.
+            output: The output folder.
+            progress: Called as `progress(done, total, cell)`, in cells.
+
+        Returns:
+            The rows, a dict for each cell.
+
+        Raises:
+            ValueError: If the folder has results of this experiment with another config.
+        """
+        config = config or self.config_class()
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = _Record(folder / f"{self.name}.json", self.name, config)
+        results = ResultsFile(folder / f"{self.name}.csv", [*self.key, *self.figures], self.key)
+        workspace = Workspace(config, folder)
+        cells = list(self.cells(workspace))
+        for done, cell in enumerate(cells):
+            if progress:
+                progress(done, len(cells), " ".join(map(str, cell.values())))
+            if not results.has(**cell):
+                results.append([{**cell, **self.measure(workspace, **cell)}])
+        rows = results.rows()
+        summary = summarize(rows, self.group_by, self.figures)
+        write_rows(folder / f"{self.name}-summary.csv", summary)
+        record.finish(summary)
+        if progress:
+            progress(len(cells), len(cells), "done")
+        return rows
+
+
+class _Record:
+    """The JSON file beside the rows."""
+
+    def __init__(self, path: Path, name: str, config: ExperimentConfig):
+        self.path = path
+        self.content = {"experiment": name, "config": config.identity(), "environments": []}
+        if path.exists():
+            self.content = self._check(json.loads(path.read_text()))
+        environment = describe_environment()
+        if environment not in self.content["environments"]:
+            self.content["environments"].append(environment)
+        self._write()
+
+    def finish(self, summary: list[Row]) -> None:
+        self.content["summary"] = summary
+        self._write()
+
+    def _check(self, found: dict) -> dict:
+        expected, received = self.content["config"], found["config"]
+        changed = [key for key in expected if expected[key] != received.get(key)]
+        if changed:
+            raise ValueError(
+                f"Expected the config of the results in {str(self.path)!r}, to go on with them: "
+                f"{ {key: received.get(key) for key in changed} }. Received: "
+                f"{ {key: expected[key] for key in changed} }. Choose another output folder"
+            )
+        return found
+
+    def _write(self) -> None:
+        replace_file(self.path, json.dumps(self.content, indent=2))
+
+
+def summarize(rows: Sequence[Row], group_by: Sequence[str], figures: Sequence[str]) -> list[Row]:
+    """Means and standard deviations of figures over groups of rows.
+
+    Args:
+        rows: Dicts.
+        group_by: Names of the columns that tell groups apart.
+        figures: Names of the columns to average; those that are no numbers are left out.
+
+    Returns:
+        A dict per group, in the order of first appearance: its columns, `cells` (how many rows),
+        and for each figure its mean, and its standard deviation (of the sample) as `<figure>_sd`,
+        None for a single row.
+    """
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in group_by), []).append(row)
+    return [
+        {**dict(zip(group_by, key, strict=True)), "cells": len(group), **_figures(group, figures)}
+        for key, group in groups.items()
+    ]
+
+
+def _figures(rows: list[Row], names: Sequence[str]) -> Row:
+    found: Row = {}
+    for name in names:
+        values = [row[name] for row in rows if isinstance(row[name], (int, float))]
+        if values:
+            found[name] = float(np.mean(values))
+            found[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return found
+
+
+def trainings(workspace: Workspace) -> Iterator[Row]:
+    """The cells of one training each: network, method and seed."""
+    config = workspace.config
+    for network in config.networks:
+        for method in config.methods:
+            for seed in config.seeds:
+                yield {"network": network, "method": method, "seed": seed}
+
+
+def _standardized(data: datasets.Dataset) -> datasets.Dataset:
+    channels = 1 if keras.config.image_data_format() == "channels_first" else 3
+    axes = tuple(axis for axis in range(4) if axis != channels)
+    mean = data.x_train.mean(axis=axes, keepdims=True, dtype="float64").astype("float32")
+    deviation = data.x_train.std(axis=axes, keepdims=True, dtype="float64").astype("float32")
+    x_train, x_test = (
+        (x - mean) / np.maximum(deviation, 1e-6) for x in (data.x_train, data.x_test)
+    )
+    return replace(data, x_train=x_train, x_test=x_test)

@@ -1,0 +1,167 @@
+"""Table 1: a strong model's modules in weak models."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from moda_keras.datasets import Dataset
+from moda_keras.experiments.batches import EpochBatches
+from moda_keras.experiments.config import ExperimentConfig
+from moda_keras.experiments.experiment import Experiment, Row, Workspace
+from moda_keras.experiments.trained_model import compile_by_recipe
+from moda_keras.replacement import replace as replace_class
+
+WEAK_KINDS = ("overfitted", "underfitted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplacementConfig(ExperimentConfig):
+    """As `ExperimentConfig`; `networks` are the strong ones, `methods` is not used.
+
+    Attributes:
+        weak_network: The weak model's network.
+        weak_kinds: "overfitted" (a tenth of the data, no augmentation) and "underfitted" (a
+            twentieth of the epochs).
+        strategies: "calibrate" (MODA) and "normalize" (CNNSplitter).
+        strong_classes: How many classes the strong model has, the first ones; the weak model has
+            the others and one of these, which is replaced.
+        targets: Which of these, one after the other; None for all.
+        data_fraction, epoch_fraction: What makes weak models weak.
+        calibration_epochs: Epochs of the calibration layer's training.
+    """
+
+    networks: tuple[str, ...] = ("vgg16", "resnet18")
+    methods: tuple[str, ...] = ("modular",)
+    weak_network: str = "lenet5"
+    weak_kinds: tuple[str, ...] = WEAK_KINDS
+    strategies: tuple[str, ...] = ("calibrate", "normalize")
+    strong_classes: int = 5
+    targets: tuple[int, ...] | None = None
+    data_fraction: float = 0.1
+    epoch_fraction: float = 0.05
+    calibration_epochs: int = 5
+
+
+def _cells(workspace: Workspace) -> Iterator[Row]:
+    config = workspace.config
+    targets = range(config.strong_classes) if config.targets is None else config.targets
+    for network in config.networks:
+        for weak in config.weak_kinds:
+            for strategy in config.strategies:
+                for target in targets:
+                    for seed in config.seeds:
+                        cell = (network, weak, strategy, target, seed)
+                        yield dict(zip(KEY, cell, strict=True))
+
+
+KEY = ("network", "weak", "strategy", "target", "seed")
+
+
+def _measure(
+    workspace: Workspace, network: str, weak: str, strategy: str, target: int, seed: int
+) -> Row:
+    config, data = workspace.config, workspace.data
+    strong_classes = list(range(config.strong_classes))
+    weak_classes = [*range(config.strong_classes, len(data.class_names)), target]
+    strong = workspace.train(network, "modular", seed, of_classes(data, strong_classes))
+    of_weak, changes = _weakened(config, of_classes(data, weak_classes), weak, seed)
+    weak_model = workspace.train(config.weak_network, "standard", seed, of_weak, **changes)
+    modules = strong.modules.with_threshold(config.threshold)
+    keras.utils.set_random_seed(seed)
+    last = len(weak_classes) - 1
+    patched = replace_class(
+        weak_model.modules.model,
+        modules[target],
+        target_class=last,
+        strategy=strategy,
+        x=of_weak.x_train if strategy == "normalize" else None,
+        batch_size=config.batch_size,
+    )
+    if strategy == "calibrate":
+        _calibrate(config, patched, of_weak, seed)
+    before = _accuracy(weak_model.modules.model, of_weak, last)
+    return {**_named("before", before), **_named("after", _accuracy(patched, of_weak, last))}
+
+
+def of_classes(data: Dataset, classes: Sequence[int]) -> Dataset:
+    """The samples of some classes, their labels the places in `classes`.
+
+    Args:
+        data: A data set.
+        classes: Class indices.
+
+    Returns:
+        A `Dataset`.
+    """
+    place = np.full(len(data.class_names), -1, "int32")
+    place[list(classes)] = np.arange(len(classes))
+    train, test = place[data.y_train] >= 0, place[data.y_test] >= 0
+    return Dataset(
+        data.x_train[train],
+        place[data.y_train[train]],
+        data.x_test[test],
+        place[data.y_test[test]],
+        tuple(data.class_names[index] for index in classes),
+    )
+
+
+def _weakened(
+    config: ReplacementConfig, data: Dataset, weak: str, seed: int
+) -> tuple[Dataset, dict]:
+    """The weak model's data, and what its recipe changes."""
+    if weak == "underfitted":
+        epochs = config.scaled(config.epochs) * config.epoch_fraction
+        return data, {"epochs": max(1, round(epochs))}
+    if weak != "overfitted":
+        raise ValueError(f"Expected `weak_kinds` out of {list(WEAK_KINDS)}. Received: {weak!r}")
+    random = np.random.default_rng(seed)
+    rows = np.concatenate(
+        [
+            random.permutation(np.flatnonzero(data.y_train == label))[
+                : max(1, round(config.data_fraction * (data.y_train == label).sum()))
+            ]
+            for label in range(len(data.class_names))
+        ]
+    )
+    few = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
+    return few, {"augment": "none"}
+
+
+def _calibrate(config: ReplacementConfig, model: keras.Model, data: Dataset, seed: int) -> None:
+    batches = EpochBatches(
+        data.x_train, data.y_train, batch_size=config.batch_size, augment="none", seed=seed
+    )
+    steps = config.calibration_epochs * len(batches)
+    compile_by_recipe(model, learning_rate=config.learning_rate, steps=steps)
+    model.fit(
+        batches,
+        epochs=config.calibration_epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[batches.tell_epoch()],
+    )
+
+
+def _accuracy(model: keras.Model, data: Dataset, target: int) -> tuple[float, float]:
+    """The share of the target's test samples that are recognised, and of the others'."""
+    predicted = model.predict(data.x_test, batch_size=256, verbose=0).argmax(axis=-1)
+    is_right, is_target = predicted == data.y_test, data.y_test == target
+    return float(is_right[is_target].mean()), float(is_right[~is_target].mean())
+
+
+def _named(when: str, accuracy: tuple[float, float]) -> Row:
+    return {f"target_{when}": accuracy[0], f"others_{when}": accuracy[1]}
+
+
+REPLACEMENT = Experiment(
+    name="replacement",
+    title="Accuracy of weak models before and after a class is replaced (MODA, table 1)",
+    config_class=ReplacementConfig,
+    key=KEY,
+    figures=("target_before", "target_after", "others_before", "others_after"),
+    cells=_cells,
+    measure=_measure,
+    group_by=("network", "weak", "strategy"),
+)

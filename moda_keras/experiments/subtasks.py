@@ -1,0 +1,131 @@
+"""Which sub-tasks to measure: all subsets of the classes, or a sample of every size."""
+
+import itertools
+import math
+
+import numpy as np
+
+# Up to this many classes every subset is measured.
+ALL_SUBSETS = 10
+# The share of a normal distribution's mass within +-1.96 standard deviations is 95 %.
+NORMAL_QUANTILE = {0.9: 1.645, 0.95: 1.96, 0.99: 2.576}
+
+Subtask = tuple[int, ...]
+
+
+def subtasks_of(
+    classes: int, *, confidence: float = 0.95, margin: float = 0.08, seed: int = 0
+) -> list[Subtask]:
+    """The sub-tasks of a model of so many classes, as the paper chooses them.
+
+    All subsets of 2 or more classes of a model of up to 10, and a random sample of the subsets of
+    each size of a larger one.
+
+    Args:
+        classes: C, at least 2.
+        confidence: Of the sample: 0.9, 0.95 or 0.99.
+        margin: Of the sample: the margin of error, between 0 and 1.
+        seed: Seed of the sample.
+
+    Returns:
+        List of tuples of ascending class indices, by size.
+
+    Raises:
+        ValueError: If an argument is impossible.
+
+    Example:
+        >>> from moda_keras.experiments import subtasks_of
+        >>> len(subtasks_of(10)), len(subtasks_of(100)), subtasks_of(3)
+        (1013, 14697, [(0, 1), (0, 2), (1, 2), (0, 1, 2)])
+
+    Source: MODA (ICSE 2026), section 4.
+    """
+    if classes < 2:
+        raise ValueError(f"Expected at least 2 classes. Received: classes={classes}")
+    sizes = range(2, classes + 1)
+    if classes <= ALL_SUBSETS:
+        return [each for k in sizes for each in itertools.combinations(range(classes), k)]
+    random = np.random.default_rng(seed)
+    return [
+        subtask
+        for k in sizes
+        for subtask in _draw(
+            classes, k, sample_size(math.comb(classes, k), confidence, margin), random
+        )
+    ]
+
+
+def sample_size(population: int, confidence: float = 0.95, margin: float = 0.08) -> int:
+    """How many of a population to look at, to estimate a proportion.
+
+    Cochran's formula at the least favourable proportion, one half, corrected for a finite
+    population.
+
+    Args:
+        population: Size of the population.
+        confidence: 0.9, 0.95 or 0.99.
+        margin: Margin of error, between 0 and 1.
+
+    Returns:
+        Int, at most `population`.
+
+    Raises:
+        ValueError: If an argument is impossible.
+
+    Example:
+        >>> from moda_keras.experiments import sample_size
+        >>> sample_size(10**9), sample_size(4950), sample_size(100)
+        (151, 146, 61)
+    """
+    if confidence not in NORMAL_QUANTILE:
+        raise ValueError(
+            f"Expected `confidence` in {list(NORMAL_QUANTILE)}. Received: confidence={confidence}"
+        )
+    if not 0 < margin < 1:
+        raise ValueError(f"Expected `margin` between 0 and 1. Received: margin={margin}")
+    infinite = (NORMAL_QUANTILE[confidence] / (2 * margin)) ** 2
+    return min(population, math.ceil(infinite / (1 + (infinite - 1) / population)))
+
+
+def draw_subtasks(subtasks: list[Subtask], number: int, seed: int = 0) -> list[Subtask]:
+    """A random sample of sub-tasks, in their own order; all of them if there are no more.
+
+    Args:
+        subtasks: Sub-tasks.
+        number: How many to draw.
+        seed: Seed of the draw.
+
+    Returns:
+        List of sub-tasks.
+    """
+    rows = np.random.default_rng(seed).permutation(len(subtasks))[:number]
+    return [subtasks[row] for row in sorted(rows)]
+
+
+def draw_share(subtasks: list[Subtask], share: float, seed: int = 0) -> list[Subtask]:
+    """A random share of the sub-tasks of each size, at least one, in their own order.
+
+    Args:
+        subtasks: Sub-tasks.
+        share: In (0, 1].
+        seed: Seed of the draw.
+
+    Returns:
+        List of sub-tasks.
+    """
+    sizes = sorted({len(subtask) for subtask in subtasks})
+    of_size = [[each for each in subtasks if len(each) == k] for k in sizes]
+    return [
+        each
+        for group in of_size
+        for each in draw_subtasks(group, max(1, round(share * len(group))), seed)
+    ]
+
+
+def _draw(classes: int, k: int, number: int, random: np.random.Generator) -> list[Subtask]:
+    """`number` different subsets of `k` classes, in order."""
+    drawn: set[Subtask] = set()
+    while len(drawn) < number:
+        subset = random.choice(classes, size=k, replace=False)
+        drawn.add(tuple(sorted(subset.tolist())))
+    return sorted(drawn)

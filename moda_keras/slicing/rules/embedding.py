@@ -1,0 +1,26 @@
+"""Embeddings: indices in, channels out."""
+
+import keras
+import numpy as np
+
+from moda_keras.slicing.channels import Channels
+from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
+
+
+@register_rule(keras.layers.Embedding)
+class Embedding(Rule):
+    """Slices the vectors. The indices stay what they are, the vocabulary stays whole."""
+
+    whole_inputs = True
+
+    def applies(self, step):
+        return {weight.name for weight in step.operation.weights} == {"embeddings"}
+
+    def needs(self, step, needed):
+        return [np.ones(step.inputs[0].channels or 1, dtype=bool)]
+
+    def slice(self, step, inputs, wanted):
+        indices = inputs[0].exactly(np.arange(inputs[0].size))
+        output = Channels.full(step.outputs[0].channels).exactly(wanted)
+        weights = {"embeddings": WeightSlice({1: wanted})}
+        return Slice([indices], output, {"output_dim": len(wanted)}, weights)

@@ -1,0 +1,185 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import moda_keras as mk
+from moda_keras.experiments import EXPERIMENTS, read_rows, summarize
+from moda_keras.experiments.experiment import Workspace
+from moda_keras.experiments.replacement import of_classes
+from moda_keras.experiments.suppression import ablations, class_losses, silenced_units
+
+TINY = {
+    "data": "digits",
+    "image_size": 16,
+    "samples_per_class": 16,
+    "test_samples_per_class": 5,
+    "networks": ["small_cnn"],
+    "epochs": 4,
+    "batch_size": 32,
+    "augment": "none",
+    "subtasks": 20,
+    "scale": 0.5,
+}
+OWN = {
+    "ablation": {"alphas": [0.0], "betas": [1.0], "gammas": [0.3]},
+    "replacement": {"targets": [3]},
+    "stability": {"seeds": [0, 1], "methods": ["modular"]},
+    "suppression": {"units": 2},
+    "threshold": {"thresholds": [0.5, 0.9]},
+    "modules": {"methods": ["standard", "modular"]},
+    "reuse": {"methods": ["modular"], "verified": 1},
+}
+# Rows: networks x methods x seeds, times what is the experiment's own.
+ROWS = {
+    "training": 2,
+    "modules": 2,
+    "reuse": 9,
+    "replacement": 4,
+    "threshold": 2,
+    "ablation": 3,
+    "stability": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """One folder for all, so that models are trained once."""
+    return tmp_path_factory.mktemp("results")
+
+
+def config_of(name, **changes):
+    return EXPERIMENTS[name].config(**{**TINY, **OWN.get(name, {}), **changes})
+
+
+TRAINS_MANY = pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX compiles every model that is trained"
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=TRAINS_MANY)
+        if name in ("ablation", "replacement", "stability")
+        else name
+        for name in EXPERIMENTS
+    ],
+)
+def test_experiment_runs_and_resumes(name, output):
+    experiment, seen = EXPERIMENTS[name], []
+    rows = experiment.run(config_of(name), output, lambda *news: seen.append(news))
+    assert len(rows) == ROWS.get(name, len(rows)) and rows
+    assert seen[0][:2] == (0, len(rows)) and seen[-1][:2] == (len(rows), len(rows))
+    assert all(list(row) == [*experiment.key, *experiment.figures] for row in rows)
+    assert rows == read_rows(output / f"{name}.csv")
+
+    record = json.loads((output / f"{name}.json").read_text())
+    assert record["config"]["seeds"] and record["environments"][0]["versions"]["keras"]
+    assert record["summary"] == json.loads(
+        json.dumps(summarize(rows, experiment.group_by, experiment.figures))
+    )
+    assert experiment.run(config_of(name), output) == rows
+
+
+@pytest.mark.parametrize("name", ["training", "modules"])
+def test_rows_that_are_there_are_not_measured_again(name, output, monkeypatch):
+    EXPERIMENTS[name].run(config_of(name), output)
+    monkeypatch.setattr(Workspace, "train", pytest.fail)
+    assert EXPERIMENTS[name].run(config_of(name), output)
+
+
+def test_other_config_in_the_same_folder_is_refused(output):
+    EXPERIMENTS["training"].run(config_of("training"), output)
+    with pytest.raises(ValueError, match=r"'gamma': 0.3.*'gamma': 0.1.*another output folder"):
+        EXPERIMENTS["training"].run(config_of("training", gamma=0.1), output)
+
+
+def test_number_of_workers_may_change(output):
+    EXPERIMENTS["training"].run(config_of("training"), output)
+    assert EXPERIMENTS["training"].run(config_of("training", n_jobs=2), output)
+
+
+def test_reuse_is_verified_against_composed_models(output):
+    rows = EXPERIMENTS["reuse"].run(config_of("reuse"), output)
+    assert [row["k"] for row in rows] == list(range(2, 11))
+    assert all(row["verified"] == 1 and row["accuracy_error"] == 0 for row in rows)
+    assert all(row["logit_error"] < 1e-5 for row in rows)
+    assert all(0 < row["size"] <= 1 and 0 < row["flops"] <= 1 for row in rows)
+
+
+def test_higher_threshold_never_enlarges_modules(output):
+    low, high = EXPERIMENTS["threshold"].run(config_of("threshold"), output)
+    assert low["threshold"] < high["threshold"]
+    assert low["module_size"] >= high["module_size"]
+
+
+def test_papers_settings_are_the_defaults():
+    for experiment in EXPERIMENTS.values():
+        config = experiment.config()
+        assert (config.alpha, config.beta, config.gamma) == (1.0, 1.0, 0.3)
+        assert (config.epochs, config.batch_size, config.learning_rate) == (200, 128, 0.05)
+        assert config.threshold == 0.9 and config.scale == 1.0
+    assert EXPERIMENTS["threshold"].config().thresholds == (0.1, 0.5, 0.8, 0.9, 0.95)
+    assert EXPERIMENTS["replacement"].config().networks == ("vgg16", "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"networks": ["vgg99"]}, "Expected one of"),
+        ({"methods": ["magic"]}, "Expected `methods` out of"),
+        ({"augment": "mixup"}, "Expected `augment` out of"),
+        ({"scale": 0.0}, r"`scale` in \(0, 1\]"),
+        ({"epochs": 0}, "positive integer `epochs`"),
+        ({"seeds": []}, "at least one seed"),
+        ({"taus": [0.5]}, "Unknown setting"),
+    ],
+)
+def test_impossible_config_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        EXPERIMENTS["training"].config(**settings)
+
+
+def test_summary_has_means_and_deviations_of_groups():
+    rows = [
+        {"method": "a", "seed": 0, "size": 1.0, "note": "x"},
+        {"method": "b", "seed": 0, "size": 5.0, "note": "x"},
+        {"method": "a", "seed": 1, "size": 3.0, "note": "x"},
+    ]
+    assert summarize(rows, ["method"], ["size", "note"]) == [
+        {"method": "a", "cells": 2, "size": 2.0, "size_sd": pytest.approx(2**0.5)},
+        {"method": "b", "cells": 1, "size": 5.0, "size_sd": None},
+    ]
+
+
+def test_data_of_some_classes_is_labelled_by_place():
+    x = np.arange(6, dtype="float32").reshape(6, 1)
+    y = np.array([0, 1, 2, 3, 2, 0])
+    data = of_classes(mk.datasets.Dataset(x, y, x, y, ("a", "b", "c", "d")), [2, 0])
+    assert data.class_names == ("c", "a")
+    assert data.x_test[:, 0].tolist() == [0, 2, 4, 5]
+    assert data.y_train.tolist() == [1, 0, 0, 1]
+
+
+def test_losses_are_those_of_the_model_without_the_units(modules, data):
+    """Against the masked model that keeps all other units."""
+    units = {name: table.copy() for name, table in modules.units.items()}
+    units["fc"][:, [1, 4]] = False
+    units["relu1"][:, 2] = False
+    modules = mk.ModuleSet.from_units(modules.model, units)
+    groups = ablations(silenced_units(modules))
+    assert {"all", "fc", "relu1", "fc:1", "fc:4", "relu1:2"} <= set(groups)
+    losses = class_losses(modules, groups, *data)
+    before = accuracy_by_class(modules.model, *data)
+    for name, group in groups.items():
+        kept = {n: np.repeat(~mask[None], 4, axis=0) for n, mask in group.items()}
+        masked = mk.masked_model(mk.ModuleSet.from_units(modules.model, kept), range(4))
+        expected = before - accuracy_by_class(masked, *data)
+        np.testing.assert_allclose(losses[name], expected, atol=1e-9, err_msg=name)
+
+
+def accuracy_by_class(model, x, y):
+    predicted = model.predict(x, verbose=0).argmax(axis=-1)
+    return np.array([(predicted[y == c] == c).mean() for c in range(4)])
