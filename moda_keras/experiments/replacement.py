@@ -22,6 +22,8 @@ class ReplacementConfig(ExperimentConfig):
 
     Attributes:
         weak_network: The weak model's network.
+        weak_batch_size: Batch size of its training and calibration; None for `batch_size`. Little
+            data makes few steps.
         weak_kinds: "overfitted" (a tenth of the data, no augmentation) and "underfitted" (a
             twentieth of the epochs).
         strategies: "calibrate" (MODA) and "normalize" (CNNSplitter).
@@ -35,6 +37,7 @@ class ReplacementConfig(ExperimentConfig):
     networks: tuple[str, ...] = ("vgg16", "resnet18")
     methods: tuple[str, ...] = ("modular",)
     weak_network: str = "lenet5"
+    weak_batch_size: int | None = None
     weak_kinds: tuple[str, ...] = WEAK_KINDS
     strategies: tuple[str, ...] = ("calibrate", "normalize")
     strong_classes: int = 5
@@ -42,6 +45,11 @@ class ReplacementConfig(ExperimentConfig):
     data_fraction: float = 0.1
     epoch_fraction: float = 0.05
     calibration_epochs: int = 5
+
+    @property
+    def batch_size_of_weak(self) -> int:
+        """`weak_batch_size`, or `batch_size` without it."""
+        return self.weak_batch_size or self.batch_size
 
 
 def _cells(workspace: Workspace) -> Iterator[Row]:
@@ -111,9 +119,10 @@ def _weakened(
     config: ReplacementConfig, data: Dataset, weak: str, seed: int
 ) -> tuple[Dataset, dict]:
     """The weak model's data, and what its recipe changes."""
+    changes = {"batch_size": config.batch_size_of_weak}
     if weak == "underfitted":
         epochs = config.scaled(config.epochs) * config.epoch_fraction
-        return data, {"epochs": max(1, round(epochs))}
+        return data, {**changes, "epochs": max(1, round(epochs))}
     if weak != "overfitted":
         raise ValueError(f"Expected `weak_kinds` out of {list(WEAK_KINDS)}. Received: {weak!r}")
     random = np.random.default_rng(seed)
@@ -126,12 +135,12 @@ def _weakened(
         ]
     )
     few = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
-    return few, {"augment": "none"}
+    return few, {**changes, "augment": "none"}
 
 
 def _calibrate(config: ReplacementConfig, model: keras.Model, data: Dataset, seed: int) -> None:
     batches = EpochBatches(
-        data.x_train, data.y_train, batch_size=config.batch_size, augment="none", seed=seed
+        data.x_train, data.y_train, batch_size=config.batch_size_of_weak, augment="none", seed=seed
     )
     steps = config.calibration_epochs * len(batches)
     compile_by_recipe(model, learning_rate=config.learning_rate, steps=steps)
