@@ -187,7 +187,8 @@ the units of every hidden activation; three of the seven classes are composed.
 - *largest relative difference*: between the composed model and the masked one, over the largest
   logit. *spread*: how much the masked model's logits differ between {batch} images, over the same.
 - *layers kept whole*: those that no rule slices. *fills*: `ChannelFill` layers of the result.
-- *seconds to build*: one `compose`, the first of its module set, on two cores of a shared machine.
+- *seconds to build*: one `compose`, the original's graph having been read, on two cores of a
+  shared machine.
 - *latency ratio*: `predict_on_batch` of {batch} images, a composed model of two classes over the
   original, medians in turns, same machine.
 
