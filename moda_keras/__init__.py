@@ -4,37 +4,24 @@ Train a model for modularity with `ModularModel` and `MODALoss`, `decompose` it 
 class, `compose` any classes into a slim plain Keras model, `replace` a weak model's class.
 """
 
-from moda_keras import datasets, experiments, layers, metrics, ops, slicing, zoo
-from moda_keras.composition import compose, masked_model
-from moda_keras.decomposition import decompose
-from moda_keras.epsilons import choose_epsilons
-from moda_keras.graph import HiddenActivation, find_hidden_activations
-from moda_keras.losses import MODALoss
-from moda_keras.modular_model import ModularModel
-from moda_keras.module_file import load_modules
-from moda_keras.module_set import Module, ModuleSet
-from moda_keras.replacement import replace
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "HiddenActivation",
-    "MODALoss",
-    "ModularModel",
-    "Module",
-    "ModuleSet",
-    "choose_epsilons",
-    "compose",
-    "datasets",
-    "decompose",
-    "experiments",
-    "find_hidden_activations",
-    "layers",
-    "load_modules",
-    "masked_model",
-    "metrics",
-    "ops",
-    "replace",
-    "slicing",
-    "zoo",
-]
+# `moda --help` and tab completion answer at once: in the command's process, Keras is imported when
+# a name of `moda_keras.api` is first asked for. Elsewhere at once, for models can be loaded only
+# after the package's classes are registered with Keras.
+_IS_COMMAND = Path(next(iter(getattr(sys, "argv", [])), "")).stem == "moda"
+
+if TYPE_CHECKING or not _IS_COMMAND:
+    from moda_keras.api import *  # noqa: F403
+    from moda_keras.api import __all__  # noqa: F401
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module("moda_keras.api"), name)
