@@ -1,0 +1,102 @@
+"""A traced model: tensors and the steps between them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+class Tensor:
+    """An edge of a `Graph`.
+
+    Attributes:
+        keras_tensor: The `keras.KerasTensor` of the traced model.
+        shape: Tuple of int or None, batch axis first.
+        channel_axis: Positive int, the axis that holds units or channels.
+    """
+
+    __slots__ = ("channel_axis", "keras_tensor", "shape")
+
+    def __init__(self, keras_tensor: keras.KerasTensor, channel_axis: int):
+        self.keras_tensor = keras_tensor
+        self.shape = tuple(keras_tensor.shape)
+        self.channel_axis = channel_axis
+
+    @property
+    def channels(self) -> int:
+        """Length of the channel axis; 1 for a tensor of rank 0 or 1."""
+        return self.shape[self.channel_axis] if len(self.shape) > 1 else 1
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.keras_tensor.name} shape={self.shape}>"
+
+
+@dataclass(eq=False)
+class Step:
+    """One call of an operation: a node of a `Graph`.
+
+    Attributes:
+        operation: The Keras layer or operation.
+        args, kwargs: Its call arguments, with a `Tensor` wherever a tensor goes in.
+        outputs: The tensors that come out, flat.
+    """
+
+    operation: Any
+    args: tuple
+    kwargs: dict
+    outputs: list[Tensor]
+
+    def __post_init__(self):
+        flat = keras.tree.flatten((self.args, self.kwargs))
+        self.inputs = [leaf for leaf in flat if isinstance(leaf, Tensor)]
+
+    @property
+    def name(self) -> str:
+        """Name of the layer or operation."""
+        return self.operation.name
+
+    def arguments(self, values: dict) -> tuple[tuple, dict]:
+        """The call arguments with each `Tensor` replaced by `values[tensor]`."""
+
+        def substitute(leaf):
+            return values[leaf] if isinstance(leaf, Tensor) else leaf
+
+        return (
+            keras.tree.map_structure(substitute, self.args),
+            keras.tree.map_structure(substitute, self.kwargs),
+        )
+
+
+@dataclass(eq=False)
+class Graph:
+    """A model as inputs, outputs and the steps between, in the order of execution."""
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    steps: list[Step]
+
+    def run(
+        self,
+        inputs: list,
+        call: Callable[[Step, tuple, dict], Any] | None = None,
+        transform: Callable[[Tensor, Any], Any] | None = None,
+    ) -> dict[Tensor, Any]:
+        """Executes the graph on real or symbolic tensors.
+
+        Args:
+            inputs: One value per graph input.
+            call: Called as `call(step, args, kwargs)` in place of the step's operation.
+            transform: Called as `transform(tensor, value)` on every value a step produces; what it
+                returns is what later steps read.
+
+        Returns:
+            The value of every tensor of the graph.
+        """
+        values = dict(zip(self.inputs, inputs, strict=True))
+        for step in self.steps:
+            args, kwargs = step.arguments(values)
+            result = call(step, args, kwargs) if call else step.operation(*args, **kwargs)
+            for tensor, value in zip(step.outputs, keras.tree.flatten(result), strict=True):
+                values[tensor] = transform(tensor, value) if transform else value
+        return values

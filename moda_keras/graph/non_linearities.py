@@ -1,0 +1,76 @@
+"""Which operations are non-linearities, and of what kind."""
+
+from typing import Any
+
+import keras
+
+from moda_keras.layers.modular_activation import ModularActivation
+
+# Gates and distributions: their outputs weigh or rank other values, they are no features.
+_NO_FEATURES = {
+    "linear", "softmax", "logsoftmax", "sigmoid", "hardsigmoid", "logsigmoid", "sparsemax",
+    "sparsesigmoid",
+}  # fmt: skip
+_ACTIVATION_LAYERS = (
+    keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU,
+    keras.layers.ELU, keras.layers.Softmax,
+)  # fmt: skip
+# Classes of `keras.ops` calls in a graph have no public names.
+_ACTIVATION_OPERATIONS = {
+    "relu", "relu6", "leakyrelu", "elu", "selu", "celu", "gelu", "silu", "hardsilu", "tanh",
+    "hardtanh", "softplus", "softsign", "softshrink", "hardshrink", "tanhshrink", "squareplus",
+    "sparseplus", "threshold", "softmax", "logsoftmax", "sigmoid", "hardsigmoid", "logsigmoid",
+    "sparsemax",
+}  # fmt: skip
+_EXACTLY_ZERO = {
+    "relu", "relu6", "hardsilu", "hardswish", "hardshrink", "softshrink", "sparseplus",
+}  # fmt: skip
+_NON_NEGATIVE = {"relu", "relu6", "sparseplus", "softplus"}
+
+
+def is_feature_activation(operation: Any) -> bool:
+    """Whether the operation is, or ends in, a non-linearity that gives features."""
+    return activation_name(operation) not in _NO_FEATURES
+
+
+def activation_name(operation: Any) -> str:
+    """Name of the non-linearity that the operation is or ends in, without underscores.
+
+    "linear" if it has none.
+    """
+    if isinstance(operation, keras.layers.TimeDistributed):
+        return activation_name(operation.layer)
+    if isinstance(operation, ModularActivation):
+        name = _function_name(operation.activation)
+        return "marked" if name in _NO_FEATURES else name
+    activation = getattr(operation, "activation", None)
+    if activation is not None:
+        return _function_name(activation)
+    class_name = type(operation).__name__.lower()
+    if isinstance(operation, _ACTIVATION_LAYERS):
+        return class_name
+    is_call_of_keras_ops = not isinstance(operation, keras.layers.Layer)
+    if is_call_of_keras_ops and class_name in _ACTIVATION_OPERATIONS:
+        return class_name
+    return "linear"
+
+
+def _function_name(activation: Any) -> str:
+    name = getattr(activation, "__name__", None) or type(activation).__name__
+    return name.lower().replace("_", "")
+
+
+def gives_exact_zeros(operation: Any) -> bool:
+    """Whether the operation's non-linearity gives exact zeros, as ReLU does."""
+    return activation_name(operation) in _EXACTLY_ZERO and not _has_negative_slope(operation)
+
+
+def is_non_negative(operation: Any) -> bool:
+    """Whether the operation's non-linearity never gives negative values."""
+    return activation_name(operation) in _NON_NEGATIVE and not _has_negative_slope(operation)
+
+
+def _has_negative_slope(operation: Any) -> bool:
+    # The activation of a layer may itself be a layer: `Dense(8, activation=ReLU(...))`.
+    layers = (operation, getattr(operation, "activation", None))
+    return any(isinstance(op, keras.layers.ReLU) and op.negative_slope for op in layers)

@@ -1,0 +1,164 @@
+"""Reads the nodes of a Functional or Sequential model, nested models inlined.
+
+Tensors are read from `node.outputs`, never from `layer.output`, which is the layer's first call and
+may belong to another graph.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from moda_keras.expansion import expand, is_masked
+from moda_keras.graph.channel_axes import assign_channel_axes, last_axis
+from moda_keras.graph.graph import Graph, Step, Tensor
+
+
+def _functional_class() -> type:
+    """Keras exports no name for the class of `keras.Model(inputs, outputs)`."""
+    tensor = keras.Input((1,), name="probe_of_functional_class")
+    return type(keras.Model(tensor, tensor, name="probe_of_functional_class"))
+
+
+Functional = _functional_class()
+
+# The `call` methods that do nothing but run the model's graph: a model whose class defines another
+# one does more than its graph shows, and is one opaque operation.
+GRAPH_CALLS = {Functional.call, keras.Sequential.call}
+
+
+def trace(model: keras.Model) -> Graph:
+    """Reads a built Functional or Sequential model, nested models inlined.
+
+    Args:
+        model: A built Functional or Sequential model.
+
+    Returns:
+        Its `Graph`.
+
+    Raises:
+        ValueError: If the model has no graph (a subclassed model) or is not built yet.
+    """
+    require_graph(model)
+    inputs = [Tensor(t, last_axis(t)) for t in model.inputs]
+    steps: list[Step] = []
+    outputs = _trace_into(steps, model, inputs, training=None)
+    graph = Graph(inputs, outputs, steps)
+    assign_channel_axes(graph)
+    return graph
+
+
+def require_graph(model: keras.Model) -> None:
+    """Raises a ValueError that says what to do if `model` has no readable graph."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"Expected `model` to be a keras.Model. Received: model={model} (of type {type(model)})"
+        )
+    if runs_graph(model):
+        return
+    if isinstance(model, keras.Sequential):
+        raise ValueError(
+            f"The model {model.name!r} is not built yet. Add a `keras.Input` as its first layer, "
+            "or call `model.build(input_shape)`."
+        )
+    raise ValueError(
+        "Expected a Functional or Sequential model, whose graph of layers can be read. Received "
+        f"the subclassed model {model.name!r} (of type {type(model).__name__}), whose `call` hides "
+        "it. Build the model with the functional API: `keras.Model(inputs, outputs)`."
+    )
+
+
+def require_single_output(model: keras.Model) -> None:
+    """Raises a ValueError if `model` has several outputs or output values other than (B, C)."""
+    if len(model.outputs) != 1:
+        raise ValueError(
+            "Expected a model with one output, the class logits or probabilities. Received: model "
+            f"{model.name!r} with {len(model.outputs)} outputs. Pick one: "
+            "`keras.Model(model.inputs, model.outputs[i])`."
+        )
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) != 2 or shape[-1] is None or shape[-1] < 2:
+        raise ValueError(
+            "Expected a model whose output has shape (batch, classes) with at least 2 classes. "
+            f"Received: model {model.name!r} with output shape {shape}"
+        )
+
+
+def runs_graph(operation: Any) -> bool:
+    """Whether `operation` is a built model that does what its graph shows and no more."""
+    return (
+        isinstance(operation, (Functional, keras.Sequential))
+        and type(operation).call in GRAPH_CALLS
+        and bool(getattr(operation, "outputs", None))
+    )
+
+
+def _trace_into(
+    steps: list[Step],
+    model: keras.Model,
+    inputs: list[Tensor],
+    training: bool | None,
+    masked: bool = False,
+) -> list[Tensor]:
+    """Appends the steps of `model`, fed by `inputs`, and returns its outputs.
+
+    `masked` says that Keras sends masks of time steps along with `inputs`, unseen by the model.
+    """
+    known = {id(t): tensor for t, tensor in zip(model.inputs, inputs, strict=True)}
+    for node in nodes_in_order(model):
+        arguments = (node.arguments.args, node.arguments.kwargs)
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf,
+            arguments,
+        )
+        operation = node.operation
+        inner = inner_model(node, masked)
+        if inner is not None:
+            passed = (args, {name: value for name, value in kwargs.items() if name != "mask"})
+            fed = [x for x in keras.tree.flatten(passed) if isinstance(x, Tensor)]
+            mode = training if kwargs.get("training") is None else kwargs["training"]
+            is_fed_masks = masked or any(map(is_masked, node.input_tensors))
+            outputs = _trace_into(steps, inner, fed, mode, is_fed_masks)
+        else:
+            # `base(x, training=False)` asks for this mode of every layer inside.
+            if training is not None and accepts_training(operation):
+                kwargs = {"training": training, **_drop_none(kwargs, "training")}
+            outputs = [Tensor(t, last_axis(t)) for t in node.outputs]
+            steps.append(Step(operation, args, kwargs, outputs))
+        known.update(zip(map(id, node.outputs), outputs, strict=True))
+    return [known[id(t)] for t in model.outputs]
+
+
+def inner_model(node: Any, masked: bool = False) -> keras.Model | None:
+    """The model whose graph is what the node's operation does; None for a single operation."""
+    if runs_graph(node.operation):
+        return node.operation
+    return None if masked else expand(node)
+
+
+def nodes_in_order(model: keras.Model) -> Iterator[Any]:
+    """The nodes that lead from the model's inputs to its outputs, each after what it reads."""
+    done = {id(t) for t in model.inputs}
+    stack = [(t, False) for t in reversed(model.outputs)]
+    while stack:
+        tensor, inputs_done = stack.pop()
+        if id(tensor) in done:
+            continue
+        operation, node_index, _ = tensor._keras_history
+        node = operation._inbound_nodes[node_index]
+        if not inputs_done:
+            stack.append((tensor, True))
+            stack.extend((t, False) for t in reversed(node.input_tensors))
+            continue
+        done.update(map(id, node.outputs))
+        yield node
+
+
+def accepts_training(operation: Any) -> bool:
+    """Whether the operation's `call` takes a `training` argument."""
+    return "training" in inspect.signature(operation.call).parameters
+
+
+def _drop_none(mapping: dict, key: str) -> dict:
+    return {k: v for k, v in mapping.items() if k != key or v is not None}
