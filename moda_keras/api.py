@@ -1,6 +1,6 @@
 """The public names of the package: what `import moda_keras` gives."""
 
-from moda_keras import datasets, experiments, layers, metrics, ops, slicing, zoo
+from moda_keras import datasets, experiments, layers, metrics, ops, slicing, tuning, zoo
 from moda_keras.composition import compose, masked_model
 from moda_keras.decomposition import decompose
 from moda_keras.epsilons import choose_epsilons
@@ -30,5 +30,6 @@ __all__ = [
     "ops",
     "replace",
     "slicing",
+    "tuning",
     "zoo",
 ]

@@ -19,7 +19,7 @@ import numpy as np
 from moda_keras.module_set import ModuleSet
 
 FORMAT = "moda_keras.modules"
-VERSION = 1
+VERSION = 2
 
 
 def save_modules(modules: ModuleSet, path: str | Path, *, overwrite: bool = False) -> None:
@@ -107,7 +107,8 @@ def _describe(modules: ModuleSet) -> tuple[dict, dict[str, np.ndarray]]:
     tables = modules.activation_counts if counted else modules.units
     manifest = {
         "format": FORMAT,
-        "version": VERSION,
+        # Version 1 knows one threshold for all activations; what it can read, it may.
+        "version": VERSION if isinstance(modules.threshold, dict) else 1,
         "content": "counts" if counted else "units",
         "activations": list(tables),
         "class_names": list(modules.class_names),

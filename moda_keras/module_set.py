@@ -16,6 +16,9 @@ from moda_keras.slicing import Slicer
 # A class keeps at least this fraction of the units of every activation.
 MINIMUM_FRACTION = 0.005
 
+# One for all hidden activations, or one for each by name.
+Threshold = float | Mapping[str, float]
+
 
 class ModuleSet:
     """The modules of a model, one for each class.
@@ -26,7 +29,8 @@ class ModuleSet:
     Attributes:
         model: The Keras model that was decomposed.
         class_names: Tuple of C names.
-        threshold: Float in [0, 1], or None for modules made by `from_units`.
+        threshold: Float in [0, 1], or a dict with one for each hidden activation; None for modules
+            made by `from_units`.
         units: Dict from activation name to a bool array (C, D): the units of each class.
         activation_counts: Dict from activation name to an int64 array (C, D): how many training
             samples of a class activate a unit. None for modules made by `from_units`.
@@ -45,7 +49,7 @@ class ModuleSet:
         units: Mapping[str, np.ndarray],
         class_names: Sequence[str],
         *,
-        threshold: float | None = None,
+        threshold: Threshold | None = None,
         activation_counts: Mapping[str, np.ndarray] | None = None,
         sample_counts: np.ndarray | None = None,
         epsilons: Mapping[str, float] | None = None,
@@ -65,7 +69,7 @@ class ModuleSet:
         activation_counts: Mapping[str, np.ndarray],
         sample_counts: np.ndarray,
         *,
-        threshold: float = 0.9,
+        threshold: Threshold = 0.9,
         class_names: Sequence[str] | None = None,
         epsilons: Mapping[str, float] | None = None,
     ) -> "ModuleSet":
@@ -77,7 +81,7 @@ class ModuleSet:
                 each class activate each unit.
             sample_counts: Int array (C,), the samples of each class.
             threshold: A unit is in a class's module if at least this fraction of the class's
-                samples activates it.
+                samples activates it. A float in [0, 1], or a dict from activation name to one.
             class_names: C names; "0", "1", ... by default.
             epsilons: Dict from activation name to the magnitude above which a unit counted as
                 active, to be kept with the modules.
@@ -85,11 +89,12 @@ class ModuleSet:
         Returns:
             A `ModuleSet`.
         """
-        threshold = _check_threshold(threshold)
         sample_counts = np.asarray(sample_counts, "int64")
         counts = {name: np.asarray(values, "int64") for name, values in activation_counts.items()}
+        threshold = check_threshold(threshold, list(counts))
+        each = threshold if isinstance(threshold, dict) else dict.fromkeys(counts, threshold)
         units = {
-            name: select_units(_frequency(values, sample_counts), sample_counts > 0, threshold)
+            name: select_units(_frequency(values, sample_counts), sample_counts > 0, each[name])
             for name, values in counts.items()
         }
         return cls(
@@ -160,7 +165,7 @@ class ModuleSet:
         Float64 arrays (C, D): the fraction of a class's samples that activate a unit; 0 for a class
         without samples.
         """
-        self._require_counts("frequency")
+        self.require_counts("frequency")
         return {
             name: _frequency(counts, self.sample_counts)
             for name, counts in self.activation_counts.items()
@@ -186,22 +191,30 @@ class ModuleSet:
     def __repr__(self) -> str:
         return (
             f"<ModuleSet of {self.model.name!r}: {self.num_classes} classes, "
-            f"{len(self.units)} activations, threshold={self.threshold}>"
+            f"{len(self.units)} activations, threshold={self.threshold_label}>"
         )
 
-    def with_threshold(self, threshold: float) -> "ModuleSet":
+    @property
+    def threshold_label(self) -> str:
+        """The threshold in few characters: "0.9", "0.2-0.95" for a dict, or "none"."""
+        if isinstance(self.threshold, dict):
+            return f"{min(self.threshold.values()):.4g}-{max(self.threshold.values()):.4g}"
+        return "none" if self.threshold is None else f"{self.threshold:.4g}"
+
+    def with_threshold(self, threshold: Threshold) -> "ModuleSet":
         """The modules at another threshold, with no second pass over the data.
 
         Args:
-            threshold: Float in [0, 1].
+            threshold: Float in [0, 1], or a dict with one for each hidden activation.
 
         Returns:
             A new `ModuleSet`.
 
         Raises:
-            ValueError: If the modules were made by `from_units`, or the threshold is not in [0, 1].
+            ValueError: If the modules were made by `from_units`, a threshold is not in [0, 1], or a
+                dict does not have the activations' names.
         """
-        self._require_counts("with_threshold")
+        self.require_counts("with_threshold")
         return ModuleSet.from_counts(
             self.model,
             self.activation_counts,
@@ -210,6 +223,43 @@ class ModuleSet:
             class_names=self.class_names,
             epsilons=self.epsilons,
         )
+
+    def tune_threshold(
+        self,
+        x_val: Any,
+        y_val: Any,
+        max_accuracy_loss: float = 0.01,
+        *,
+        per_layer: bool = False,
+        **options: Any,
+    ) -> "ModuleSet":
+        """The smallest modules within a loss of accuracy, with no pass over training data.
+
+        Args:
+            x_val: Validation inputs, an array of N samples, or a list or dict of arrays for a model
+                of several inputs. Not the data on which figures will be reported.
+            y_val: Labels: integers (N,) or one-hot (N, C).
+            max_accuracy_loss: Float in [0, 1): by how much the composed models' accuracy may be
+                below the full model's, which chooses among the same classes.
+            per_layer: Whether to find a threshold for each hidden activation.
+            **options: Further arguments of `moda_keras.tuning.tune_threshold`: which sub-tasks, and
+                whether their mean or the worst counts.
+
+        Returns:
+            A new `ModuleSet`; its `threshold` is what was chosen.
+
+        Raises:
+            ValueError: As `moda_keras.tuning.tune_threshold`.
+
+        Example:
+            ```python
+            modules = mk.decompose(model, x_train, y_train)
+            modules = modules.tune_threshold(x_val, y_val, max_accuracy_loss=0.01)
+            ```
+        """
+        from moda_keras.tuning import tune_threshold
+
+        return tune_threshold(self, x_val, y_val, max_accuracy_loss, per_layer=per_layer, **options)
 
     def resolve_classes(self, classes: Iterable[int | str]) -> np.ndarray:
         """Class indices of a list of classes, in the same order.
@@ -292,7 +342,8 @@ class ModuleSet:
             f"{shown}. Received: {key!r}"
         )
 
-    def _require_counts(self, what: str) -> None:
+    def require_counts(self, what: str) -> None:
+        """Raises a ValueError that says what needs frequencies, if there are none."""
         if self.activation_counts is None:
             raise ValueError(
                 f"`{what}` needs the frequencies that `decompose` counts. Received: modules made "
@@ -398,9 +449,32 @@ def _frequency(counts: np.ndarray, sample_counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(sample_counts, 1)[:, np.newaxis]
 
 
-def _check_threshold(threshold: float) -> float:
+def check_threshold(threshold: Any, activations: Sequence[str]) -> float | dict[str, float]:
+    """The threshold as a float or a dict of floats; a ValueError if it is neither.
+
+    Args:
+        threshold: A number in [0, 1], or a dict from activation name to such a number.
+        activations: Names of all hidden activations, each of which a dict must have.
+
+    Returns:
+        Float, or dict in the order of `activations`.
+    """
+    if not isinstance(threshold, Mapping):
+        return _check_number("threshold", threshold)
+    if set(threshold) != set(activations):
+        unknown = sorted(set(threshold) - set(activations))
+        missing = [name for name in activations if name not in threshold]
+        raise ValueError(
+            f"Expected `threshold` to be a number, or a dict with one for each of the activations "
+            f"{list(activations)}. Received: a dict with the unknown names {unknown} and without "
+            f"{missing}"
+        )
+    return {name: _check_number(f"threshold[{name!r}]", threshold[name]) for name in activations}
+
+
+def _check_number(name: str, threshold: Any) -> float:
     if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-        raise ValueError(f"Expected `threshold` in [0, 1]. Received: threshold={threshold!r}")
+        raise ValueError(f"Expected `{name}` in [0, 1]. Received: {name}={threshold!r}")
     return float(threshold)
 
 

@@ -13,19 +13,16 @@ import numpy as np
 from moda_keras import datasets
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.environment import describe_environment
+from moda_keras.experiments.recipe import Recipe
 from moda_keras.experiments.results import ResultsFile, replace_file, write_rows
 from moda_keras.experiments.subtask_sweep import sweep_subtasks
 from moda_keras.experiments.subtasks import draw_share, subtasks_of
-from moda_keras.experiments.trained_model import (
-    Recipe,
-    TrainedModel,
-    data_digest,
-    train_model,
-)
+from moda_keras.experiments.trained_model import TrainedModel, data_digest, train_model
 from moda_keras.module_set import ModuleSet
 
 Row = dict[str, Any]
 Progress = Callable[[int, int, str], Any]
+SweepProgress = Callable[[int, int], Any]
 
 # How many trained models and the like are kept in memory.
 KEPT = 4
@@ -37,11 +34,21 @@ class Workspace:
     Args:
         config: The experiment's config.
         folder: The output folder; experiments on the same folder share trained models.
+        callbacks: Keras callbacks for every training.
+        sweep_progress: Called as `sweep_progress(done, total)`, in sub-tasks.
     """
 
-    def __init__(self, config: ExperimentConfig, folder: Path):
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        folder: Path,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        sweep_progress: SweepProgress | None = None,
+    ):
         self.config = config
         self.folder = folder
+        self.callbacks = callbacks
+        self.sweep_progress = sweep_progress
         self._known: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
@@ -81,7 +88,8 @@ class Workspace:
         )
         recipe, data = replace(recipe, **changes), data or self.data
         key = (recipe, data_digest(data))
-        return self.once(key, lambda: train_model(recipe, data, self.folder / "models"))
+        folder = self.folder / "models"
+        return self.once(key, lambda: train_model(recipe, data, folder, self.callbacks))
 
     def measure_subtasks(self, trained: TrainedModel, modules: ModuleSet) -> list[Row]:
         """The figures of the config's sub-tasks, as `sweep_subtasks` gives and keeps them."""
@@ -89,7 +97,7 @@ class Workspace:
         subtasks = subtasks_of(modules.num_classes)
         share = min(1.0, (config.subtasks or len(subtasks)) / len(subtasks))
         chosen = draw_share(subtasks, config.scale * share)
-        name = f"{trained.name}-tau{modules.threshold:g}-{len(chosen)}.csv"
+        name = f"{trained.name}-tau{modules.threshold_label}-{len(chosen)}.csv"
         return sweep_subtasks(
             modules,
             self.data.x_test,
@@ -97,6 +105,7 @@ class Workspace:
             self.folder / "subtasks" / name,
             subtasks=chosen,
             n_jobs=config.n_jobs,
+            progress=self.sweep_progress,
         )
 
 
@@ -113,6 +122,7 @@ class Experiment:
         cells: Called as `cells(workspace)`: the cells, dicts with the key's columns.
         measure: Called as `measure(workspace, **cell)`: a dict with the figures' columns.
         group_by: Names of key columns; the summary has means over all else.
+        relabel: Called with each row before the summary: a row whose key may be that of others.
     """
 
     name: str
@@ -123,6 +133,7 @@ class Experiment:
     cells: Callable[[Workspace], Iterable[Row]]
     measure: Callable[..., Row]
     group_by: Sequence[str]
+    relabel: Callable[[Row], Row] = dict
 
     def config(self, **arguments: Any) -> ExperimentConfig:
         """The config, with the paper's values where none is given.
@@ -145,11 +156,25 @@ class Experiment:
             )
         return self.config_class(**arguments)
 
+    def summary(self, rows: Sequence[Row]) -> list[Row]:
+        """What tables show: `summarize` over `group_by`.
+
+        Args:
+            rows: As `run` gives them.
+
+        Returns:
+            A dict per group.
+        """
+        return summarize([self.relabel(row) for row in rows], self.group_by, self.figures)
+
     def run(
         self,
         config: ExperimentConfig | None = None,
         output: str | Path = "results",
         progress: Progress | None = None,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        sweep_progress: SweepProgress | None = None,
     ) -> list[Row]:
         """Runs the experiment, or goes on with it.
 
@@ -161,6 +186,8 @@ class Experiment:
             config: The config; the paper's by default.
             output: The output folder.
             progress: Called as `progress(done, total, cell)`, in cells.
+            callbacks: Keras callbacks for every training, as of `fit_by_recipe`.
+            sweep_progress: Called as `sweep_progress(done, total)`, in sub-tasks.
 
         Returns:
             The rows, a dict for each cell.
@@ -173,7 +200,7 @@ class Experiment:
         folder.mkdir(parents=True, exist_ok=True)
         record = _Record(folder / f"{self.name}.json", self.name, config)
         results = ResultsFile(folder / f"{self.name}.csv", [*self.key, *self.figures], self.key)
-        workspace = Workspace(config, folder)
+        workspace = Workspace(config, folder, callbacks, sweep_progress)
         cells = list(self.cells(workspace))
         for done, cell in enumerate(cells):
             if progress:
@@ -181,7 +208,7 @@ class Experiment:
             if not results.has(**cell):
                 results.append([{**cell, **self.measure(workspace, **cell)}])
         rows = results.rows()
-        summary = summarize(rows, self.group_by, self.figures)
+        summary = self.summary(rows)
         write_rows(folder / f"{self.name}-summary.csv", summary)
         record.finish(summary)
         if progress:

@@ -74,15 +74,39 @@ class MaskedEvaluator:
         Raises:
             ValueError: If a class is unknown or a sub-task has no sample.
         """
+        y = np.asarray(y).reshape(-1)
+        total = count_samples(_membership(self.modules, subtasks), y)
+        return self.count_correct(subtasks, x, y) / total
+
+    def count_correct(
+        self,
+        subtasks: Sequence[Subtask],
+        x: Any,
+        y: np.ndarray,
+        *,
+        units: Sequence[Mapping[str, np.ndarray]] | None = None,
+    ) -> np.ndarray:
+        """How many samples of its classes the model of each sub-task gets right.
+
+        Args:
+            subtasks: Tuples of class indices.
+            x: Test inputs, as for `accuracy`.
+            y: Labels, integers (N,).
+            units: Per sub-task a dict from activation names to bool arrays (D,), the units of its
+                model, all of which some module has; by default the union of its classes' modules.
+
+        Returns:
+            Int array (subtasks,).
+        """
         table = _membership(self.modules, subtasks)
         y = np.asarray(y).reshape(-1)
-        total = count_samples(table, y)
+        unions = self._unions(table) if units is None else self._masks(units)
         in_order = table[:, self.model.classes]
         correct = np.zeros(len(subtasks), "int64")
-        for rows in self._run(self._unions(table), table, x, y):
+        for rows in self._run(unions, table, x, y):
             is_beaten = beaten_by(rows.logits, self._column[y[rows.samples]])
             _count_correct(correct, rows, is_beaten, in_order)
-        return correct / total
+        return correct
 
     def accuracy_by_class(
         self, units: Sequence[Mapping[str, np.ndarray]], x: Any, y: np.ndarray
@@ -99,10 +123,7 @@ class MaskedEvaluator:
             Float array (masks, C); NaN for a class without samples.
         """
         y = np.asarray(y).reshape(-1)
-        unions = [
-            np.stack([self._kept_mask(name, each.get(name)) for each in units])
-            for name in self.model.names
-        ]
+        unions = self._masks(units)
         everywhere = np.ones((len(units), self.modules.num_classes), bool)
         correct = np.zeros(everywhere.shape, "int64")
         for rows in self._run(unions, everywhere, x, y):
@@ -155,6 +176,13 @@ class MaskedEvaluator:
         """Per activation a bool array (subtasks, units): the units of each sub-task."""
         units = self.modules.units
         return [table @ units[name][:, self.model.kept[name]] for name in self.model.names]
+
+    def _masks(self, units: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
+        """Per activation a bool array (masks, units)."""
+        return [
+            np.stack([self._kept_mask(name, each.get(name)) for each in units])
+            for name in self.model.names
+        ]
 
     def _kept_mask(self, name: str, mask: np.ndarray | None) -> np.ndarray:
         kept = self.model.kept[name]

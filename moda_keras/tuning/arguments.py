@@ -1,0 +1,97 @@
+"""What `threshold_curve` and `tune_threshold` take: checks, and what is measured by default."""
+
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras.experiments.subtasks import Subtask
+from moda_keras.module_set import ModuleSet
+from moda_keras.ops import check_labels
+from moda_keras.tuning.reuse_loss import STATISTICS, ReuseLoss
+from moda_keras.tuning.subtask_sample import sample_subtasks
+
+
+def measure_loss(
+    modules: ModuleSet,
+    x: Any,
+    y: Any,
+    *,
+    subtasks: Iterable[Sequence[int | str]] | None,
+    statistic: str,
+    batch_size: int,
+    seed: int,
+) -> ReuseLoss:
+    """The `ReuseLoss` of checked arguments; a ValueError says what is wrong with them."""
+    modules.require_counts("Choosing a threshold")
+    if statistic not in STATISTICS:
+        raise ValueError(
+            f"Expected `statistic` to be one of {list(STATISTICS)}. Received: "
+            f"statistic={statistic!r}"
+        )
+    x, y = _check_data(x, y, modules)
+    if subtasks is None:
+        chosen = sample_subtasks(modules.classes_with_modules(), seed=seed)
+    else:
+        chosen = _check_subtasks(subtasks, modules)
+    _require_samples(chosen, y, modules)
+    return ReuseLoss(modules, x, y, chosen, statistic=statistic, batch_size=batch_size, seed=seed)
+
+
+def _check_data(x: Any, y: Any, modules: ModuleSet) -> tuple[Any, np.ndarray]:
+    """Inputs as arrays, and labels as integers (N,)."""
+    if y is None:
+        raise ValueError("Expected labels in `y`. Received: y=None")
+    y = np.asarray(y)
+    check_labels(y, modules.num_classes)
+    is_one_hot = y.ndim == 2 and y.shape[1] == modules.num_classes > 1
+    y = y.argmax(axis=1) if is_one_hot else y.reshape(-1).astype("int64")
+    x = keras.tree.map_structure(np.asarray, x) if isinstance(x, dict) else _as_arrays(x)
+    for values in keras.tree.flatten(x):
+        if values.dtype == object or values.shape[:1] != y.shape:
+            raise ValueError(
+                "Expected `x` to be an array of as many samples as `y` has labels, or a list or "
+                f"dict of such arrays. Received: an array of shape {values.shape} and dtype "
+                f"{values.dtype}, and {len(y)} labels"
+            )
+    if not len(y):
+        raise ValueError("Expected at least one validation sample. Received: `x` and `y` of none")
+    return x, y
+
+
+def _as_arrays(x: Any) -> Any:
+    is_list_of_arrays = isinstance(x, (list, tuple)) and any(hasattr(each, "shape") for each in x)
+    return [np.asarray(each) for each in x] if is_list_of_arrays else np.asarray(x)
+
+
+def _check_subtasks(subtasks: Iterable[Sequence[int | str]], modules: ModuleSet) -> list[Subtask]:
+    found = [tuple(sorted(modules.resolve_classes(each).tolist())) for each in subtasks]
+    if not found or min(map(len, found)) < 2:
+        raise ValueError(
+            "Expected `subtasks` to be tuples of at least two classes, at least one of them. "
+            f"Received: subtasks={found}"
+        )
+    return found
+
+
+def _require_samples(subtasks: list[Subtask], y: np.ndarray, modules: ModuleSet) -> None:
+    wanted = sorted({index for subtask in subtasks for index in subtask})
+    missing = [modules.class_names[index] for index in wanted if not (y == index).any()]
+    if missing:
+        raise ValueError(
+            "Expected validation samples of every class of the sub-tasks. Received: none of the "
+            f"classes {missing}. Pass samples of them, or `subtasks` without them"
+        )
+
+
+def check_max_loss(max_accuracy_loss: Any) -> float:
+    """The loss as a float; a ValueError if it is no number in [0, 1)."""
+    is_number = isinstance(max_accuracy_loss, Real) and not isinstance(max_accuracy_loss, bool)
+    if not is_number or not 0 <= max_accuracy_loss < 1:
+        raise ValueError(
+            "Expected `max_accuracy_loss` in [0, 1), a fraction: 0.01 is one point. Received: "
+            f"max_accuracy_loss={max_accuracy_loss!r}"
+        )
+    return float(max_accuracy_loss)
