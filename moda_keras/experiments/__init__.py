@@ -15,10 +15,17 @@ from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, summarize
 from moda_keras.experiments.masked_evaluation import MaskedEvaluator
 from moda_keras.experiments.modules import MODULES
-from moda_keras.experiments.networks import NETWORKS, build_network
-from moda_keras.experiments.replacement import REPLACEMENT
+from moda_keras.experiments.networks import NETWORKS, build_network, with_normalization
+from moda_keras.experiments.recipe import Recipe, fit_by_recipe
+from moda_keras.experiments.replacement import REPLACEMENT, calibrate
 from moda_keras.experiments.results import ResultsFile, read_rows
 from moda_keras.experiments.reuse import REUSE
+from moda_keras.experiments.settings import (
+    config_from_settings,
+    load_settings,
+    merge_settings,
+    parse_setting,
+)
 from moda_keras.experiments.stability import STABILITY
 from moda_keras.experiments.staged_model import why_not_staged
 from moda_keras.experiments.subtask_measurement import SubtaskMeasurement
@@ -26,7 +33,7 @@ from moda_keras.experiments.subtask_sweep import sweep_subtasks
 from moda_keras.experiments.subtasks import draw_subtasks, sample_size, subtasks_of
 from moda_keras.experiments.suppression import SUPPRESSION
 from moda_keras.experiments.threshold import THRESHOLD
-from moda_keras.experiments.trained_model import Recipe, TrainedModel, train_model
+from moda_keras.experiments.trained_model import TrainedModel, train_model
 from moda_keras.experiments.training import TRAINING
 from moda_keras.experiments.verification import Verification, verify
 
@@ -49,7 +56,13 @@ __all__ = [
     "TrainedModel",
     "Verification",
     "build_network",
+    "calibrate",
+    "config_from_settings",
     "draw_subtasks",
+    "fit_by_recipe",
+    "load_settings",
+    "merge_settings",
+    "parse_setting",
     "read_rows",
     "sample_size",
     "subtasks_of",
@@ -58,4 +71,5 @@ __all__ = [
     "train_model",
     "verify",
     "why_not_staged",
+    "with_normalization",
 ]

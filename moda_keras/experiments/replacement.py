@@ -10,7 +10,7 @@ from moda_keras.datasets import Dataset
 from moda_keras.experiments.batches import EpochBatches
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace
-from moda_keras.experiments.trained_model import compile_by_recipe
+from moda_keras.experiments.recipe import compile_by_recipe
 from moda_keras.replacement import replace as replace_class
 
 WEAK_KINDS = ("overfitted", "underfitted")
@@ -88,9 +88,16 @@ def _measure(
         batch_size=config.batch_size,
     )
     if strategy == "calibrate":
-        _calibrate(config, patched, of_weak, seed)
-    before = _accuracy(weak_model.modules.model, of_weak, last)
-    return {**_named("before", before), **_named("after", _accuracy(patched, of_weak, last))}
+        calibrate(
+            patched,
+            of_weak,
+            epochs=config.calibration_epochs,
+            batch_size=config.batch_size_of_weak,
+            learning_rate=config.learning_rate,
+            seed=seed,
+        )
+    before = target_accuracy(weak_model.modules.model, of_weak, last)
+    return {**_named("before", before), **_named("after", target_accuracy(patched, of_weak, last))}
 
 
 def of_classes(data: Dataset, classes: Sequence[int]) -> Dataset:
@@ -138,23 +145,46 @@ def _weakened(
     return few, {**changes, "augment": "none"}
 
 
-def _calibrate(config: ReplacementConfig, model: keras.Model, data: Dataset, seed: int) -> None:
+def calibrate(
+    model: keras.Model,
+    data: Dataset,
+    *,
+    epochs: int = 5,
+    batch_size: int = 128,
+    learning_rate: float = 0.05,
+    seed: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains the calibration layer of a model that `replace` made, by the papers' recipe.
+
+    Args:
+        model: The model, with logits out.
+        data: The weak model's data; the training images are used, without augmentation.
+        epochs: 3 to 5 are enough.
+        batch_size: Samples in a batch.
+        learning_rate: At the beginning.
+        seed: Seed of the order of samples.
+        callbacks: Keras callbacks of the training.
+    """
     batches = EpochBatches(
-        data.x_train, data.y_train, batch_size=config.batch_size_of_weak, augment="none", seed=seed
+        data.x_train, data.y_train, batch_size=batch_size, augment="none", seed=seed
     )
-    steps = config.calibration_epochs * len(batches)
-    compile_by_recipe(model, learning_rate=config.learning_rate, steps=steps)
-    model.fit(
-        batches,
-        epochs=config.calibration_epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[batches.tell_epoch()],
-    )
+    compile_by_recipe(model, learning_rate=learning_rate, steps=epochs * len(batches))
+    callbacks = [batches.tell_epoch(), *callbacks]
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
 
 
-def _accuracy(model: keras.Model, data: Dataset, target: int) -> tuple[float, float]:
-    """The share of the target's test samples that are recognised, and of the others'."""
+def target_accuracy(model: keras.Model, data: Dataset, target: int) -> tuple[float, float]:
+    """The share of a class's test samples that are recognised, and of the others'.
+
+    Args:
+        model: A model of the data's classes.
+        data: The test images are used.
+        target: Index of the class.
+
+    Returns:
+        Two floats in [0, 1].
+    """
     predicted = model.predict(data.x_test, batch_size=256, verbose=0).argmax(axis=-1)
     is_right, is_target = predicted == data.y_test, data.y_test == target
     return float(is_right[is_target].mean()), float(is_right[~is_target].mean())

@@ -122,6 +122,12 @@ def _figures(modules: ModuleSet, group: Mapping[str, np.ndarray], losses: np.nda
     }
 
 
+def _without_index(row: Row) -> Row:
+    """Single units of an activation are summed up together."""
+    name, colon, _ = row["ablated"].partition(":")
+    return {**row, "ablated": f"{name} (one by one)" if colon else name}
+
+
 SUPPRESSION = Experiment(
     name="suppression",
     title="What each class loses without the units that compactness silenced",
@@ -131,4 +137,5 @@ SUPPRESSION = Experiment(
     cells=_cells,
     measure=_measure,
     group_by=("network", "method", "ablated"),
+    relabel=_without_index,
 )

@@ -8,7 +8,12 @@ import moda_keras as mk
 from moda_keras.experiments import EXPERIMENTS, read_rows, summarize
 from moda_keras.experiments.experiment import Workspace
 from moda_keras.experiments.replacement import of_classes
-from moda_keras.experiments.suppression import ablations, class_losses, silenced_units
+from moda_keras.experiments.suppression import (
+    SUPPRESSION,
+    ablations,
+    class_losses,
+    silenced_units,
+)
 
 TINY = {
     "data": "digits",
@@ -77,9 +82,7 @@ def test_experiment_runs_and_resumes(name, output):
 
     record = json.loads((output / f"{name}.json").read_text())
     assert record["config"]["seeds"] and record["environments"][0]["versions"]["keras"]
-    assert record["summary"] == json.loads(
-        json.dumps(summarize(rows, experiment.group_by, experiment.figures))
-    )
+    assert record["summary"] == json.loads(json.dumps(experiment.summary(rows)))
     assert experiment.run(config_of(name), output) == rows
 
 
@@ -151,6 +154,20 @@ def test_summary_has_means_and_deviations_of_groups():
     assert summarize(rows, ["method"], ["size", "note"]) == [
         {"method": "a", "cells": 2, "size": 2.0, "size_sd": pytest.approx(2**0.5)},
         {"method": "b", "cells": 1, "size": 5.0, "size_sd": None},
+    ]
+
+
+def test_summary_of_suppression_sums_up_single_units():
+    figures = dict.fromkeys(SUPPRESSION.figures, 0.0)
+    rows = [
+        {"network": "n", "method": "m", "seed": 0, "ablated": ablated, **figures, "units": units}
+        for ablated, units in [("all", 5), ("fc", 3), ("fc:1", 1), ("fc:4", 1)]
+    ]
+    summary = SUPPRESSION.summary(rows)
+    assert [(row["ablated"], row["cells"], row["units"]) for row in summary] == [
+        ("all", 1, 5),
+        ("fc", 1, 3),
+        ("fc (one by one)", 2, 1),
     ]
 
 

@@ -1,0 +1,121 @@
+"""The papers' way to train a model, resumable after a kill."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from moda_keras.datasets import Dataset
+from moda_keras.experiments.batches import EpochBatches
+from moda_keras.experiments.results import ResultsFile
+from moda_keras.losses import MODALoss
+from moda_keras.modular_model import OBJECTIVE_METRICS
+
+FIGURES = ("loss", "accuracy")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        network: Name out of `NETWORKS`.
+        weights: alpha, beta and gamma; None for standard training.
+        epochs, batch_size, learning_rate: Of SGD with Nesterov momentum 0.9 and cosine decay.
+        augment: As of `EpochBatches`.
+        seed: Seed of weights and batches.
+    """
+
+    network: str
+    weights: tuple[float, float, float] | None = None
+    epochs: int = 200
+    batch_size: int = 128
+    learning_rate: float = 0.05
+    augment: str = "crop_flip"
+    seed: int = 0
+
+
+def compile_by_recipe(
+    model: keras.Model, *, learning_rate: float, steps: int, **arguments: object
+) -> None:
+    """Compiles a model as the papers train: SGD, Nesterov momentum 0.9, cosine decay.
+
+    Args:
+        model: A model with logits out.
+        learning_rate: At the beginning.
+        steps: Number of steps of the training.
+        **arguments: Further arguments of `compile`.
+    """
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    model.compile(
+        keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        **arguments,
+    )
+
+
+def fit_by_recipe(
+    model: keras.Model,
+    recipe: Recipe,
+    data: Dataset,
+    state: str | Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> list[dict[str, Any]]:
+    """Trains a model, or goes on with its training from the last complete epoch.
+
+    Leaves `<state>.csv`, a row for each epoch, and `<state>.backup`, the folder from which the
+    training goes on; it is not removed, so that who is killed before the model is saved need not
+    train again.
+
+    Args:
+        model: A `ModularModel` with logits out; any model where `recipe.weights` is None. Its
+            weights are those to begin with, also when the training goes on.
+        recipe: How; `recipe.network` is not used.
+        data: The training images are used.
+        state: Where to: a path without suffix.
+        callbacks: They come after the state is saved: what they raise at the end of an epoch loses
+            nothing.
+
+    Returns:
+        Per epoch a dict: `epoch`, `seconds`, `loss`, `accuracy`, and in modular training the task
+        loss and the objectives.
+    """
+    batches = EpochBatches(
+        data.x_train,
+        data.y_train,
+        batch_size=recipe.batch_size,
+        augment=recipe.augment,
+        seed=recipe.seed,
+    )
+    steps = recipe.epochs * len(batches)
+    modular = {} if recipe.weights is None else {"modular_loss": MODALoss(*recipe.weights)}
+    compile_by_recipe(model, learning_rate=recipe.learning_rate, steps=steps, **modular)
+    log = _EpochLog(f"{state}.csv", FIGURES + (OBJECTIVE_METRICS if modular else ()))
+    # Two copies, for a kill may come while one is written.
+    restore = keras.callbacks.BackupAndRestore(
+        f"{state}.backup", double_checkpoint=True, delete_checkpoint=False
+    )
+    callbacks = [batches.tell_epoch(), log, restore, *callbacks]
+    model.fit(batches, epochs=recipe.epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    return log.results.rows()
+
+
+class _EpochLog(keras.callbacks.Callback):
+    """Seconds and figures of every epoch, once also where an epoch was done twice."""
+
+    def __init__(self, path: str, figures: tuple[str, ...]):
+        super().__init__()
+        self.figures = figures
+        self.results = ResultsFile(path, ["epoch", "seconds", *figures], key=["epoch"])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.start
+        figures = {name: float(logs[name]) for name in self.figures}
+        self.results.append([{"epoch": epoch, "seconds": seconds, **figures}])
