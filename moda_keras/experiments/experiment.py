@@ -209,7 +209,8 @@ class Experiment:
                 results.append([{**cell, **self.measure(workspace, **cell)}])
         rows = results.rows()
         summary = self.summary(rows)
-        write_rows(folder / f"{self.name}-summary.csv", summary)
+        if summary:
+            write_rows(folder / f"{self.name}-summary.csv", summary)
         record.finish(summary)
         if progress:
             progress(len(cells), len(cells), "done")

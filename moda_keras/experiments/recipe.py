@@ -11,8 +11,10 @@ import keras
 from moda_keras.datasets import Dataset
 from moda_keras.experiments.batches import EpochBatches
 from moda_keras.experiments.results import ResultsFile
+from moda_keras.graph import trace
 from moda_keras.losses import MODALoss
 from moda_keras.modular_model import OBJECTIVE_METRICS
+from moda_keras.slicing.logits import find_output_activation
 
 FIGURES = ("loss", "accuracy")
 
@@ -44,7 +46,7 @@ def compile_by_recipe(
     """Compiles a model as the papers train: SGD, Nesterov momentum 0.9, cosine decay.
 
     Args:
-        model: A model with logits out.
+        model: A model that puts out logits, or probabilities by a last activation.
         learning_rate: At the beginning.
         steps: Number of steps of the training.
         **arguments: Further arguments of `compile`.
@@ -52,10 +54,14 @@ def compile_by_recipe(
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     model.compile(
         keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=_gives_logits(model)),
         metrics=["accuracy"],
         **arguments,
     )
+
+
+def _gives_logits(model: keras.Model) -> bool:
+    return find_output_activation(trace(model)) is None
 
 
 def fit_by_recipe(
@@ -72,7 +78,7 @@ def fit_by_recipe(
     train again.
 
     Args:
-        model: A `ModularModel` with logits out; any model where `recipe.weights` is None. Its
+        model: A `ModularModel`; any model where `recipe.weights` is None. Its
             weights are those to begin with, also when the training goes on.
         recipe: How; `recipe.network` is not used.
         data: The training images are used.

@@ -158,7 +158,7 @@ def calibrate(
     """Trains the calibration layer of a model that `replace` made, by the papers' recipe.
 
     Args:
-        model: The model, with logits out.
+        model: The model.
         data: The weak model's data; the training images are used, without augmentation.
         epochs: 3 to 5 are enough.
         batch_size: Samples in a batch.

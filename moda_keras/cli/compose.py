@@ -1,0 +1,118 @@
+"""`moda compose`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moda_keras.cli import files
+from moda_keras.cli.command import Answer
+from moda_keras.cli.completion import EXPORT_FORMATS, complete_class, complete_format
+from moda_keras.cli.errors import CommandError
+from moda_keras.cli.measures import count_parameters
+from moda_keras.cli.names import class_indices
+from moda_keras.cli.terminal import figures, percent
+
+if TYPE_CHECKING:
+    import keras
+
+# Formats by what the output ends in.
+SUFFIXES = {
+    ".keras": "keras",
+    ".onnx": "onnx",
+    ".tflite": "litert",
+    ".xml": "openvino",
+    ".pt2": "torch",
+}
+
+
+def compose(
+    modules: Annotated[Path, typer.Argument(help="A module file.")],
+    classes: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names or indices; output j is the j-th.", autocompletion=complete_class
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model to write.")],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(EXPORT_FORMATS)}; by default what the output's name says.",
+            autocompletion=complete_format,
+        ),
+    ] = None,
+    align: Annotated[
+        int, typer.Option(min=1, help="Round numbers of channels up to a multiple of this.")
+    ] = 1,
+    force: files.Force = False,
+) -> Answer:
+    """Build the slim model of some classes, with no retraining.
+
+    A class is named first, then counted: where classes are called "3" and "8", 3 is the class "3".
+
+    **Examples**
+
+    ```console
+    moda compose vgg.modules cat dog horse -o pets.keras
+    moda compose vgg.modules 3 5 7 -o pets.onnx
+    moda compose vgg.modules cat dog --format tf_saved_model -o pets
+    ```
+    """
+    import moda_keras as mk
+
+    how = _format(format, output)
+    files.check_output(output, force=force, suffix=".keras" if how == "keras" else None)
+    loaded = files.load_modules(modules)
+    chosen = class_indices(classes, loaded)
+    small = mk.compose(loaded, chosen, align=align)
+    _write(small, output, how)
+    names = [loaded.class_names[index] for index in chosen]
+    parameters, of = count_parameters(small), count_parameters(loaded.model)
+    flops, of_flops = mk.metrics.count_flops(small), mk.metrics.count_flops(loaded.model)
+    document = {
+        "model": str(output),
+        "format": how,
+        "classes": names,
+        "parameters": parameters,
+        "size": parameters / of,
+        "flops": flops,
+        "flops_share": flops / of_flops,
+    }
+    shown = {
+        "classes": ", ".join(names),
+        "parameters": f"{parameters:,} of {of:,}: {percent(document['size'])}",
+        "multiply-accumulates": f"{flops:,} of {of_flops:,}: {percent(document['flops_share'])}",
+    }
+    return Answer(document, [figures(None, shown), f"Wrote {output}."])
+
+
+def _format(asked: str | None, output: Path) -> str:
+    if asked is not None and asked not in EXPORT_FORMATS:
+        raise typer.BadParameter(
+            f"Expected --format out of {', '.join(EXPORT_FORMATS)}. Received: {asked}"
+        )
+    found = asked or SUFFIXES.get(output.suffix)
+    if found is None:
+        raise typer.BadParameter(
+            f"Expected an output that ends in one of {', '.join(SUFFIXES)}, or --format. "
+            f"Received: {output}"
+        )
+    return found
+
+
+def _write(model: "keras.Model", output: Path, how: str) -> None:
+    import keras
+
+    if how == "keras":
+        files.write_model(model, output)
+        return
+    model(keras.ops.zeros((1, *model.input_shape[1:])))  # Keras exports what was called once
+    try:
+        files.write_whole(output, lambda path: model.export(str(path), format=how, verbose=False))
+    except (AttributeError, NotImplementedError, ImportError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CommandError(
+            f"Keras cannot write the format {how!r} with the backend "
+            f"{keras.backend.backend()!r} here: {reason}"
+        ) from error

@@ -1,0 +1,176 @@
+"""The options that say which data, alike for every command."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moda_keras.cli.completion import complete_data
+from moda_keras.cli.errors import CommandError
+from moda_keras.cli.names import split_names
+
+if TYPE_CHECKING:
+    import keras
+
+    from moda_keras.datasets import Dataset
+
+PANEL = "Data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataArguments:
+    """Images to work on; the fields are the options."""
+
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Name of a data set, or a folder of images: train/CLASS/* and test/CLASS/*.",
+            autocompletion=complete_data,
+            rich_help_panel=PANEL,
+        ),
+    ]
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Height and width in pixels; the data's own by default.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    color: Annotated[
+        str | None,
+        typer.Option(help="grey or rgb; the data's own by default.", rich_help_panel=PANEL),
+    ] = None
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="The classes to load, in the order of their labels; all by default.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    samples_per_class: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training images of each class, at most.", rich_help_panel=PANEL),
+    ] = None
+    test_samples_per_class: Annotated[
+        int | None,
+        typer.Option(min=1, help="Test images of each class, at most.", rich_help_panel=PANEL),
+    ] = None
+    data_seed: Annotated[
+        int,
+        typer.Option(
+            help="Seed of the choice of images, and of the split of data that has none.",
+            rich_help_panel=PANEL,
+        ),
+    ] = 0
+
+    def load(self) -> "Dataset":
+        """The data."""
+        from moda_keras import datasets
+
+        given = {
+            "image_size": self.image_size,
+            "color": self.color,
+            "class_names": split_names(self.class_names),
+        }
+        return datasets.load(
+            self.data,
+            **{name: value for name, value in given.items() if value is not None},
+            samples_per_class=self.samples_per_class,
+            test_samples_per_class=self.test_samples_per_class,
+            seed=self.data_seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionalDataArguments(DataArguments):
+    """As `DataArguments`, for commands that can do without."""
+
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a data set, or a folder of images: train/CLASS/* and test/CLASS/*.",
+            autocompletion=complete_data,
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+
+
+def check_images(model: "keras.Model", data: "Dataset", path: Path) -> None:
+    """Raises a `CommandError` if the model does not take the data's images.
+
+    Args:
+        model: The model.
+        data: The data.
+        path: The model's file, to name it.
+    """
+    expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    received = data.x_train.shape[1:]
+    if len(expected) == 1 and _fits(expected[0], received):
+        return
+    raise CommandError(
+        f"Expected images of shape {expected[0] if len(expected) == 1 else expected}, as the model "
+        f"in {str(path)!r} takes. Received: data of shape {received}; see --image-size and --color"
+    )
+
+
+def check_classes(model: "keras.Model", data: "Dataset", path: Path) -> None:
+    """Raises a `CommandError` if the model does not have as many classes as the data.
+
+    Args:
+        model: The model.
+        data: The data.
+        path: The model's file, to name it.
+    """
+    expected = model.output_shape[-1]
+    if expected != len(data.class_names):
+        raise CommandError(
+            f"Expected data of {expected} classes, as the model in {str(path)!r} has. Received: "
+            f"{len(data.class_names)}, {shortened(data.class_names)}; see --class-names"
+        )
+
+
+def data_of_modules(data: "Dataset", class_names: tuple[str, ...], path: Path) -> "Dataset":
+    """The data with the labels of a module file, whose classes may come in another order.
+
+    Args:
+        data: The data.
+        class_names: Those of the modules.
+        path: The module file, to name it.
+
+    Returns:
+        The data, its labels indices into `class_names`.
+    """
+    from moda_keras.experiments.replacement import of_classes
+
+    if data.class_names == class_names:
+        return data
+    if set(data.class_names) == set(class_names):
+        return of_classes(data, [data.class_names.index(name) for name in class_names])
+    raise CommandError(
+        f"Expected data of the classes of {str(path)!r}, {shortened(class_names)}. Received: "
+        f"{shortened(data.class_names)}; see --class-names"
+    )
+
+
+def shortened(names: tuple[str, ...]) -> str:
+    """Names for a message: the first few of many."""
+    shown = ", ".join(names[:10])
+    return shown if len(names) <= 10 else f"{shown}, ... ({len(names)} in all)"
+
+
+def describe(data: "Dataset") -> dict[str, Any]:
+    """What was loaded, for an answer."""
+    return {
+        "train_images": len(data.y_train),
+        "test_images": len(data.y_test),
+        "shape": list(data.x_train.shape[1:]),
+        "classes": list(data.class_names),
+    }
+
+
+def _fits(expected: tuple, received: tuple) -> bool:
+    same_rank = len(expected) == len(received)
+    return same_rank and all(e in (None, r) for e, r in zip(expected, received, strict=True))

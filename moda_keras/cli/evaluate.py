@@ -1,0 +1,234 @@
+"""`moda evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from moda_keras.cli import files
+from moda_keras.cli.command import Answer
+from moda_keras.cli.completion import complete_class_list
+from moda_keras.cli.data import (
+    DataArguments,
+    check_classes,
+    check_images,
+    data_of_modules,
+    describe,
+)
+from moda_keras.cli.errors import CommandError
+from moda_keras.cli.measures import count_parameters, measure_modules, summary_of_modules
+from moda_keras.cli.names import class_indices, split_names
+from moda_keras.cli.progress import progress
+from moda_keras.cli.terminal import figures, percent, rows_table
+
+if TYPE_CHECKING:
+    import keras
+
+    from moda_keras.datasets import Dataset
+    from moda_keras.module_set import ModuleSet
+
+# Sub-tasks that share their computation, between two signs of progress.
+SUBTASKS_AT_ONCE = 64
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="A Keras model, or a module file.")],
+    data: DataArguments,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Of a module file: the classes to compose. Of a model: what its outputs are.",
+            autocompletion=complete_class_list,
+        ),
+    ] = None,
+    subtasks: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Of a module file: how many sub-tasks to measure, drawn from all sizes."
+        ),
+    ] = 100,
+) -> Answer:
+    """Measure a model or modules on test images.
+
+    Of a model: accuracy, in all and by class. Of a module file: size and overlap of the modules,
+    accuracy by class before and after, and the accuracy of composed models ("reuse") beside that of
+    the full model choosing among the same classes.
+
+    **Examples**
+
+    ```console
+    moda evaluate vgg.keras --data cifar10/
+    moda evaluate vgg.modules --data cifar10/ --subtasks 1013
+    moda evaluate vgg.modules --data cifar10/ --classes cat,dog,horse
+    moda evaluate pets.keras --data cifar10/ --classes cat,dog,horse
+    ```
+    """
+    if not files.is_module_file(file):
+        return _evaluate_model(file, data.load(), split_names(classes))
+    modules, loaded = files.load_modules(file), data.load()
+    loaded = data_of_modules(loaded, modules.class_names, file)
+    check_images(modules.model, loaded, file)
+    if classes is not None:
+        return _evaluate_subtask(modules, class_indices(split_names(classes), modules), loaded)
+    return _evaluate_modules(modules, loaded, subtasks)
+
+
+def _evaluate_model(path: Path, data: "Dataset", classes: list[str] | None) -> Answer:
+    from moda_keras.experiments.replacement import of_classes
+
+    model = files.load_model(path)
+    if classes is not None:
+        data = of_classes(data, _indices(classes, data.class_names))
+    check_images(model, data, path)
+    check_classes(model, data, path)
+    accuracy, by_class = _accuracy(model, data)
+    document = {
+        "model": str(path),
+        "data": describe(data),
+        "accuracy": accuracy,
+        "accuracy_by_class": dict(zip(data.class_names, by_class, strict=True)),
+        "parameters": count_parameters(model),
+    }
+    shown = {"accuracy": percent(accuracy), "parameters": f"{document['parameters']:,}"}
+    rows = [(n, percent(a)) for n, a in document["accuracy_by_class"].items()]
+    return Answer(document, [figures(None, shown), rows_table(None, ("class", "accuracy"), rows)])
+
+
+def _evaluate_subtask(modules: "ModuleSet", classes: list[int], data: "Dataset") -> Answer:
+    import moda_keras as mk
+    from moda_keras.experiments.replacement import of_classes
+
+    of_subtask = of_classes(data, classes)
+    composed = mk.compose(modules, classes)
+    accuracy, by_class = _accuracy(composed, of_subtask)
+    full, full_by_class = _accuracy(modules.model, of_subtask, classes)
+    document = {
+        "classes": list(of_subtask.class_names),
+        "data": describe(of_subtask),
+        "accuracy": accuracy,
+        "full_accuracy": full,
+        "accuracy_by_class": dict(zip(of_subtask.class_names, by_class, strict=True)),
+        "full_accuracy_by_class": dict(zip(of_subtask.class_names, full_by_class, strict=True)),
+        "size": mk.metrics.composed_size(modules, classes),
+        "flops_share": mk.metrics.count_flops(composed) / mk.metrics.count_flops(modules.model),
+    }
+    shown = {
+        "accuracy": percent(accuracy),
+        "full model, same classes": percent(full),
+        "size": percent(document["size"]),
+        "multiply-accumulates": percent(document["flops_share"]),
+    }
+    return Answer(
+        document,
+        [figures(None, shown), _by_class(of_subtask.class_names, full_by_class, by_class)],
+    )
+
+
+def _evaluate_modules(modules: "ModuleSet", data: "Dataset", subtasks: int) -> Answer:
+    import moda_keras as mk
+
+    everything = modules.classes_with_modules().tolist()
+    _, before = _accuracy(modules.model, data)
+    _, after = _accuracy(mk.compose(modules, everything), data, outputs=everything)
+    measured = measure_modules(modules)
+    rows = _measure_subtasks(modules, data, subtasks)
+    by_size = _means_by_size(rows)
+    document = {
+        "data": describe(data),
+        **measured,
+        "accuracy_before": dict(zip(modules.class_names, before, strict=True)),
+        "accuracy_after": dict(zip(modules.class_names, after, strict=True)),
+        "subtasks": by_size,
+    }
+    shown = [
+        figures(None, summary_of_modules(measured)),
+        _by_class(modules.class_names, before, after),
+    ]
+    if by_size:
+        shown.append(_subtasks_table(by_size))
+    return Answer(document, shown)
+
+
+def _measure_subtasks(modules: "ModuleSet", data: "Dataset", number: int) -> list[dict[str, Any]]:
+    from moda_keras.experiments import SubtaskMeasurement, subtasks_of
+    from moda_keras.experiments.subtasks import draw_share
+
+    present = set(modules.classes_with_modules().tolist())
+    possible = [each for each in subtasks_of(modules.num_classes) if present.issuperset(each)]
+    if not number or not possible:
+        return []
+    chosen = draw_share(possible, min(1.0, number / len(possible)))
+    measurement = SubtaskMeasurement(modules, data.x_test, data.y_test)
+    rows: list[dict[str, Any]] = []
+    with progress("Sub-tasks") as (task,):
+        while len(rows) < len(chosen):
+            task.update(len(rows), len(chosen))
+            rows += measurement.measure(chosen[len(rows) : len(rows) + SUBTASKS_AT_ONCE])
+    return rows
+
+
+def _means_by_size(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from moda_keras.experiments import summarize
+
+    names = ("accuracy", "full_accuracy", "size", "flops")
+    return [
+        {"k": each["k"], "subtasks": each["cells"], **{name: each[name] for name in names}}
+        for each in summarize(rows, ["k"], names)
+    ]
+
+
+def _subtasks_table(by_size: list[dict[str, Any]]) -> Any:
+    rows = [
+        (
+            each["k"],
+            each["subtasks"],
+            *(percent(each[name]) for name in ("accuracy", "full_accuracy", "size", "flops")),
+        )
+        for each in by_size
+    ]
+    columns = ("classes", "sub-tasks", "reuse accuracy", "full model", "size", "FLOPs")
+    return rows_table("Composed models, means over sub-tasks", columns, rows)
+
+
+def _by_class(names: tuple[str, ...], before: list[float], after: list[float]) -> Any:
+    rows = [(name, percent(b), percent(a)) for name, b, a in zip(names, before, after, strict=True)]
+    return rows_table("Accuracy", ("class", "full model", "composed"), rows)
+
+
+def _accuracy(
+    model: "keras.Model",
+    data: "Dataset",
+    columns: list[int] | None = None,
+    outputs: list[int] | None = None,
+) -> tuple[float, list[float]]:
+    """Accuracy on the test images, in all and by class.
+
+    Args:
+        model: A model.
+        data: The data.
+        columns: The outputs to choose from, in the order of the data's labels; all by default.
+        outputs: The label that each output stands for; its place by default.
+    """
+    scores = model.predict(data.x_test, batch_size=256, verbose=0)
+    predicted = (scores if columns is None else scores[:, columns]).argmax(axis=-1)
+    if outputs is not None:
+        predicted = np.array(outputs)[predicted]
+    is_right = predicted == data.y_test
+    labels = range(len(data.class_names))
+    by_class = [
+        float(is_right[data.y_test == label].mean()) if (data.y_test == label).any() else np.nan
+        for label in labels
+    ]
+    return float(is_right.mean()), by_class
+
+
+def _indices(names: list[str], class_names: tuple[str, ...]) -> list[int]:
+    unknown = [name for name in names if name not in class_names]
+    if unknown or len(set(names)) < len(names) or not names:
+        raise CommandError(
+            f"Expected --classes to be distinct names out of {', '.join(class_names)}. Received: "
+            f"{','.join(names)}"
+        )
+    return [class_names.index(name) for name in names]

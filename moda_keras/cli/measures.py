@@ -1,0 +1,74 @@
+"""Figures of models and modules that several commands show."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moda_keras.cli.terminal import percent, rows_table
+
+if TYPE_CHECKING:
+    import keras
+    from rich.table import Table
+
+    from moda_keras.module_set import ModuleSet
+
+
+def count_parameters(model: "keras.Model") -> int:
+    """Number of trainable parameters."""
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def measure_modules(modules: "ModuleSet") -> dict[str, Any]:
+    """Size and overlap of modules, as shares of the original model."""
+    import moda_keras as mk
+
+    sizes = mk.metrics.module_size(modules)
+    return {
+        "threshold": modules.threshold,
+        "classes": list(modules.class_names),
+        "module_size": dict(zip(modules.class_names, sizes.tolist(), strict=True)),
+        "mean_module_size": float(np.nanmean(sizes)),
+        "mean_overlap": mk.metrics.mean_overlap(modules),
+    }
+
+
+def summary_of_modules(measured: dict[str, Any]) -> dict[str, str]:
+    """What `measure_modules` found, as lines of a table."""
+    sizes = measured["module_size"]
+    known = {name: size for name, size in sizes.items() if size == size}
+    smallest, largest = min(known, key=known.get), max(known, key=known.get)
+    threshold = measured["threshold"]
+    return {
+        "threshold (tau)": "-" if threshold is None else describe_threshold(threshold),
+        "modules": str(len(known)),
+        "module size, mean": percent(measured["mean_module_size"]),
+        "smallest": f"{percent(known[smallest])} ({smallest})",
+        "largest": f"{percent(known[largest])} ({largest})",
+        "overlap, mean": percent(measured["mean_overlap"]),
+    }
+
+
+def describe_threshold(threshold: Any) -> str:
+    """One threshold, or those of the activations."""
+    if isinstance(threshold, (int, float)):
+        return f"{threshold:g}"
+    values = [float(value) for value in threshold.values()]
+    return f"{min(values):g} to {max(values):g}, by activation"
+
+
+def units_table(modules: "ModuleSet") -> "Table":
+    """The units of each hidden activation, and how many modules keep of them."""
+    rows = []
+    for hidden in modules.hidden_activations:
+        units = modules.units[hidden.name][modules.classes_with_modules()]
+        rows.append(
+            (
+                hidden.name,
+                hidden.units,
+                f"{units.sum(axis=1).mean():.1f}",
+                int(units.any(axis=0).sum()),
+                int(units.all(axis=0).sum()),
+            )
+        )
+    columns = ("activation", "units", "in a module, mean", "in any module", "in all modules")
+    return rows_table(None, columns, rows)

@@ -1,0 +1,61 @@
+"""`moda report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moda_keras.cli import files
+from moda_keras.cli.command import Answer
+from moda_keras.cli.data import OptionalDataArguments, check_images, data_of_modules
+
+
+def report(
+    modules: Annotated[Path, typer.Argument(help="A module file.")],
+    data: OptionalDataArguments,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write, FILE.html.")],
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    subtasks_file: Annotated[
+        Path | None,
+        typer.Option(help="Sub-tasks that an experiment measured: RESULTS/subtasks/*.csv."),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(help="Epochs of the training, as moda train writes them."),
+    ] = None,
+    force: files.Force = False,
+) -> Answer:
+    """Write one page that shows what modules are like, and what to do about it.
+
+    With test data it has accuracies too. The page needs no network.
+
+    **Examples**
+
+    ```console
+    moda report vgg.modules -o vgg.html
+    moda report digits.modules --data digits --image-size 16 --history digits.csv -o digits.html
+    ```
+    """
+    from moda_keras.experiments import read_rows
+    from moda_keras.report import write_report
+
+    files.check_output(output, force=force, suffix=".html")
+    loaded = files.load_modules(modules)
+    for path in (subtasks_file, history):
+        if path is not None:
+            files.require_file(path)
+    test = {}
+    if data.data is not None:
+        found = data_of_modules(data.load(), loaded.class_names, modules)
+        check_images(loaded.model, found, modules)
+        test = {"x_test": found.x_test, "y_test": found.y_test}
+    write_report(
+        loaded,
+        output,
+        **test,
+        title=title,
+        subtask_rows=None if subtasks_file is None else read_rows(subtasks_file),
+        history=None if history is None else read_rows(history),
+    )
+    document = {"report": str(output), "with_accuracy": bool(test)}
+    return Answer(document, [f"Wrote {output}."])

@@ -1,0 +1,80 @@
+"""Keras callbacks: progress of a training, and Ctrl-C that waits for the end of an epoch."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+import keras
+
+from moda_keras.cli.progress import Task
+from moda_keras.cli.terminal import say
+
+SHOWN = ("loss", "accuracy")
+
+
+class TrainingProgress(keras.callbacks.Callback):
+    """Shows the steps of a training.
+
+    Args:
+        task: What shows them.
+    """
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.task = task
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self._show(0, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._show(batch + 1, logs)
+
+    def on_train_end(self, logs=None):
+        self.task.hide()
+
+    def _show(self, steps: int, logs: dict[str, Any] | None) -> None:
+        epochs, of_epoch = self.params["epochs"], self.params["steps"]
+        logs = logs or {}
+        figures = [f"{name} {float(logs[name]):.3f}" for name in SHOWN if name in logs]
+        note = ", ".join([f"epoch {self.epoch + 1}/{epochs}", *figures])
+        self.task.update(self.epoch * of_epoch + steps, epochs * of_epoch, note)
+
+
+class StopAfterEpoch(keras.callbacks.Callback):
+    """Ctrl-C once: stop when the epoch is done and its state saved. Twice, or not in training: now.
+
+    A context manager: it is the handler of SIGINT as long as it lasts.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.is_training = False
+        self.is_asked = False
+
+    def __enter__(self) -> "StopAfterEpoch":
+        self._previous = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def on_train_begin(self, logs=None):
+        self.is_training = True
+
+    def on_train_end(self, logs=None):
+        self.is_training = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.is_asked:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.is_asked or not self.is_training:
+            raise KeyboardInterrupt
+        self.is_asked = True
+        say(
+            "Stopping at the end of this epoch. Ctrl-C again: now, and this epoch is lost.",
+            "yellow",
+        )
