@@ -1,6 +1,6 @@
 """The public names of the package: what `import moda_keras` gives."""
 
-from moda_keras import datasets, experiments, layers, metrics, ops, slicing, tuning, zoo
+from moda_keras import callbacks, datasets, experiments, layers, metrics, ops, slicing, tuning, zoo
 from moda_keras.composition import compose, masked_model
 from moda_keras.decomposition import decompose
 from moda_keras.epsilons import choose_epsilons
@@ -17,6 +17,7 @@ __all__ = [
     "ModularModel",
     "Module",
     "ModuleSet",
+    "callbacks",
     "choose_epsilons",
     "compose",
     "datasets",

@@ -11,7 +11,7 @@ from keras import ops
 from moda_keras import graph
 from moda_keras.epsilons import DEFAULT_EPSILON, resolve_epsilons
 from moda_keras.graph import HiddenActivation
-from moda_keras.module_set import ModuleSet, check_class_names
+from moda_keras.module_set import ModuleSet, Threshold, check_class_names, check_threshold
 from moda_keras.observation import ActivationObserver, require_finite
 from moda_keras.ops import activation_counts, check_labels, sum_by_class, unchecked_class_ids
 
@@ -21,7 +21,7 @@ def decompose(
     x: Any,
     y: Any = None,
     *,
-    threshold: float = 0.9,
+    threshold: Threshold = 0.9,
     class_names: Sequence[str] | None = None,
     epsilon: float | Mapping[str, float] = DEFAULT_EPSILON,
     batch_size: int | None = None,
@@ -42,7 +42,7 @@ def decompose(
         x: Training data: anything that `fit` takes (arrays, `tf.data.Dataset`, `DataLoader`,
             `PyDataset`, generator).
         y: Labels, if `x` does not hold them: integers (N,) or one-hot (N, C).
-        threshold: Float in [0, 1].
+        threshold: Float in [0, 1], or a dict with one for each hidden activation.
         class_names: C names; "0", "1", ... by default.
         epsilon: Float >= 0, for the non-linearities that give no exact zeros; or a dict from names
             of hidden activations to such floats, as `choose_epsilons` finds them in data.
@@ -79,15 +79,13 @@ def decompose(
     graph.require_single_output(model)
     classes = model.outputs[0].shape[-1]
     class_names = check_class_names(class_names, classes)
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"Expected `threshold` in [0, 1]. Received: threshold={threshold}")
     if hasattr(y, "shape") or isinstance(y, list):
         check_labels(y, classes)
         _require_samples(len(y))
-    epsilons = resolve_epsilons(graph.find_hidden_activations(model), epsilon)
-    observer = ActivationObserver(
-        model, lambda hidden: _ActivationCounts(hidden, classes, epsilons)
-    )
+    hidden = graph.find_hidden_activations(model)
+    threshold = check_threshold(threshold, [each.name for each in hidden])
+    epsilons = resolve_epsilons(hidden, epsilon)
+    observer = ActivationObserver(model, lambda hidden: ActivationCounts(hidden, classes, epsilons))
     observer.observe(
         x, y, batch_size=batch_size, sample_weight=sample_weight, steps=steps, verbose=verbose
     )
@@ -114,8 +112,17 @@ def _warn_of_absent_classes(samples: np.ndarray, class_names: Sequence[str]) -> 
         )
 
 
-class _ActivationCounts(keras.metrics.Metric):
-    """How many samples of each class activate each unit."""
+class ActivationCounts(keras.metrics.Metric):
+    """How many samples of each class activate each unit.
+
+    Args:
+        hidden: The hidden activations.
+        classes: C, the number of classes.
+        epsilons: Dict from activation name to the magnitude above which a unit is active.
+
+    Attributes:
+        not_finite: Int variable (A,): for each activation the values that are NaN or infinite.
+    """
 
     def __init__(
         self, hidden: Sequence[HiddenActivation], classes: int, epsilons: Mapping[str, float]

@@ -207,6 +207,21 @@ class MODALoss:
         means = ops.sum(values, axis=0) / len(activations)
         return {name: means[i] for i, name in enumerate(OBJECTIVES)}
 
+    def objectives_of(self, statistics: ClassStatistics) -> dict[str, Any]:
+        """The three objectives of one activation.
+
+        Args:
+            statistics: Its class statistics, which may be those of several batches, added up.
+
+        Returns:
+            Dict of float scalars "affinity", "dispersion" and "compactness".
+        """
+        return {
+            "affinity": affinity(statistics, self.averaging),
+            "dispersion": dispersion(statistics, self.averaging),
+            "compactness": compactness(statistics, self.averaging, self.compactness),
+        }
+
     def _reference_objectives(
         self,
         activations: list,
@@ -220,12 +235,7 @@ class MODALoss:
         for activation, axis, known in zip(activations, axes, non_negative, strict=True):
             magnitudes = unit_magnitudes(activation, axis=axis, non_negative=known)
             statistics = statistics_of_magnitudes(magnitudes, ids, num_classes)
-            values = [
-                affinity(statistics, self.averaging),
-                dispersion(statistics, self.averaging),
-                compactness(statistics, self.averaging, self.compactness),
-            ]
-            rows.append(ops.stack(values))
+            rows.append(ops.stack(list(self.objectives_of(statistics).values())))
         # Not `result_type`, which makes float32 of float64 with PyTorch.
         dtypes = {keras.backend.standardize_dtype(row.dtype) for row in rows}
         dtype = "float64" if "float64" in dtypes else "float32"

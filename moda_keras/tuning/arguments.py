@@ -4,12 +4,11 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
-import keras
 import numpy as np
 
 from moda_keras.experiments.subtasks import Subtask
+from moda_keras.labelled_arrays import check_labelled_arrays
 from moda_keras.module_set import ModuleSet
-from moda_keras.ops import check_labels
 from moda_keras.tuning.reuse_loss import STATISTICS, ReuseLoss
 from moda_keras.tuning.subtask_sample import sample_subtasks
 
@@ -31,39 +30,13 @@ def measure_loss(
             f"Expected `statistic` to be one of {list(STATISTICS)}. Received: "
             f"statistic={statistic!r}"
         )
-    x, y = _check_data(x, y, modules)
+    x, y = check_labelled_arrays(x, y, modules.num_classes)
     if subtasks is None:
         chosen = sample_subtasks(modules.classes_with_modules(), seed=seed)
     else:
         chosen = _check_subtasks(subtasks, modules)
     _require_samples(chosen, y, modules)
     return ReuseLoss(modules, x, y, chosen, statistic=statistic, batch_size=batch_size, seed=seed)
-
-
-def _check_data(x: Any, y: Any, modules: ModuleSet) -> tuple[Any, np.ndarray]:
-    """Inputs as arrays, and labels as integers (N,)."""
-    if y is None:
-        raise ValueError("Expected labels in `y`. Received: y=None")
-    y = np.asarray(y)
-    check_labels(y, modules.num_classes)
-    is_one_hot = y.ndim == 2 and y.shape[1] == modules.num_classes > 1
-    y = y.argmax(axis=1) if is_one_hot else y.reshape(-1).astype("int64")
-    x = keras.tree.map_structure(np.asarray, x) if isinstance(x, dict) else _as_arrays(x)
-    for values in keras.tree.flatten(x):
-        if values.dtype == object or values.shape[:1] != y.shape:
-            raise ValueError(
-                "Expected `x` to be an array of as many samples as `y` has labels, or a list or "
-                f"dict of such arrays. Received: an array of shape {values.shape} and dtype "
-                f"{values.dtype}, and {len(y)} labels"
-            )
-    if not len(y):
-        raise ValueError("Expected at least one validation sample. Received: `x` and `y` of none")
-    return x, y
-
-
-def _as_arrays(x: Any) -> Any:
-    is_list_of_arrays = isinstance(x, (list, tuple)) and any(hasattr(each, "shape") for each in x)
-    return [np.asarray(each) for each in x] if is_list_of_arrays else np.asarray(x)
 
 
 def _check_subtasks(subtasks: Iterable[Sequence[int | str]], modules: ModuleSet) -> list[Subtask]:

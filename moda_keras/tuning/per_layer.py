@@ -40,8 +40,6 @@ class _Descent:
     """Raises the thresholds of module sets as long as they stay within the loss."""
 
     def __init__(self, start: ModuleSet, loss: ReuseLoss, sizes: ModuleSizes, limit: float):
-        thresholds = dict.fromkeys(start.units, start.threshold)
-        self.current = start.with_threshold(thresholds)
         self.loss = loss
         self.sizes = sizes
         self.limit = limit
@@ -50,6 +48,8 @@ class _Descent:
         self.frequencies = {
             name: np.sort(table[present], axis=None) for name, table in start.frequency.items()
         }
+        thresholds = {name: self._next_frequency(name, start.threshold) for name in start.units}
+        self.current = start.with_threshold(thresholds)
 
     def run(self) -> ModuleSet:
         for share in SHARES:
@@ -93,6 +93,12 @@ class _Descent:
         next_one = np.searchsorted(kept, kept[0], side="right")
         index = max(next_one, math.ceil(share * len(kept)))
         return float(kept[index]) if index < len(kept) else None
+
+    def _next_frequency(self, name: str, threshold: float) -> float:
+        """The lowest frequency from the threshold on: it gives the same modules."""
+        frequencies = self.frequencies[name]
+        index = np.searchsorted(frequencies, threshold)
+        return float(frequencies[index]) if index < len(frequencies) else threshold
 
     def _with(self, raised: dict[str, float]) -> ModuleSet:
         return self.current.with_threshold({**self.current.threshold, **raised})

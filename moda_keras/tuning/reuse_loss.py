@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import keras
 import numpy as np
 
 from moda_keras.experiments.masked_evaluation import MaskedEvaluator, beaten_by
 from moda_keras.experiments.staged_model import why_not_staged
 from moda_keras.experiments.subtasks import Subtask
+from moda_keras.labelled_arrays import take_samples
 from moda_keras.module_set import ModuleSet
 
 Units = Mapping[str, np.ndarray]
@@ -58,7 +58,7 @@ class ReuseLoss:
         self.statistic = STATISTICS[statistic]
         table = np.array([np.isin(np.arange(modules.num_classes), each) for each in subtasks])
         order = np.random.default_rng(seed).permutation(np.flatnonzero(table.any(axis=0)[y]))
-        self.x = keras.tree.map_structure(lambda values: np.asarray(values)[order], x)
+        self.x = take_samples(x, order)
         self.y = y[order]
         self.batch_size = batch_size
         self.table = table
@@ -156,7 +156,7 @@ class ReuseLoss:
         """Wrong samples of a round, (module sets, sub-tasks of the round)."""
         subtasks = [self.subtasks[index] for index in each.subtasks]
         units = [modules.union(subtask) for modules in module_sets for subtask in subtasks]
-        x = keras.tree.map_structure(lambda values: values[each.samples], self.x)
+        x = take_samples(self.x, each.samples)
         y = self.y[each.samples]
         correct = self._counter.count_correct(subtasks * len(module_sets), x, y, units=units)
         total = self.table[each.subtasks][:, y].sum(axis=1)
@@ -213,8 +213,7 @@ class _ComposedModels:
         if key not in self._known:
             model = self.slicer.build(self.slicer.plan(units, np.array(subtask)))
             samples = np.isin(y, subtask)
-            x = keras.tree.map_structure(lambda values: values[samples], x)
-            scores = model.predict(x, batch_size=self.batch_size, verbose=0)
+            scores = model.predict(take_samples(x, samples), batch_size=self.batch_size, verbose=0)
             right = np.array(subtask)[scores.argmax(axis=-1)] == y[samples]
             self._known[key] = int(right.sum())
         return self._known[key]

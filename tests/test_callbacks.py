@@ -1,0 +1,296 @@
+import csv
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from small_models import BACKEND, mlp
+
+import moda_keras as mk
+
+CLASSES, SAMPLES = 3, 60
+NAMES = ["first", "second"]
+FIGURES = [
+    *(f"{objective}/{name}" for objective in mk.losses.OBJECTIVES for name in NAMES),
+    "modules/size",
+    "modules/overlap",
+]
+
+
+def data(samples=SAMPLES, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(samples) % CLASSES)
+    return rng.normal(size=(samples, 4)).astype("float32") + y[:, None], y
+
+
+def compiled(model, **arguments):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"], **arguments)
+    return model
+
+
+def with_randomness():
+    """A model that draws random numbers and has state beside its weights."""
+    keras.utils.set_random_seed(7)
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(6, name="hidden"),
+            layers.BatchNormalization(),
+            layers.ReLU(name="first"),
+            layers.Dropout(0.3),
+            layers.Dense(5, activation="relu", name="second"),
+            layers.Dense(CLASSES, name="logits"),
+        ]
+    )
+    return compiled(mk.ModularModel.from_model(model), modular_loss=mk.MODALoss())
+
+
+def fit(model, *callbacks, epochs=3, **arguments):
+    x, y = data()
+    return model.fit(
+        x, y, epochs=epochs, batch_size=16, verbose=0, callbacks=list(callbacks), **arguments
+    )
+
+
+def monitor(**arguments):
+    return mk.callbacks.ModularityMonitor(*data(), **{"samples_per_class": 8, **arguments})
+
+
+def drawn(per_class, seed=0):
+    """What the monitor draws: of every class the first in a random order, by index."""
+    x, y = data()
+    left = dict.fromkeys(range(CLASSES), per_class)
+    chosen = []
+    for index in np.random.default_rng(seed).permutation(len(y)):
+        if left[y[index]]:
+            left[y[index]] -= 1
+            chosen.append(index)
+    return x[sorted(chosen)], y[sorted(chosen)]
+
+
+def expected_figures(model, x, y, threshold, loss):
+    modules = mk.decompose(model, x, y, threshold=threshold, verbose=0)
+    hidden = mk.find_hidden_activations(model)
+    read = keras.Model(model.inputs, [each.tensor for each in hidden])
+    figures = {
+        "modules/size": np.nanmean(mk.metrics.module_size(modules)),
+        "modules/overlap": mk.metrics.mean_overlap(modules),
+    }
+    for each, values in zip(hidden, read(x, training=False), strict=True):
+        for objective, value in loss.objectives([values], y, CLASSES).items():
+            figures[f"{objective}/{each.name}"] = float(value)
+    return figures
+
+
+def weights(model):
+    """All that training changes, the state of the dropout's random numbers too."""
+    values = [*model.variables, *model.optimizer.variables]
+    return [keras.ops.convert_to_numpy(value) for value in values]
+
+
+# ------------------------------------------------------------------------------------ figures
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "loss"),
+    [
+        (128, mk.MODALoss()),
+        (7, mk.MODALoss(averaging="pair", compactness="norm")),
+        (7, mk.MODALoss(alpha=0.0)),
+    ],
+)
+def test_figures_are_those_of_decompose_and_the_objectives(batch_size, loss):
+    model = compiled(mlp())
+    asked = {"batch_size": batch_size, "modular_loss": loss, "threshold": 0.6, "seed": 3}
+    history = fit(model, monitor(**asked), epochs=2).history
+    expected = expected_figures(model, *drawn(8, seed=3), 0.6, loss)
+    assert set(expected) == set(FIGURES) == set(history) - {"loss", "accuracy"}
+    for name, value in expected.items():
+        assert history[name][-1] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+    assert history["modules/size"][-1] < 1
+    assert history["compactness/first"][0] != history["compactness/first"][1]
+
+
+def test_sample_is_all_where_a_class_has_no_more():
+    model = compiled(mlp())
+    history = fit(model, monitor(samples_per_class=1000), epochs=1).history
+    expected = expected_figures(model, *data(), 0.9, mk.MODALoss())
+    assert history["affinity/second"] == pytest.approx([expected["affinity/second"]], rel=1e-5)
+
+
+def test_without_objectives():
+    logs = fit(compiled(mlp()), monitor(objectives=False), epochs=1).history
+    assert set(logs) == {"loss", "accuracy", "modules/size", "modules/overlap"}
+
+
+def test_threshold_for_each_activation():
+    model = compiled(mlp())
+    threshold = {"first": 0.3, "second": 0.8}
+    history = fit(model, monitor(threshold=threshold), epochs=1).history
+    expected = expected_figures(model, *drawn(8), threshold, mk.MODALoss())
+    assert history["modules/size"] == pytest.approx([expected["modules/size"]])
+
+
+def test_one_hot_labels():
+    x, y = data()
+    one_hot = mk.callbacks.ModularityMonitor(x, np.eye(CLASSES)[y], samples_per_class=8)
+    model = compiled(mlp())
+    history = fit(model, one_hot, epochs=1).history
+    expected = expected_figures(model, *drawn(8), 0.9, mk.MODALoss())
+    assert history["affinity/first"] == pytest.approx([expected["affinity/first"]], rel=1e-5)
+
+
+# -------------------------------------------------------------------------- training as without
+
+
+@pytest.mark.parametrize("validate", [False, True])
+def test_training_is_as_without_the_monitor(validate):
+    validation = {"validation_data": data(30, seed=1)} if validate else {}
+    trained, histories = [], []
+    for callbacks in ([], [monitor(batch_size=5)]):
+        model = with_randomness()
+        histories.append(fit(model, *callbacks, **validation).history)
+        trained.append(weights(model))
+    for without, watched in zip(*trained, strict=True):
+        np.testing.assert_array_equal(watched, without)
+    assert {name: histories[1][name] for name in histories[0]} == histories[0]
+    assert set(histories[1]) - set(histories[0]) == set(FIGURES)
+
+
+def test_one_monitor_watches_several_trainings():
+    watch = monitor()
+    first, second = compiled(mlp()), with_randomness()
+    fit(first, watch, epochs=1)
+    history = fit(second, watch, epochs=1).history
+    expected = expected_figures(second, *drawn(8), 0.9, mk.MODALoss())
+    assert history["affinity/first"] == pytest.approx([expected["affinity/first"]], rel=1e-5)
+
+
+def test_step_is_compiled_once():
+    watch = monitor()
+    model = compiled(mlp())
+    fit(model, watch, epochs=1)
+    observer = watch._observer
+    fit(model, watch, epochs=2)
+    assert watch._observer is observer
+
+
+# -------------------------------------------------------------------------- epochs and loggers
+
+
+def test_first_every_nth_and_last_epoch_are_measured():
+    history = fit(compiled(mlp()), monitor(every=3), epochs=6).history
+    for name in FIGURES:
+        assert np.isfinite(history[name]).tolist() == [True, False, False, True, False, True]
+
+
+def test_csv_logger_writes_the_figures(tmp_path):
+    path = tmp_path / "log.csv"
+    logger = keras.callbacks.CSVLogger(path)
+    history = fit(compiled(mlp()), monitor(every=2), logger, epochs=4).history
+    with open(path) as file:
+        rows = list(csv.DictReader(file))
+    for name in FIGURES:
+        written = [float(row[name]) for row in rows]
+        np.testing.assert_allclose(written, history[name], rtol=1e-6)
+        assert np.isnan(written).tolist() == [False, True, False, False]
+
+
+def test_tensorboard_writes_the_figures(tmp_path):
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util import tensor_util
+
+    logger = keras.callbacks.TensorBoard(tmp_path)
+    history = fit(compiled(mlp()), monitor(), logger, epochs=2).history
+    events = EventAccumulator(str(tmp_path / "train"), size_guidance={"tensors": 0}).Reload()
+    for name in FIGURES:
+        written = events.Tensors(f"epoch_{name}")
+        assert [event.step for event in written] == [0, 1]
+        values = [float(tensor_util.make_ndarray(event.tensor_proto)) for event in written]
+        np.testing.assert_allclose(values, history[name], rtol=1e-6)
+
+
+def test_progress_bar_listed_first_shows_no_figures(capsys):
+    x, y = data()
+    model = compiled(mlp())
+    model.fit(x, y, verbose=2, callbacks=[keras.callbacks.ProgbarLogger(), monitor()])
+    printed = capsys.readouterr().out
+    assert "accuracy" in printed
+    assert "affinity" not in printed
+
+
+# ------------------------------------------------------------------------------ what goes wrong
+
+
+def test_activations_that_are_not_finite_are_nan_in_the_logs():
+    model = compiled(mlp())
+    model.layers[0].set_weights([np.full((4, 6), np.nan), np.zeros(6)])
+    history = fit(model, monitor(), epochs=1).history
+    assert all(np.isnan(history[name]).all() for name in FIGURES)
+
+
+def test_absent_class_is_left_out_with_a_warning():
+    x, y = data()
+    watch = mk.callbacks.ModularityMonitor(x[y < 2], y[y < 2], threshold=0.5)
+    with pytest.warns(UserWarning, match=r"no sample of the classes \[2\]"):
+        history = fit(compiled(mlp()), watch, epochs=1).history
+    assert all(np.isfinite(history[name]).all() for name in FIGURES)
+
+
+@pytest.mark.parametrize("name", ["every", "samples_per_class", "batch_size"])
+@pytest.mark.parametrize("value", [0, -1, 1.5])
+def test_impossible_numbers(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` to be a positive int"):
+        monitor(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.full(SAMPLES, CLASSES)}, "labels from 0 to 2"),
+        ({"y": np.zeros(3, int)}, "one sample for each label"),
+        ({"x": np.zeros((0, 4)), "y": np.zeros(0, int)}, "at least one sample"),
+        ({"y": None}, "Expected labels"),
+        ({"threshold": 1.5}, r"`threshold` in \[0, 1\]"),
+        ({"threshold": {"first": 0.5}}, r"without \['second'\]"),
+        ({"epsilon": {"third": 0.1}}, "Unknown activation"),
+    ],
+)
+def test_wrong_arguments_are_told_before_training(change, message):
+    x, y = data()
+    model = compiled(mlp())
+    before = weights(model)
+    with pytest.raises(ValueError, match=message):
+        fit(model, mk.callbacks.ModularityMonitor(**{"x": x, "y": y, **change}))
+    assert all((a == b).all() for a, b in zip(before, weights(model), strict=False))
+
+
+def test_model_without_a_graph():
+    class Subclass(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(CLASSES)
+
+        def call(self, x):
+            return self.dense(x)
+
+    with pytest.raises(ValueError, match="Functional"):
+        fit(compiled(Subclass()), monitor())
+
+
+def test_mixed_precision():
+    policy = "mixed_bfloat16" if BACKEND != "torch" else "mixed_float16"
+    inputs = keras.Input((4,))
+    x = layers.Dense(6, activation="relu", dtype=policy, name="first")(inputs)
+    x = layers.Dense(5, activation="relu", dtype=policy, name="second")(x)
+    model = compiled(keras.Model(inputs, layers.Dense(CLASSES, dtype="float32")(x)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        history = fit(model, monitor(), epochs=1).history
+    expected = expected_figures(model, *drawn(8), 0.9, mk.MODALoss())
+    for name in FIGURES:
+        assert history[name] == pytest.approx([expected[name]], rel=1e-2, abs=1e-3), name
