@@ -107,7 +107,7 @@ def check_images(model: "keras.Model", data: "Dataset", path: Path) -> None:
         path: The model's file, to name it.
     """
     expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
-    received = data.x_train.shape[1:]
+    received = data.image_shape
     if len(expected) == 1 and _fits(expected[0], received):
         return
     raise CommandError(
@@ -143,12 +143,10 @@ def data_of_modules(data: "Dataset", class_names: tuple[str, ...], path: Path) -
     Returns:
         The data, its labels indices into `class_names`.
     """
-    from moda_keras.experiments.replacement import of_classes
-
     if data.class_names == class_names:
         return data
     if set(data.class_names) == set(class_names):
-        return of_classes(data, [data.class_names.index(name) for name in class_names])
+        return data.of_classes([data.class_names.index(name) for name in class_names])
     raise CommandError(
         f"Expected data of the classes of {str(path)!r}, {shortened(class_names)}. Received: "
         f"{shortened(data.class_names)}; see --class-names"
@@ -166,7 +164,7 @@ def describe(data: "Dataset") -> dict[str, Any]:
     return {
         "train_images": len(data.y_train),
         "test_images": len(data.y_test),
-        "shape": list(data.x_train.shape[1:]),
+        "shape": list(data.image_shape),
         "classes": list(data.class_names),
     }
 

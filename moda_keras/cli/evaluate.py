@@ -76,11 +76,9 @@ def evaluate(
 
 
 def _evaluate_model(path: Path, data: "Dataset", classes: list[str] | None) -> Answer:
-    from moda_keras.experiments.replacement import of_classes
-
     model = files.load_model(path)
     if classes is not None:
-        data = of_classes(data, _indices(classes, data.class_names))
+        data = data.of_classes(_indices(classes, data.class_names))
     check_images(model, data, path)
     check_classes(model, data, path)
     accuracy, by_class = _accuracy(model, data)
@@ -98,9 +96,8 @@ def _evaluate_model(path: Path, data: "Dataset", classes: list[str] | None) -> A
 
 def _evaluate_subtask(modules: "ModuleSet", classes: list[int], data: "Dataset") -> Answer:
     import moda_keras as mk
-    from moda_keras.experiments.replacement import of_classes
 
-    of_subtask = of_classes(data, classes)
+    of_subtask = data.of_classes(classes)
     composed = mk.compose(modules, classes)
     accuracy, by_class = _accuracy(composed, of_subtask)
     full, full_by_class = _accuracy(modules.model, of_subtask, classes)

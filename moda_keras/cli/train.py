@@ -131,7 +131,7 @@ def train(
         **asdict(recipe),
         "model": None if model is None else file_digest_of(model),
         "normalize": is_normalized,
-        "data": experiments.data_digest(loaded),
+        "data": loaded.digest(),
         "backend": keras.backend.backend(),
     }
     keras.utils.set_random_seed(seed)

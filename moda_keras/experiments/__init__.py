@@ -33,7 +33,7 @@ from moda_keras.experiments.subtask_sweep import sweep_subtasks
 from moda_keras.experiments.subtasks import draw_subtasks, sample_size, subtasks_of
 from moda_keras.experiments.suppression import SUPPRESSION
 from moda_keras.experiments.threshold import THRESHOLD
-from moda_keras.experiments.trained_model import TrainedModel, data_digest, train_model
+from moda_keras.experiments.trained_model import TrainedModel, train_model
 from moda_keras.experiments.training import TRAINING
 from moda_keras.experiments.verification import Verification, verify
 
@@ -58,7 +58,6 @@ __all__ = [
     "build_network",
     "calibrate",
     "config_from_settings",
-    "data_digest",
     "draw_subtasks",
     "fit_by_recipe",
     "load_settings",

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from moda_keras.experiments.batches import AUGMENTATIONS
+from moda_keras.datasets import AUGMENTATIONS
 from moda_keras.experiments.networks import check_network
 
 METHODS = ("standard", "modular", "no_compactness")

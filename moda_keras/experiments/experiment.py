@@ -17,7 +17,7 @@ from moda_keras.experiments.recipe import Recipe
 from moda_keras.experiments.results import ResultsFile, replace_file, write_rows
 from moda_keras.experiments.subtask_sweep import sweep_subtasks
 from moda_keras.experiments.subtasks import draw_share, subtasks_of
-from moda_keras.experiments.trained_model import TrainedModel, data_digest, train_model
+from moda_keras.experiments.trained_model import TrainedModel, train_model
 from moda_keras.module_set import ModuleSet
 
 Row = dict[str, Any]
@@ -61,7 +61,7 @@ class Workspace:
         return self._known[key]
 
     @functools.cached_property
-    def data(self) -> datasets.Dataset:
+    def data(self) -> datasets.Dataset | datasets.StreamedDataset:
         """The data set, its channels with mean 0 and deviation 1 over the training images."""
         config = self.config
         data = datasets.load(
@@ -70,10 +70,15 @@ class Workspace:
             samples_per_class=config.samples_per_class,
             test_samples_per_class=config.test_samples_per_class,
         )
-        return _standardized(data)
+        return data.standardized()
 
     def train(
-        self, network: str, method: str, seed: int, data: datasets.Dataset | None = None, **changes
+        self,
+        network: str,
+        method: str,
+        seed: int,
+        data: datasets.Dataset | datasets.StreamedDataset | None = None,
+        **changes: Any,
     ) -> TrainedModel:
         """A model trained by the config's recipe, with `changes` of the `Recipe`'s fields."""
         config = self.config
@@ -87,7 +92,7 @@ class Workspace:
             seed=seed,
         )
         recipe, data = replace(recipe, **changes), data or self.data
-        key = (recipe, data_digest(data))
+        key = (recipe, data.digest())
         folder = self.folder / "models"
         return self.once(key, lambda: train_model(recipe, data, folder, self.callbacks))
 
@@ -288,14 +293,3 @@ def trainings(workspace: Workspace) -> Iterator[Row]:
         for method in config.methods:
             for seed in config.seeds:
                 yield {"network": network, "method": method, "seed": seed}
-
-
-def _standardized(data: datasets.Dataset) -> datasets.Dataset:
-    channels = 1 if keras.config.image_data_format() == "channels_first" else 3
-    axes = tuple(axis for axis in range(4) if axis != channels)
-    mean = data.x_train.mean(axis=axes, keepdims=True, dtype="float64").astype("float32")
-    deviation = data.x_train.std(axis=axes, keepdims=True, dtype="float64").astype("float32")
-    x_train, x_test = (
-        (x - mean) / np.maximum(deviation, 1e-6) for x in (data.x_train, data.x_test)
-    )
-    return replace(data, x_train=x_train, x_test=x_test)

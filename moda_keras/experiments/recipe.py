@@ -8,8 +8,7 @@ from typing import Any
 
 import keras
 
-from moda_keras.datasets import Dataset
-from moda_keras.experiments.batches import EpochBatches
+from moda_keras.datasets import Dataset, StreamedDataset
 from moda_keras.experiments.results import ResultsFile
 from moda_keras.graph import trace
 from moda_keras.losses import MODALoss
@@ -27,7 +26,7 @@ class Recipe:
         network: Name out of `NETWORKS`.
         weights: alpha, beta and gamma; None for standard training.
         epochs, batch_size, learning_rate: Of SGD with Nesterov momentum 0.9 and cosine decay.
-        augment: As of `EpochBatches`.
+        augment: As of `Dataset.train_batches`.
         seed: Seed of weights and batches.
     """
 
@@ -67,7 +66,7 @@ def _gives_logits(model: keras.Model) -> bool:
 def fit_by_recipe(
     model: keras.Model,
     recipe: Recipe,
-    data: Dataset,
+    data: Dataset | StreamedDataset,
     state: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> list[dict[str, Any]]:
@@ -90,13 +89,7 @@ def fit_by_recipe(
         Per epoch a dict: `epoch`, `seconds`, `loss`, `accuracy`, and in modular training the task
         loss and the objectives.
     """
-    batches = EpochBatches(
-        data.x_train,
-        data.y_train,
-        batch_size=recipe.batch_size,
-        augment=recipe.augment,
-        seed=recipe.seed,
-    )
+    batches = data.train_batches(recipe.batch_size, augment=recipe.augment, seed=recipe.seed)
     steps = recipe.epochs * len(batches)
     modular = {} if recipe.weights is None else {"modular_loss": MODALoss(*recipe.weights)}
     compile_by_recipe(model, learning_rate=recipe.learning_rate, steps=steps, **modular)

@@ -1,13 +1,12 @@
 """Table 1: a strong model's modules in weak models."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from moda_keras.datasets import Dataset
-from moda_keras.experiments.batches import EpochBatches
+from moda_keras.datasets import Dataset, StreamedDataset
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace
 from moda_keras.experiments.recipe import compile_by_recipe
@@ -73,8 +72,8 @@ def _measure(
     config, data = workspace.config, workspace.data
     strong_classes = list(range(config.strong_classes))
     weak_classes = [*range(config.strong_classes, len(data.class_names)), target]
-    strong = workspace.train(network, "modular", seed, of_classes(data, strong_classes))
-    of_weak, changes = _weakened(config, of_classes(data, weak_classes), weak, seed)
+    strong = workspace.train(network, "modular", seed, data.of_classes(strong_classes))
+    of_weak, changes = _weakened(config, data.of_classes(weak_classes), weak, seed)
     weak_model = workspace.train(config.weak_network, "standard", seed, of_weak, **changes)
     modules = strong.modules.with_threshold(config.threshold)
     keras.utils.set_random_seed(seed)
@@ -84,8 +83,7 @@ def _measure(
         modules[target],
         target_class=last,
         strategy=strategy,
-        x=of_weak.x_train if strategy == "normalize" else None,
-        batch_size=config.batch_size,
+        x=of_weak.unaugmented_batches() if strategy == "normalize" else None,
     )
     if strategy == "calibrate":
         calibrate(
@@ -100,31 +98,9 @@ def _measure(
     return {**_named("before", before), **_named("after", target_accuracy(patched, of_weak, last))}
 
 
-def of_classes(data: Dataset, classes: Sequence[int]) -> Dataset:
-    """The samples of some classes, their labels the places in `classes`.
-
-    Args:
-        data: A data set.
-        classes: Class indices.
-
-    Returns:
-        A `Dataset`.
-    """
-    place = np.full(len(data.class_names), -1, "int32")
-    place[list(classes)] = np.arange(len(classes))
-    train, test = place[data.y_train] >= 0, place[data.y_test] >= 0
-    return Dataset(
-        data.x_train[train],
-        place[data.y_train[train]],
-        data.x_test[test],
-        place[data.y_test[test]],
-        tuple(data.class_names[index] for index in classes),
-    )
-
-
 def _weakened(
-    config: ReplacementConfig, data: Dataset, weak: str, seed: int
-) -> tuple[Dataset, dict]:
+    config: ReplacementConfig, data: Dataset | StreamedDataset, weak: str, seed: int
+) -> tuple[Dataset | StreamedDataset, dict]:
     """The weak model's data, and what its recipe changes."""
     changes = {"batch_size": config.batch_size_of_weak}
     if weak == "underfitted":
@@ -141,13 +117,12 @@ def _weakened(
             for label in range(len(data.class_names))
         ]
     )
-    few = replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows])
-    return few, {**changes, "augment": "none"}
+    return data.with_training_samples(rows), {**changes, "augment": "none"}
 
 
 def calibrate(
     model: keras.Model,
-    data: Dataset,
+    data: Dataset | StreamedDataset,
     *,
     epochs: int = 5,
     batch_size: int = 128,
@@ -166,15 +141,15 @@ def calibrate(
         seed: Seed of the order of samples.
         callbacks: Keras callbacks of the training.
     """
-    batches = EpochBatches(
-        data.x_train, data.y_train, batch_size=batch_size, augment="none", seed=seed
-    )
+    batches = data.train_batches(batch_size, augment="none", seed=seed)
     compile_by_recipe(model, learning_rate=learning_rate, steps=epochs * len(batches))
     callbacks = [batches.tell_epoch(), *callbacks]
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
 
 
-def target_accuracy(model: keras.Model, data: Dataset, target: int) -> tuple[float, float]:
+def target_accuracy(
+    model: keras.Model, data: Dataset | StreamedDataset, target: int
+) -> tuple[float, float]:
     """The share of a class's test samples that are recognised, and of the others'.
 
     Args:
@@ -185,7 +160,7 @@ def target_accuracy(model: keras.Model, data: Dataset, target: int) -> tuple[flo
     Returns:
         Two floats in [0, 1].
     """
-    predicted = model.predict(data.x_test, batch_size=256, verbose=0).argmax(axis=-1)
+    predicted = model.predict(data.test_batches(), verbose=0).argmax(axis=-1)
     is_right, is_target = predicted == data.y_test, data.y_test == target
     return float(is_right[is_target].mean()), float(is_right[~is_target].mean())
 

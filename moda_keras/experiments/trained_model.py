@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from moda_keras.datasets import Dataset
+from moda_keras.datasets import Dataset, StreamedDataset
 from moda_keras.decomposition import decompose
 from moda_keras.experiments.networks import build_network
 from moda_keras.experiments.recipe import Recipe, fit_by_recipe
@@ -39,7 +39,7 @@ class TrainedModel:
 
 def train_model(
     recipe: Recipe,
-    data: Dataset,
+    data: Dataset | StreamedDataset,
     folder: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainedModel:
@@ -68,17 +68,18 @@ def train_model(
 
 
 def _train(
-    recipe: Recipe, data: Dataset, path: Path, callbacks: Sequence[keras.callbacks.Callback]
+    recipe: Recipe,
+    data: Dataset | StreamedDataset,
+    path: Path,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Leaves the modules, and last the figures, beside `path`."""
     keras.utils.set_random_seed(recipe.seed)
-    network = build_network(recipe.network, data.x_train.shape[1:], len(data.class_names))
+    network = build_network(recipe.network, data.image_shape, len(data.class_names))
     model = ModularModel.from_model(network)
     epochs = fit_by_recipe(model, recipe, data, path, callbacks)
-    _, accuracy, *_ = model.evaluate(data.x_test, data.y_test, batch_size=256, verbose=0)
-    modules = decompose(
-        model, data.x_train, data.y_train, class_names=data.class_names, batch_size=256, verbose=0
-    )
+    _, accuracy, *_ = model.evaluate(data.test_batches(), verbose=0)
+    modules = decompose(model, data.unaugmented_batches(), class_names=data.class_names, verbose=0)
     modules.save(path.with_suffix(".modules"), overwrite=True)
     seconds = sum(row["seconds"] for row in epochs)
     figures = {"accuracy": accuracy, "seconds": seconds, **dataclasses.asdict(recipe)}
@@ -90,22 +91,6 @@ def _method(recipe: Recipe) -> str:
     return "standard" if recipe.weights is None else "modular"
 
 
-def _digest(recipe: Recipe, data: Dataset) -> str:
-    text = json.dumps([dataclasses.asdict(recipe), data_digest(data)], sort_keys=True)
+def _digest(recipe: Recipe, data: Dataset | StreamedDataset) -> str:
+    text = json.dumps([dataclasses.asdict(recipe), data.digest()], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-
-
-def data_digest(data: Dataset) -> str:
-    """Tells data sets apart by their contents.
-
-    Args:
-        data: A data set.
-
-    Returns:
-        Str of hexadecimal digits.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for array in (data.x_train, data.y_train, data.x_test, data.y_test):
-        digest.update(f"{array.shape}".encode())
-        digest.update(array)
-    return digest.hexdigest()

@@ -7,7 +7,6 @@ import pytest
 import moda_keras as mk
 from moda_keras.experiments import EXPERIMENTS, read_rows, summarize
 from moda_keras.experiments.experiment import Workspace
-from moda_keras.experiments.replacement import of_classes
 from moda_keras.experiments.suppression import (
     SUPPRESSION,
     ablations,
@@ -169,15 +168,6 @@ def test_summary_of_suppression_sums_up_single_units():
         ("fc", 1, 3),
         ("fc (one by one)", 2, 1),
     ]
-
-
-def test_data_of_some_classes_is_labelled_by_place():
-    x = np.arange(6, dtype="float32").reshape(6, 1)
-    y = np.array([0, 1, 2, 3, 2, 0])
-    data = of_classes(mk.datasets.Dataset(x, y, x, y, ("a", "b", "c", "d")), [2, 0])
-    assert data.class_names == ("c", "a")
-    assert data.x_test[:, 0].tolist() == [0, 2, 4, 5]
-    assert data.y_train.tolist() == [1, 0, 0, 1]
 
 
 def test_losses_are_those_of_the_model_without_the_units(modules, data):

@@ -17,17 +17,16 @@ TRAIN = """
 import sys, time
 import keras
 import numpy as np
-from moda_keras.datasets import Dataset
-from moda_keras.experiments import batches
+from moda_keras.datasets import Dataset, EpochBatches
 from moda_keras.experiments.trained_model import Recipe, train_model
 
-draw = batches.EpochBatches.__getitem__
+draw = EpochBatches.__getitem__
 
 def slowly(self, index):
     time.sleep(0.3)
     return draw(self, index)
 
-batches.EpochBatches.__getitem__ = slowly
+EpochBatches.__getitem__ = slowly
 folder = sys.argv[1]
 data = Dataset(**{name: array for name, array in np.load(folder + "/data.npz").items()})
 recipe = Recipe("small_cnn", (1.0, 1.0, 0.3), epochs=5, batch_size=8, seed=3)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from moda_keras.experiments.batches import EpochBatches
+from moda_keras.datasets import EpochBatches
 
 
 def batches_of(augment="none", seed=0, samples=10, **arguments):

@@ -171,12 +171,6 @@ def test_folder_without_images_is_refused(tmp_path):
         datasets.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "imagenet100r"])
-def test_reserved_name_says_how_to_load_a_folder(name):
-    with pytest.raises(ValueError, match=rf'load\("path/to/{name}", class_names='):
-        datasets.load(name)
-
-
 def test_unknown_name_is_refused():
     with pytest.raises(ValueError, match=r"Unknown data set.*Received: name='mnits'"):
         datasets.load("mnits")

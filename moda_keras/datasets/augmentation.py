@@ -1,0 +1,49 @@
+"""The papers' augmentation of small images: pad, crop at random, mirror at random."""
+
+import keras
+import numpy as np
+
+AUGMENTATIONS = ("none", "crop", "crop_flip")
+PADDING = 4
+
+
+def check_augmentation(augment: str) -> None:
+    """Raises a ValueError if there is no such augmentation.
+
+    Args:
+        augment: A name.
+    """
+    if augment not in AUGMENTATIONS:
+        raise ValueError(
+            f"Expected `augment` out of {list(AUGMENTATIONS)}. Received: augment={augment!r}"
+        )
+
+
+def pad_crop_flip(x: np.ndarray, augment: str, random: np.random.Generator) -> np.ndarray:
+    """Shifts each image by up to 4 pixels, zeros coming in, and mirrors half of them.
+
+    Args:
+        x: Images (N, height, width, channels), or channels first where Keras is so configured.
+        augment: "crop_flip"; "crop" mirrors none; "none" gives `x` as it is.
+        random: Where chance comes from.
+
+    Returns:
+        Images like `x`.
+    """
+    if augment == "none":
+        return x
+    is_first = keras.config.image_data_format() == "channels_first"
+    x = np.moveaxis(x, 1, -1) if is_first else x
+    height, width = x.shape[1:3]
+    padded = np.pad(x, ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)))
+    corners = random.integers(0, 2 * PADDING + 1, (len(x), 2))
+    x = np.stack(
+        [
+            image[top : top + height, left : left + width]
+            for image, (top, left) in zip(padded, corners, strict=True)
+        ]
+    )
+    if augment == "crop_flip":
+        flip = random.random(len(x)) < 0.5
+        x[flip] = x[flip, :, ::-1]
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if is_first else x

@@ -1,0 +1,116 @@
+"""Training batches that depend on seed and epoch alone, so that training can be resumed."""
+
+import keras
+import numpy as np
+
+from moda_keras.datasets.augmentation import check_augmentation, pad_crop_flip
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """Batches whose content is fixed by a seed and the number of the epoch.
+
+    Keras tells a data set that an epoch begins, but not which: without more, epochs are counted
+    from 0. A training that is resumed passes `tell_epoch()` among its callbacks. Pass
+    `shuffle=False` to `fit`, which would else deal the batches out in an order of its own.
+
+    Attributes:
+        epoch: The epoch whose batches are drawn.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.epoch = 0
+        self._begun = 0
+        self._is_told = False
+
+    def tell_epoch(self) -> keras.callbacks.Callback:
+        """The callback that sets `epoch` at the beginning of each."""
+        return keras.callbacks.LambdaCallback(on_epoch_begin=self._set_epoch)
+
+    def _set_epoch(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch, self._begun = epoch, epoch
+        self._is_told = True
+
+    def on_epoch_begin(self) -> None:
+        if not self._is_told:
+            self.epoch = self._begun
+        self._begun += 1
+        self._is_told = False
+
+
+class EpochBatches(TrainingBatches):
+    """Shuffled, augmented batches of arrays.
+
+    Batches are full: what is left of the samples is left out, another part in every epoch.
+
+    Args:
+        x: Images (N, height, width, channels), or channels first where Keras is so configured.
+        y: Labels (N,).
+        batch_size: Samples in a batch.
+        augment: "crop" pads by 4 pixels of zero and crops at random, "crop_flip" also mirrors at
+            random (the paper's), "none" does neither.
+        seed: Seed of order and augmentation, an integer >= 0.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        batch_size: int = 128,
+        augment: str = "crop_flip",
+        seed: int = 0,
+    ):
+        super().__init__()
+        check_augmentation(augment)
+        check_batch_size(batch_size)
+        self.x = x
+        self.y = y
+        self.batch_size = min(batch_size, len(y))
+        self.augment = augment
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.y) // self.batch_size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.y))
+        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+        random = np.random.default_rng((self.seed, self.epoch, index))
+        return pad_crop_flip(self.x[rows], self.augment, random), self.y[rows]
+
+
+class OrderedBatches(keras.utils.PyDataset):
+    """Batches of arrays in their order, each sample once.
+
+    Args:
+        x: Inputs (N, ...).
+        y: Labels (N,).
+        batch_size: Samples in a batch; the last one has what is left.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int = 256):
+        super().__init__()
+        check_batch_size(batch_size)
+        self.x = x
+        self.y = y
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.y) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return self.x[rows], self.y[rows]
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raises a ValueError if it is not positive.
+
+    Args:
+        batch_size: Samples in a batch.
+    """
+    if batch_size < 1:
+        raise ValueError(
+            f"Expected a positive integer `batch_size`. Received: batch_size={batch_size}"
+        )

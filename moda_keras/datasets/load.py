@@ -1,0 +1,233 @@
+"""Data sets by name, or from a folder."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moda_keras.datasets.dataset import Dataset
+from moda_keras.datasets.digits import resize_digits, split_digits
+from moda_keras.datasets.image_decoder import ImageDecoder
+from moda_keras.datasets.image_folder import LAYOUT, find_images, is_image_folder, read_images
+from moda_keras.datasets.imagenet_classes import choose_imagenet_classes
+from moda_keras.datasets.sample_choice import SampleChoice, choose_rows
+from moda_keras.datasets.sample_streams import CachedSamples, PreparedSamples, sample_of
+from moda_keras.datasets.small_images import to_images
+from moda_keras.datasets.stored_split import StoredSplit
+from moda_keras.datasets.streamed_dataset import StreamedDataset
+from moda_keras.datasets.tfds_splits import class_names_of, open_builder, read_split
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Where tensorflow-datasets has a data set.
+
+    Attributes:
+        builder: Its name there.
+        train, test: Its splits.
+        augment: The augmentation that suits its images.
+    """
+
+    builder: str
+    train: str = "train"
+    test: str = "test"
+    augment: str = "crop_flip"
+
+
+# A mirrored digit is none.
+IN_MEMORY = {
+    "cifar10": _Prepared("cifar10"),
+    "cifar100": _Prepared("cifar100"),
+    "svhn": _Prepared("svhn_cropped", train="train+extra", augment="crop"),
+}
+STREAMED = {
+    "stanford_dogs": _Prepared("stanford_dogs"),
+    "imagenet100r": _Prepared("imagenet2012", test="validation"),
+    "imagenet100d": _Prepared("imagenet2012", test="validation"),
+}
+NAMES = ("digits", *IN_MEMORY, *STREAMED)
+STREAMED_SIZE = (224, 224)
+Size = tuple[int, int]
+
+
+def load(
+    name: str | Path,
+    *,
+    image_size: int | Size | None = None,
+    color: str | None = None,
+    class_names: Sequence[str] | None = None,
+    samples_per_class: int | None = None,
+    test_samples_per_class: int | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    extra: bool | None = None,
+    download: bool = False,
+    data_dir: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> Dataset | StreamedDataset:
+    """Loads a data set: into memory, or so that its images are read while they are used.
+
+    Nothing is downloaded unless you ask for it.
+
+    Args:
+        name: One of
+            `"digits"`: the 1,797 scanned digits that come with scikit-learn;
+            `"cifar10"`, `"cifar100"`, `"svhn"`: through tensorflow-datasets, into memory;
+            `"stanford_dogs"`, `"imagenet100r"`, `"imagenet100d"` (100 classes of ImageNet, chosen
+            at random, and dogs): through tensorflow-datasets, streamed;
+            or the path of a folder of 8-bit images, `train/<class>/*` and `test/<class>/*`.
+        image_size: Height and width in pixels, or one integer for both. Images of another size
+            are resized (bilinear). By default the images' own size, of a folder it must then be the
+            same for all; 224 for streamed images. Digits: 8 to 32.
+        color: `"grey"` (one channel) or `"rgb"` (three). By default `"grey"` for the digits and
+            `"rgb"` for all others.
+        class_names: The classes to load, in the order that their labels take. By default all, in
+            the data set's own order; a folder's is alphabetical. Of ImageNet: any synset ids, such
+            as `"n02085620"`, by default those of `choose_imagenet_classes`.
+        samples_per_class: Training images of each class, at most. By default all.
+        test_samples_per_class: Test images of each class, at most. By default all.
+        test_fraction: Fraction of the digits that is held out for testing, the same in each class.
+            All others have their own test images.
+        seed: Seed of the digits' split, and of the choice and the order of the samples.
+        extra: Only of `"svhn"`: whether to train with its extra split too, 604,388 images in all
+            (the default), or without, 73,257.
+        download: Whether to download and prepare the data set if it is not on this machine.
+        data_dir: Folder of tensorflow-datasets' prepared data; by default its own.
+        cache: Only of streamed data sets: a folder in which the chosen samples are kept, so that
+            later epochs and runs read them alone. Without, all of ImageNet is read for each epoch.
+
+    Returns:
+        A `Dataset`, or a `StreamedDataset`; the same on every backend.
+
+    Raises:
+        ValueError: If an argument is impossible, or the folder is not as described.
+        FileNotFoundError: If the data is not on this machine; the message says how to get it.
+        ImportError: If scikit-learn (digits), Pillow (folder), or tensorflow-datasets or TensorFlow
+            (all others) is not installed.
+
+    Example:
+        >>> from moda_keras import datasets
+        >>> digits = datasets.load("digits", image_size=16, class_names=["3", "8"])
+        >>> digits.x_train.shape, digits.x_test.shape, digits.class_names
+        ((285, 16, 16, 1), (72, 16, 16, 1), ('3', '8'))
+
+        CIFAR-10 from a folder, its labels in their usual order, 1,000 training images of each
+        class:
+
+        ```python
+        names = "airplane automobile bird cat deer dog frog horse ship truck".split()
+        cifar10 = datasets.load("data/cifar10", class_names=names, samples_per_class=1000)
+        ```
+    """
+    _check_limit("samples_per_class", samples_per_class)
+    _check_limit("test_samples_per_class", test_samples_per_class)
+    if color not in (None, "grey", "rgb"):
+        raise ValueError(f'`color` should be "grey" or "rgb". Received: color={color!r}')
+    size = _height_and_width(image_size)
+    _check_owner("extra", extra, name, ["svhn"])
+    _check_owner("cache", cache, name, STREAMED)
+    _check_owner("data_dir", data_dir, name, [*IN_MEMORY, *STREAMED])
+    choice = SampleChoice(class_names, (samples_per_class, test_samples_per_class), seed)
+
+    if name == "digits":
+        splits = split_digits(test_fraction, seed)
+        read = partial(resize_digits, size=size, color=color or "grey")
+        return _in_memory(splits, choice, read, "crop")
+    color = color or "rgb"
+    if name in IN_MEMORY:
+        prepared = IN_MEMORY[name]
+        builder = open_builder(prepared.builder, data_dir, download)
+        train = "train" if extra is False else prepared.train
+        splits = read_split(builder, train), read_split(builder, prepared.test)
+        read = partial(to_images, largest=255, size=size, color=color)
+        return _in_memory(splits, choice, read, prepared.augment)
+    if name in STREAMED:
+        builder = open_builder(STREAMED[name].builder, data_dir, download)
+        return _streamed(name, builder, choice, ImageDecoder(size or STREAMED_SIZE, color), cache)
+    if not is_image_folder(name):
+        raise ValueError(
+            f"Unknown data set. Expected one of {list(NAMES)}, or the path of a folder of images, "
+            f"{LAYOUT}. Received: name={str(name)!r}"
+        )
+    splits = find_images(name)
+    _check_tested(*splits, choice)
+    return _in_memory(splits, choice, partial(read_images, size=size, color=color), "crop_flip")
+
+
+def _in_memory(
+    splits: tuple[StoredSplit, StoredSplit],
+    choice: SampleChoice,
+    read: Callable[[np.ndarray], np.ndarray],
+    augment: str,
+) -> Dataset:
+    """The chosen samples of both splits; `read` makes images of them."""
+    known = splits[0].class_names
+    classes = choice.classes(known, known)
+    arrays = []
+    for split, limit in zip(splits, choice.limits, strict=True):
+        rows, labels = choose_rows(split.labels, classes, limit, choice.seed)
+        arrays += [read(split.samples[rows]), labels]
+    x_train, _, x_test, _ = arrays
+    if x_test.shape[1:] != x_train.shape[1:]:
+        raise ValueError(
+            "Training and test images should have one size; pass `image_size` to resize them. "
+            f"Received: images of shape {x_train.shape[1:]} and {x_test.shape[1:]}"
+        )
+    return Dataset(*arrays, tuple(known[index] for index in classes), augment)
+
+
+def _streamed(
+    name: str, builder: Any, choice: SampleChoice, decoder: ImageDecoder, cache: str | Path | None
+) -> StreamedDataset:
+    prepared, known = STREAMED[name], class_names_of(builder)
+    is_imagenet = prepared.builder == "imagenet2012"
+    default = choose_imagenet_classes(name, known) if is_imagenet else known
+    classes = choice.classes(known, default)
+    names = tuple(known[index] for index in classes)
+    streams, identities = [], []
+    for split, limit in zip((prepared.train, prepared.test), choice.limits, strict=True):
+        samples = sample_of(PreparedSamples(builder, split), classes, limit, choice.seed)
+        identities.append(repr((builder.info.full_name, split, names, limit, choice.seed)))
+        streams.append(samples if cache is None else CachedSamples(samples, cache, identities[-1]))
+    return StreamedDataset(*streams, names, decoder, "; ".join(identities), prepared.augment)
+
+
+def _check_limit(argument: str, limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ValueError(f"`{argument}` should be a positive integer. Received: {argument}={limit}")
+
+
+def _check_owner(argument: str, value: Any, name: str | Path, owners: Collection[str]) -> None:
+    if value is not None and name not in owners:
+        raise ValueError(
+            f"`{argument}` is an argument of {list(owners)} alone. Received: {argument}={value!r} "
+            f"with name={str(name)!r}"
+        )
+
+
+def _height_and_width(image_size: int | Size | None) -> Size | None:
+    if image_size is None:
+        return None
+    size = (image_size, image_size) if isinstance(image_size, Integral) else tuple(image_size)
+    if len(size) != 2 or not all(isinstance(side, Integral) and side >= 1 for side in size):
+        raise ValueError(
+            "`image_size` should be a positive integer or a tuple of two, (height, width). "
+            f"Received: image_size={image_size}"
+        )
+    return size
+
+
+def _check_tested(train: StoredSplit, test: StoredSplit, choice: SampleChoice) -> None:
+    """Raises a ValueError if a chosen class of a folder has no test image."""
+    known = train.class_names
+    tested = set(test.labels.tolist())
+    untested = [known[index] for index in choice.classes(known, known) if index not in tested]
+    if untested:
+        raise ValueError(
+            "Every class should have test images. Pass `class_names` without the classes that "
+            f"have none, or add images. Received no test image of: {sorted(untested)}"
+        )
