@@ -61,6 +61,21 @@ def test_round_trip_of_units_alone(tmp_path):
     assert loaded.sample_counts is None
 
 
+def test_threshold_for_each_activation_is_kept(modules, tmp_path):
+    each = modules.with_threshold({"first": 1 / 3, "second": 0.9})
+    each.save(tmp_path / "each.modules")
+    loaded = mk.load_modules(tmp_path / "each.modules")
+    assert loaded.threshold == {"first": 1 / 3, "second": 0.9}
+    assert same_tables(each.units, loaded.units)
+
+
+def test_older_versions_can_read_what_they_know(modules, saved, tmp_path):
+    """Version 1 knows one threshold for all activations."""
+    assert json.loads(manifest_of(saved))["version"] == 1
+    modules.with_threshold({"first": 0.5, "second": 0.9}).save(tmp_path / "each.modules")
+    assert json.loads(manifest_of(tmp_path / "each.modules"))["version"] == 2
+
+
 def test_epsilons_are_kept(tmp_path):
     model = mlp(activation="tanh")
     x, epsilon = inputs_of(model, 30), {"first": 0.25, "second": 0.1}

@@ -134,6 +134,38 @@ def test_threshold_outside_its_range(modules, threshold):
         modules.with_threshold(threshold)
 
 
+def test_threshold_for_each_activation(modules, model, data):
+    thresholds = {"second": 0.9, "first": 0.2}
+    changed = modules.with_threshold(thresholds)
+    assert changed.threshold == thresholds
+    for name, threshold in thresholds.items():
+        expected = modules.with_threshold(threshold).units[name]
+        np.testing.assert_array_equal(changed.units[name], expected)
+    fresh = mk.decompose(model, *data, threshold=thresholds, verbose=0, batch_size=10)
+    assert all((fresh.units[name] == changed.units[name]).all() for name in thresholds)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "message"),
+    [
+        ({"first": 0.5}, r"without \['second'\]"),
+        ({"first": 0.5, "second": 0.5, "third": 0.5}, r"unknown names \['third'\]"),
+        ({"first": 0.5, "second": 2}, r"`threshold\['second'\]` in \[0, 1\]"),
+    ],
+)
+def test_impossible_thresholds_for_each_activation(modules, threshold, message):
+    with pytest.raises(ValueError, match=message):
+        modules.with_threshold(threshold)
+
+
+def test_threshold_in_few_characters(modules):
+    assert repr(modules.with_threshold(0.9)).endswith("threshold=0.9>")
+    each = modules.with_threshold({"first": 1 / 3, "second": 0.9})
+    assert each.threshold_label == "0.3333-0.9"
+    assert repr(each).endswith("threshold=0.3333-0.9>")
+    assert random_modules(modules.model).threshold_label == "none"
+
+
 # ---------------------------------------------------------------------------------- from_units
 
 

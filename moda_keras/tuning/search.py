@@ -97,7 +97,9 @@ def _smallest_within(
         parts = nested_thresholds(modules)
         sets = [map(modules.with_threshold, part.tolist()) for part in parts]
     else:
-        given = [modules.with_threshold(t) for t in sorted(thresholds, reverse=True)]
+        given = [modules.with_threshold(each) for each in sorted(thresholds, reverse=True)]
+        if not given:
+            raise ValueError("Expected at least one threshold. Received: thresholds=[]")
         sets = [[each] for each in given]
     # From the smallest to the largest; sizes, which take time, are found out as they are needed.
     by_size = heapq.merge(*sets, key=sizes.mean)
