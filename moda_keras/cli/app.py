@@ -17,6 +17,7 @@ from moda_keras.cli.info import info
 from moda_keras.cli.replace import replace
 from moda_keras.cli.report import report
 from moda_keras.cli.train import train
+from moda_keras.cli.tune import tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +26,7 @@ app = typer.Typer(
     # Errors that nobody foresaw are one line too; --debug gives Python's own traceback.
     pretty_exceptions_enable=False,
 )
-COMMANDS = (train, decompose, compose, replace, evaluate, experiment, report, info, demo)
+COMMANDS = (train, decompose, tune, compose, replace, evaluate, experiment, report, info, demo)
 for each in COMMANDS:
     app.command()(command.command(each))
 

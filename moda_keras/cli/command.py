@@ -16,6 +16,7 @@ from rich.console import RenderableType
 
 from moda_keras.cli import errors, terminal
 from moda_keras.cli.backend import choose_backend
+from moda_keras.cli.progress import working
 
 # The options that come before the command: whether errors are to be shown with their traceback, and
 # the backend that was asked for.
@@ -125,8 +126,7 @@ def _start_keras() -> None:
     choose_backend(backend.get())
     name = "moda_keras.api"
     if name not in sys.modules:
-        console = terminal.standard_error()
-        with console.status("Starting Keras") if console.is_terminal else contextlib.nullcontext():
+        with working("Starting Keras"):
             importlib.import_module(name)
 
 

@@ -18,7 +18,9 @@ EXPERIMENTS = (
     "stability",
 )  # fmt: skip
 AUGMENTATIONS = ("none", "crop", "crop_flip")
-DATA = ("digits",)
+DATA = (
+    "digits", "cifar10", "cifar100", "svhn", "stanford_dogs", "imagenet100r", "imagenet100d",
+)  # fmt: skip
 EXPORT_FORMATS = ("keras", "litert", "onnx", "openvino", "tf_saved_model", "torch")
 
 

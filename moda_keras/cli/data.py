@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moda_keras.cli import files
 from moda_keras.cli.completion import complete_data
 from moda_keras.cli.errors import CommandError
 from moda_keras.cli.names import split_names
@@ -13,7 +14,9 @@ from moda_keras.cli.names import split_names
 if TYPE_CHECKING:
     import keras
 
-    from moda_keras.datasets import Dataset
+    from moda_keras.datasets import Dataset, StreamedDataset
+
+    Data = Dataset | StreamedDataset
 
 PANEL = "Data"
 
@@ -61,27 +64,66 @@ class DataArguments:
     data_seed: Annotated[
         int,
         typer.Option(
-            help="Seed of the choice of images, and of the split of data that has none.",
-            rich_help_panel=PANEL,
+            help="Seed of the choice of images, and of the digits' split.", rich_help_panel=PANEL
         ),
     ] = 0
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download", help="Fetch a data set that is not here yet.", rich_help_panel=PANEL
+        ),
+    ] = False
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of tensorflow-datasets' data.", rich_help_panel=PANEL),
+    ] = None
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to keep the samples of ImageNet and Stanford Dogs in.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    synsets: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of ImageNet's synset ids, instead of --class-names.", rich_help_panel=PANEL
+        ),
+    ] = None
+    extra: Annotated[
+        bool | None,
+        typer.Option(
+            "--extra/--no-extra",
+            help="Of svhn: whether to train with its extra split too; it is by default.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
 
-    def load(self) -> "Dataset":
+    def load(self) -> "Data":
         """The data."""
         from moda_keras import datasets
 
-        given = {
-            "image_size": self.image_size,
-            "color": self.color,
-            "class_names": split_names(self.class_names),
-        }
         return datasets.load(
             self.data,
-            **{name: value for name, value in given.items() if value is not None},
+            image_size=self.image_size,
+            color=self.color,
+            class_names=self._class_names(),
             samples_per_class=self.samples_per_class,
             test_samples_per_class=self.test_samples_per_class,
             seed=self.data_seed,
+            extra=self.extra,
+            download=self.download,
+            data_dir=self.data_dir,
+            cache=self.cache,
         )
+
+    def _class_names(self) -> list[str] | None:
+        if self.synsets is None:
+            return split_names(self.class_names)
+        if self.class_names is not None:
+            raise typer.BadParameter("Choose one of --class-names and --synsets")
+        files.require_file(self.synsets)
+        return self.synsets.read_text().split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +140,7 @@ class OptionalDataArguments(DataArguments):
     ] = None
 
 
-def check_images(model: "keras.Model", data: "Dataset", path: Path) -> None:
+def check_images(model: "keras.Model", data: "Data", path: Path) -> None:
     """Raises a `CommandError` if the model does not take the data's images.
 
     Args:
@@ -116,7 +158,7 @@ def check_images(model: "keras.Model", data: "Dataset", path: Path) -> None:
     )
 
 
-def check_classes(model: "keras.Model", data: "Dataset", path: Path) -> None:
+def check_classes(model: "keras.Model", data: "Data", path: Path) -> None:
     """Raises a `CommandError` if the model does not have as many classes as the data.
 
     Args:
@@ -132,7 +174,7 @@ def check_classes(model: "keras.Model", data: "Dataset", path: Path) -> None:
         )
 
 
-def data_of_modules(data: "Dataset", class_names: tuple[str, ...], path: Path) -> "Dataset":
+def data_of_modules(data: "Data", class_names: tuple[str, ...], path: Path) -> "Data":
     """The data with the labels of a module file, whose classes may come in another order.
 
     Args:
@@ -159,7 +201,7 @@ def shortened(names: tuple[str, ...]) -> str:
     return shown if len(names) <= 10 else f"{shown}, ... ({len(names)} in all)"
 
 
-def describe(data: "Dataset") -> dict[str, Any]:
+def describe(data: "Data") -> dict[str, Any]:
     """What was loaded, for an answer."""
     return {
         "train_images": len(data.y_train),

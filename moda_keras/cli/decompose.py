@@ -39,9 +39,8 @@ def decompose(
     **Examples**
 
     ```console
-    moda decompose digits.keras --data digits --image-size 16 -o digits.modules
     moda decompose vgg.keras --data cifar10/ --threshold 0.8 -o vgg.modules
-    moda decompose mlp_mixer.keras --data photos/ --image-size 64 --epsilon auto -o mixer.modules
+    moda decompose gelu.keras --data photos/ --epsilon auto -o gelu.modules
     ```
     """
     import moda_keras as mk
@@ -52,12 +51,10 @@ def decompose(
     check_classes(trained, loaded, model)
     modules = mk.decompose(
         trained,
-        loaded.x_train,
-        loaded.y_train,
+        loaded.unaugmented_batches(batch_size),
         threshold=threshold,
         class_names=loaded.class_names,
-        epsilon=_epsilon(epsilon, trained, loaded.x_train, batch_size),
-        batch_size=batch_size,
+        epsilon=_epsilon(epsilon, trained, loaded.unaugmented_batches(batch_size)),
         verbose=0,
     )
     modules.save(output, overwrite=force)
@@ -72,11 +69,11 @@ def decompose(
     return Answer(document, shown)
 
 
-def _epsilon(text: str, model: object, x: object, batch_size: int) -> float | dict[str, float]:
+def _epsilon(text: str, model: object, x: object) -> float | dict[str, float]:
     import moda_keras as mk
 
     if text == "auto":
-        return mk.choose_epsilons(model, x, batch_size=batch_size, verbose=0)
+        return mk.choose_epsilons(model, x, verbose=0)
     try:
         return float(text)
     except ValueError:

@@ -25,7 +25,7 @@ from moda_keras.cli.terminal import figures, percent, rows_table
 if TYPE_CHECKING:
     import keras
 
-    from moda_keras.datasets import Dataset
+    from moda_keras.cli.data import Data
     from moda_keras.module_set import ModuleSet
 
 # Sub-tasks that share their computation, between two signs of progress.
@@ -75,7 +75,7 @@ def evaluate(
     return _evaluate_modules(modules, loaded, subtasks)
 
 
-def _evaluate_model(path: Path, data: "Dataset", classes: list[str] | None) -> Answer:
+def _evaluate_model(path: Path, data: "Data", classes: list[str] | None) -> Answer:
     model = files.load_model(path)
     if classes is not None:
         data = data.of_classes(_indices(classes, data.class_names))
@@ -94,7 +94,7 @@ def _evaluate_model(path: Path, data: "Dataset", classes: list[str] | None) -> A
     return Answer(document, [figures(None, shown), rows_table(None, ("class", "accuracy"), rows)])
 
 
-def _evaluate_subtask(modules: "ModuleSet", classes: list[int], data: "Dataset") -> Answer:
+def _evaluate_subtask(modules: "ModuleSet", classes: list[int], data: "Data") -> Answer:
     import moda_keras as mk
 
     of_subtask = data.of_classes(classes)
@@ -123,7 +123,7 @@ def _evaluate_subtask(modules: "ModuleSet", classes: list[int], data: "Dataset")
     )
 
 
-def _evaluate_modules(modules: "ModuleSet", data: "Dataset", subtasks: int) -> Answer:
+def _evaluate_modules(modules: "ModuleSet", data: "Data", subtasks: int) -> Answer:
     import moda_keras as mk
 
     everything = modules.classes_with_modules().tolist()
@@ -148,7 +148,7 @@ def _evaluate_modules(modules: "ModuleSet", data: "Dataset", subtasks: int) -> A
     return Answer(document, shown)
 
 
-def _measure_subtasks(modules: "ModuleSet", data: "Dataset", number: int) -> list[dict[str, Any]]:
+def _measure_subtasks(modules: "ModuleSet", data: "Data", number: int) -> list[dict[str, Any]]:
     from moda_keras.experiments import SubtaskMeasurement, subtasks_of
     from moda_keras.experiments.subtasks import draw_share
 
@@ -160,9 +160,10 @@ def _measure_subtasks(modules: "ModuleSet", data: "Dataset", number: int) -> lis
     measurement = SubtaskMeasurement(modules, data.x_test, data.y_test)
     rows: list[dict[str, Any]] = []
     with progress("Sub-tasks") as (task,):
+        task.update(0, len(chosen))
         while len(rows) < len(chosen):
-            task.update(len(rows), len(chosen))
             rows += measurement.measure(chosen[len(rows) : len(rows) + SUBTASKS_AT_ONCE])
+            task.update(len(rows), len(chosen))
     return rows
 
 
@@ -196,7 +197,7 @@ def _by_class(names: tuple[str, ...], before: list[float], after: list[float]) -
 
 def _accuracy(
     model: "keras.Model",
-    data: "Dataset",
+    data: "Data",
     columns: list[int] | None = None,
     outputs: list[int] | None = None,
 ) -> tuple[float, list[float]]:
@@ -208,7 +209,7 @@ def _accuracy(
         columns: The outputs to choose from, in the order of the data's labels; all by default.
         outputs: The label that each output stands for; its place by default.
     """
-    scores = model.predict(data.x_test, batch_size=256, verbose=0)
+    scores = model.predict(data.test_batches(), verbose=0)
     predicted = (scores if columns is None else scores[:, columns]).argmax(axis=-1)
     if outputs is not None:
         predicted = np.array(outputs)[predicted]

@@ -61,8 +61,8 @@ def experiment(
 
     ```console
     moda experiment --list
-    moda experiment modules reuse --set data=cifar10/ --set networks=vgg16 -o results/vgg16
-    moda experiment all --config benchmarks/configs/digits.yaml --scale 0.1 -o results/digits
+    moda experiment modules reuse --set data=cifar10/ --set networks=vgg16
+    moda experiment all --config digits.yaml --scale 0.1 -o results/digits
     moda experiment threshold --set threshold.thresholds=0.5,0.9 --jobs -1
     ```
     """

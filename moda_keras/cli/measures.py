@@ -25,6 +25,7 @@ def measure_modules(modules: "ModuleSet") -> dict[str, Any]:
     sizes = mk.metrics.module_size(modules)
     return {
         "threshold": modules.threshold,
+        "threshold_label": modules.threshold_label,
         "classes": list(modules.class_names),
         "module_size": dict(zip(modules.class_names, sizes.tolist(), strict=True)),
         "mean_module_size": float(np.nanmean(sizes)),
@@ -37,23 +38,14 @@ def summary_of_modules(measured: dict[str, Any]) -> dict[str, str]:
     sizes = measured["module_size"]
     known = {name: size for name, size in sizes.items() if size == size}
     smallest, largest = min(known, key=known.get), max(known, key=known.get)
-    threshold = measured["threshold"]
     return {
-        "threshold (tau)": "-" if threshold is None else describe_threshold(threshold),
+        "threshold (tau)": measured["threshold_label"],
         "modules": str(len(known)),
         "module size, mean": percent(measured["mean_module_size"]),
         "smallest": f"{percent(known[smallest])} ({smallest})",
         "largest": f"{percent(known[largest])} ({largest})",
         "overlap, mean": percent(measured["mean_overlap"]),
     }
-
-
-def describe_threshold(threshold: Any) -> str:
-    """One threshold, or those of the activations."""
-    if isinstance(threshold, (int, float)):
-        return f"{threshold:g}"
-    values = [float(value) for value in threshold.values()]
-    return f"{min(values):g} to {max(values):g}, by activation"
 
 
 def units_table(modules: "ModuleSet") -> "Table":

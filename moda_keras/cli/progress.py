@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -61,6 +61,19 @@ class Task:
             return
         self._last_line = now
         say(f"{self.name}: {done} of {total} {note}".rstrip())
+
+
+def working(what: str) -> AbstractContextManager:
+    """Shows on a terminal that something is being done, for nobody knows how long.
+
+    Args:
+        what: What is being done.
+
+    Returns:
+        A context manager.
+    """
+    console = standard_error()
+    return console.status(what) if console.is_terminal else nullcontext()
 
 
 @contextmanager

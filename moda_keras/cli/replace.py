@@ -53,9 +53,8 @@ def replace(
     **Examples**
 
     ```console
-    moda replace weak.keras vgg.modules cat --data cifar10/ -o patched.keras
-    moda replace weak.keras vgg.modules cat --target-class 3 --data photos/ --strategy normalize \\
-      -o patched.keras
+    moda replace weak.keras vgg.modules cat --data photos/ -o patched.keras
+    moda replace weak.keras vgg.modules cat --target-class 3 --data photos/ -o p.keras
     ```
     """
     import keras
@@ -80,8 +79,7 @@ def replace(
         modules[index],
         target_class=target,
         strategy=strategy,
-        x=loaded.x_train if strategy == "normalize" else None,
-        batch_size=batch_size,
+        x=loaded.unaugmented_batches() if strategy == "normalize" else None,
     )
     if strategy == "calibrate":
         with progress("Calibration") as (task,):

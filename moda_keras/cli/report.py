@@ -33,7 +33,7 @@ def report(
 
     ```console
     moda report vgg.modules -o vgg.html
-    moda report digits.modules --data digits --image-size 16 --history digits.csv -o digits.html
+    moda report vgg.modules --data cifar10/ --history vgg.csv -o vgg.html
     ```
     """
     from moda_keras.experiments import read_rows
@@ -55,7 +55,7 @@ def report(
         **test,
         title=title,
         subtask_rows=None if subtasks_file is None else read_rows(subtasks_file),
-        history=None if history is None else read_rows(history),
+        history=history,
     )
     document = {"report": str(output), "with_accuracy": bool(test)}
     return Answer(document, [f"Wrote {output}."])

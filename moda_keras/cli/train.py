@@ -24,7 +24,7 @@ from moda_keras.cli.training_state import TrainingState, file_digest
 if TYPE_CHECKING:
     import keras
 
-    from moda_keras.datasets import Dataset
+    from moda_keras.cli.data import Data
     from moda_keras.experiments import Recipe
 
 MODEL = "What is trained"
@@ -67,13 +67,13 @@ def train(
         ),
     ] = 0.05,
     augment: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help=f"{', '.join(AUGMENTATIONS)}: padded by 4 and cropped, mirrored.",
+            help=f"{', '.join(AUGMENTATIONS)}; by default what suits the data.",
             autocompletion=complete_augmentation,
             rich_help_panel=RECIPE,
         ),
-    ] = "crop_flip",
+    ] = None,
     alpha: Annotated[
         float, typer.Option(min=0.0, help="Weight of affinity.", rich_help_panel=RECIPE)
     ] = 1.0,
@@ -104,10 +104,9 @@ def train(
     **Examples**
 
     ```console
-    moda train --data digits --image-size 16 --network small_cnn --epochs 60 --batch-size 64 \\
-      --augment none -o digits.keras
     moda train --data cifar10/ --network vgg16 -o vgg.keras
-    moda train --data photos/ --image-size 64 --model mine.keras --epochs 30 -o modular.keras
+    moda train --data digits --image-size 16 --network small_cnn -o d.keras
+    moda train --data photos/ --model mine.keras --epochs 30 -o modular.keras
     ```
     """
     import keras
@@ -122,10 +121,11 @@ def train(
     files.check_output(output, force=force, suffix=".keras")
     files.check_output(modules_path, force=force)
     weights = None if standard else (alpha, beta, gamma)
+    loaded = data.load()
+    augment = augment or loaded.augment
     recipe = experiments.Recipe(
         network or "", weights, epochs, batch_size, learning_rate, augment, seed
     )
-    loaded = data.load()
     is_normalized = network is not None if normalize is None else normalize
     settings = {
         **asdict(recipe),
@@ -153,25 +153,25 @@ def file_digest_of(model: Path) -> str:
 
 
 def _build(
-    network: str | None, model: Path | None, data: "Dataset", is_normalized: bool
+    network: str | None, model: Path | None, data: "Data", is_normalized: bool
 ) -> "keras.Model":
     import moda_keras as mk
     from moda_keras import experiments
 
     if model is None:
-        shape, classes = data.x_train.shape[1:], len(data.class_names)
+        shape, classes = data.image_shape, len(data.class_names)
         found = experiments.build_network(network, shape, classes)
     else:
         found = files.load_model(model)
         check_images(found, data, model)
         check_classes(found, data, model)
     if is_normalized:
-        found = experiments.with_normalization(found, data.x_train)
+        found = experiments.with_normalization(found, *data.channel_statistics)
     return mk.ModularModel.from_model(found)
 
 
 def _fit(
-    model: "keras.Model", recipe: "Recipe", data: "Dataset", state: TrainingState
+    model: "keras.Model", recipe: "Recipe", data: "Data", state: TrainingState
 ) -> list[dict[str, Any]]:
     from moda_keras.cli.training_callbacks import StopAfterEpoch, TrainingProgress
     from moda_keras.experiments import fit_by_recipe
@@ -189,7 +189,7 @@ def _fit(
 
 def _finish(
     model: "keras.Model",
-    data: "Dataset",
+    data: "Data",
     log: list[dict[str, Any]],
     threshold: float,
     output: Path,
@@ -198,14 +198,12 @@ def _finish(
 ) -> Answer:
     import moda_keras as mk
 
-    _, accuracy, *_ = model.evaluate(data.x_test, data.y_test, batch_size=256, verbose=0)
+    _, accuracy, *_ = model.evaluate(data.test_batches(), verbose=0)
     modules = mk.decompose(
         model,
-        data.x_train,
-        data.y_train,
+        data.unaugmented_batches(),
         threshold=threshold,
         class_names=data.class_names,
-        batch_size=256,
         verbose=0,
     )
     files.write_model(model, output)

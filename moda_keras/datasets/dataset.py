@@ -86,6 +86,12 @@ class Dataset:
         """
         return OrderedBatches(self.x_test, self.y_test, batch_size=batch_size)
 
+    @property
+    def channel_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel over the training images."""
+        mean, deviation = channel_statistics(self.x_train)
+        return mean.ravel().tolist(), deviation.ravel().tolist()
+
     def standardized(self) -> "Dataset":
         """The data with mean 0 and deviation 1 in each channel of the training images.
 

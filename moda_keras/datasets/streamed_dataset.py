@@ -112,15 +112,21 @@ class StreamedDataset:
         """
         return StreamedOrderedBatches(self.test, self.decoder, batch_size=batch_size)
 
+    @property
+    def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel over ImageNet's training images."""
+        mean, deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
+        if self.decoder.color == "grey":
+            mean, deviation = (float(GREY_WEIGHTS @ mean),), (float(GREY_WEIGHTS @ deviation),)
+        return mean, deviation
+
     def standardized(self) -> "StreamedDataset":
         """The data with the channels of ImageNet's training images at mean 0 and deviation 1.
 
         Returns:
             A new `StreamedDataset`.
         """
-        mean, deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
-        if self.decoder.color == "grey":
-            mean, deviation = (float(GREY_WEIGHTS @ mean),), (float(GREY_WEIGHTS @ deviation),)
+        mean, deviation = self.channel_statistics
         return replace(self, decoder=replace(self.decoder, mean=mean, deviation=deviation))
 
     def of_classes(self, classes: Sequence[int]) -> "StreamedDataset":

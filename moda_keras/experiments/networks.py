@@ -1,5 +1,7 @@
 """The networks that experiments train, by name."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import layers
@@ -63,14 +65,17 @@ def build_network(name: str, input_shape: tuple[int, int, int], classes: int) ->
     return NETWORKS[name](input_shape=input_shape, classes=classes)
 
 
-def with_normalization(model: keras.Model, x: np.ndarray) -> keras.Model:
-    """Puts a layer before a model that gives every channel mean 0 and deviation 1 over `x`.
+def with_normalization(
+    model: keras.Model, mean: Sequence[float], deviation: Sequence[float]
+) -> keras.Model:
+    """Puts a layer before a model that subtracts the mean and divides by the deviation.
 
     So the model, and what is composed of it, takes images as `datasets.load` gives them.
 
     Args:
         model: A model with one input, images.
-        x: Training images (N, ...), channels where `keras.config.image_data_format()` has them.
+        mean: Of each channel, as `Dataset.channel_statistics` gives it.
+        deviation: Of each channel.
 
     Returns:
         A functional model that shares the layers of `model`, with its name.
@@ -81,15 +86,14 @@ def with_normalization(model: keras.Model, x: np.ndarray) -> keras.Model:
         >>> from moda_keras.experiments import with_normalization
         >>> model = keras.Sequential([keras.Input((1, 1, 2)), keras.layers.Flatten()])
         >>> x = np.array([[[[1.0, 5.0]]], [[[3.0, 9.0]]]])
-        >>> with_normalization(model, x).predict(x, verbose=0).tolist()
+        >>> with_normalization(model, [2.0, 7.0], [1.0, 2.0]).predict(x, verbose=0).tolist()
         [[-1.0, -1.0], [1.0, 1.0]]
     """
     axis = 1 if keras.config.image_data_format() == "channels_first" else -1
-    others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
-    mean, variance = x.mean(axis=others, dtype="float64"), x.var(axis=others, dtype="float64")
-    inputs = keras.Input(x.shape[1:])
-    normalized = layers.Normalization(axis, mean=mean.tolist(), variance=variance.tolist())(inputs)
-    return keras.Model(inputs, model(normalized), name=model.name)
+    inputs = keras.Input(model.input_shape[1:])
+    variance = np.square(deviation).tolist()
+    normalize = layers.Normalization(axis, mean=list(mean), variance=variance)
+    return keras.Model(inputs, model(normalize(inputs)), name=model.name)
 
 
 def check_network(name: str) -> None:
