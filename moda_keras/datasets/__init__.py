@@ -7,6 +7,7 @@
 
 from moda_keras.datasets.augmentation import AUGMENTATIONS
 from moda_keras.datasets.dataset import Dataset
+from moda_keras.datasets.device_batches import DeviceBatches
 from moda_keras.datasets.epoch_batches import EpochBatches, TrainingBatches
 from moda_keras.datasets.imagenet_classes import choose_imagenet_classes
 from moda_keras.datasets.load import NAMES, load
@@ -17,6 +18,7 @@ __all__ = [
     "AUGMENTATIONS",
     "NAMES",
     "Dataset",
+    "DeviceBatches",
     "EpochBatches",
     "StreamedDataset",
     "StreamedEpochBatches",

@@ -36,14 +36,33 @@ def pad_crop_flip(x: np.ndarray, augment: str, random: np.random.Generator) -> n
     x = np.moveaxis(x, 1, -1) if is_first else x
     height, width = x.shape[1:3]
     padded = np.pad(x, ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)))
-    corners = random.integers(0, 2 * PADDING + 1, (len(x), 2))
+    corners, is_mirrored = draw_crops(len(x), augment, random)
     x = np.stack(
         [
             image[top : top + height, left : left + width]
             for image, (top, left) in zip(padded, corners, strict=True)
         ]
     )
-    if augment == "crop_flip":
-        flip = random.random(len(x)) < 0.5
-        x[flip] = x[flip, :, ::-1]
+    x[is_mirrored] = x[is_mirrored, :, ::-1]
     return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if is_first else x
+
+
+def draw_crops(
+    samples: int, augment: str, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where to cut padded images, and which ones to mirror.
+
+    Args:
+        samples: Number of images.
+        augment: "crop_flip"; "crop" mirrors none; "none" cuts out the image as it is.
+        random: Where chance comes from.
+
+    Returns:
+        Int array (samples, 2) of the upper left corners, and a bool array (samples,).
+    """
+    if augment == "none":
+        return np.full((samples, 2), PADDING), np.zeros(samples, bool)
+    corners = random.integers(0, 2 * PADDING + 1, (samples, 2))
+    if augment == "crop":
+        return corners, np.zeros(samples, bool)
+    return corners, random.random(samples) < 0.5

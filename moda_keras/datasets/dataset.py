@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from moda_keras.datasets.device_batches import DeviceBatches, suits_device
 from moda_keras.datasets.epoch_batches import EpochBatches, OrderedBatches
 from moda_keras.datasets.sample_choice import places_of
 from moda_keras.datasets.standardization import channel_statistics, standardize
@@ -57,10 +58,12 @@ class Dataset:
             seed: Seed of order and augmentation.
 
         Returns:
-            `EpochBatches`; pass its `tell_epoch()` to `fit` where a training may be resumed.
+            `EpochBatches`, or on a GPU with PyTorch `DeviceBatches`; pass the `tell_epoch()` of
+            either to `fit` where a training may be resumed.
         """
         augment = augment or self.augment
-        return EpochBatches(
+        batches = DeviceBatches if suits_device(self.x_train) else EpochBatches
+        return batches(
             self.x_train, self.y_train, batch_size=batch_size, augment=augment, seed=seed
         )
 

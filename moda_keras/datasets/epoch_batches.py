@@ -1,5 +1,7 @@
 """Training batches that depend on seed and epoch alone, so that training can be resumed."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -64,6 +66,7 @@ class EpochBatches(TrainingBatches):
         super().__init__()
         check_augmentation(augment)
         check_batch_size(batch_size)
+        check_samples(len(y))
         self.x = x
         self.y = y
         self.batch_size = min(batch_size, len(y))
@@ -74,10 +77,21 @@ class EpochBatches(TrainingBatches):
         return len(self.y) // self.batch_size
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.y))
-        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
-        random = np.random.default_rng((self.seed, self.epoch, index))
+        rows, random = self.draw(index)
         return pad_crop_flip(self.x[rows], self.augment, random), self.y[rows]
+
+    def draw(self, index: int) -> tuple[np.ndarray, np.random.Generator]:
+        """Which samples a batch of this epoch has, and where its augmentation takes chance from.
+
+        Args:
+            index: The batch.
+
+        Returns:
+            Int array (batch_size,) and a generator.
+        """
+        order = _order_of_epoch(self.seed, self.epoch, len(self.y))
+        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+        return rows, np.random.default_rng((self.seed, self.epoch, index))
 
 
 class OrderedBatches(keras.utils.PyDataset):
@@ -102,6 +116,21 @@ class OrderedBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
         return self.x[rows], self.y[rows]
+
+
+@functools.lru_cache(maxsize=2)
+def _order_of_epoch(seed: int, epoch: int, samples: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(samples)
+
+
+def check_samples(samples: int) -> None:
+    """Raises a ValueError if there are none.
+
+    Args:
+        samples: How many training samples there are.
+    """
+    if not samples:
+        raise ValueError("Expected at least one training sample. Received: data with none")
 
 
 def check_batch_size(batch_size: int) -> None:
