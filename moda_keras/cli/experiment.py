@@ -122,7 +122,7 @@ def _run(
 ) -> list[dict[str, Any]]:
     from moda_keras.cli.training_callbacks import StopAfterEpoch, TrainingProgress
 
-    names = (experiment.name, "  training", "  sub-tasks")
+    names = (experiment.name, "  epochs", "  sub-tasks")
     try:
         with StopAfterEpoch() as stop, progress(*names) as (cells, training, sweep):
             rows = experiment.run(

@@ -8,6 +8,7 @@ import typer
 from moda_keras.cli import files
 from moda_keras.cli.command import Answer
 from moda_keras.cli.data import OptionalDataArguments, check_images, data_of_modules
+from moda_keras.cli.progress import working
 
 
 def report(
@@ -49,13 +50,14 @@ def report(
         found = data_of_modules(data.load(), loaded.class_names, modules)
         check_images(loaded.model, found, modules)
         test = {"x_test": found.x_test, "y_test": found.y_test}
-    write_report(
-        loaded,
-        output,
-        **test,
-        title=title,
-        subtask_rows=None if subtasks_file is None else read_rows(subtasks_file),
-        history=history,
-    )
+    with working("Writing the report"):
+        write_report(
+            loaded,
+            output,
+            **test,
+            title=title,
+            subtask_rows=None if subtasks_file is None else read_rows(subtasks_file),
+            history=history,
+        )
     document = {"report": str(output), "with_accuracy": bool(test)}
     return Answer(document, [f"Wrote {output}."])

@@ -1,5 +1,6 @@
 """Where output goes: answers to standard output, progress and messages to standard error."""
 
+import functools
 import json
 import math
 import os
@@ -27,7 +28,9 @@ def standard_error() -> Console:
     return _console(sys.stderr)
 
 
+@functools.lru_cache(maxsize=8)
 def _console(file: Any) -> Console:
+    """One for each file: lines go above the bars that it shows."""
     width = None if file.isatty() or "COLUMNS" in os.environ else WIDTH_OF_FILES
     return Console(file=file, width=width, highlight=False)
 
