@@ -11,9 +11,9 @@ from moda_keras.datasets.augmentation import check_augmentation, pad_crop_flip
 class TrainingBatches(keras.utils.PyDataset):
     """Batches whose content is fixed by a seed and the number of the epoch.
 
-    Keras tells a data set that an epoch begins, but not which: without more, epochs are counted
-    from 0. A training that is resumed passes `tell_epoch()` among its callbacks. Pass
-    `shuffle=False` to `fit`, which would else deal the batches out in an order of its own.
+    Keras tells a data set that an epoch begins, but not which: without more, the one after the last
+    that was drawn to its end. A training that is resumed passes `tell_epoch()` among its callbacks.
+    Pass `shuffle=False` to `fit`, which would else deal the batches out in an order of its own.
 
     Attributes:
         epoch: The epoch whose batches are drawn.
@@ -22,22 +22,25 @@ class TrainingBatches(keras.utils.PyDataset):
     def __init__(self):
         super().__init__()
         self.epoch = 0
-        self._begun = 0
-        self._is_told = False
+        self._is_told = self._is_complete = False
 
     def tell_epoch(self) -> keras.callbacks.Callback:
         """The callback that sets `epoch` at the beginning of each."""
         return keras.callbacks.LambdaCallback(on_epoch_begin=self._set_epoch)
 
     def _set_epoch(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch, self._begun = epoch, epoch
+        self.epoch = epoch
         self._is_told = True
 
     def on_epoch_begin(self) -> None:
-        if not self._is_told:
-            self.epoch = self._begun
-        self._begun += 1
-        self._is_told = False
+        # Keras also begins an epoch to see what a batch is like, and breaks it off.
+        if self._is_complete and not self._is_told:
+            self.epoch += 1
+        self._is_told = self._is_complete = False
+
+    def _note_draw(self, index: int) -> None:
+        """For subclasses to say which batch is drawn."""
+        self._is_complete |= index == len(self) - 1
 
 
 class EpochBatches(TrainingBatches):
@@ -89,6 +92,7 @@ class EpochBatches(TrainingBatches):
         Returns:
             Int array (batch_size,) and a generator.
         """
+        self._note_draw(index)
         order = _order_of_epoch(self.seed, self.epoch, len(self.y))
         rows = order[index * self.batch_size : (index + 1) * self.batch_size]
         return rows, np.random.default_rng((self.seed, self.epoch, index))

@@ -52,9 +52,8 @@ class PreparedSamples:
         import tensorflow_datasets as tfds
 
         tf = import_tensorflow()
-        examples = open_split(
-            self.builder, self.split, decoders={"image": tfds.decode.SkipDecoding()}
-        )
+        encoded = {"image": tfds.decode.SkipDecoding()}
+        examples = open_split(self.builder, self.split, encoded)
         return examples.map(lambda each: (each["image"], tf.cast(each["label"], "int32")))
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from moda_keras.datasets.augmentation import check_augmentation
-from moda_keras.datasets.epoch_batches import TrainingBatches, check_batch_size
+from moda_keras.datasets.epoch_batches import TrainingBatches, check_batch_size, check_samples
 from moda_keras.datasets.image_decoder import ImageDecoder
 from moda_keras.datasets.sample_streams import SampleStream
 from moda_keras.datasets.tfds_splits import import_tensorflow
@@ -45,6 +45,7 @@ class StreamedEpochBatches(TrainingBatches):
         super().__init__()
         check_augmentation(augment)
         check_batch_size(batch_size)
+        check_samples(len(samples.labels))
         self.samples = samples
         self.decoder = decoder
         self.batch_size = min(batch_size, len(samples.labels))
@@ -57,6 +58,7 @@ class StreamedEpochBatches(TrainingBatches):
         return len(self.samples.labels) // self.batch_size
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        self._note_draw(index)
         return self._reader.read(self.epoch, index, self._open)
 
     def _open(self) -> Iterator:

@@ -63,13 +63,13 @@ def read_split(builder: Any, split: str) -> StoredSplit:
     return StoredSplit(np.concatenate(images), np.concatenate(labels), class_names_of(builder))
 
 
-def open_split(builder: Any, split: str, **arguments: Any) -> Any:
+def open_split(builder: Any, split: str, decoders: dict[str, Any] | None = None) -> Any:
     """Opens a split for reading in the order in which it is stored.
 
     Args:
         builder: As of `open_builder`.
         split: Name of the split, or several, joined by "+".
-        **arguments: Further arguments of the builder's `as_dataset`.
+        decoders: How features are decoded, by name, if not as usual.
 
     Returns:
         A `tf.data.Dataset` of dicts with "image" and "label".
@@ -80,8 +80,11 @@ def open_split(builder: Any, split: str, **arguments: Any) -> Any:
     tfds = _import_tfds()
     # Each run reads in the same order, and holds nothing that was read.
     config = tfds.ReadConfig(try_autocache=False)
+    wanted = tfds.decode.PartialDecoding({"image": True, "label": True}, decoders)
     try:
-        return builder.as_dataset(split=split, shuffle_files=False, read_config=config, **arguments)
+        return builder.as_dataset(
+            split=split, shuffle_files=False, read_config=config, decoders=wanted
+        )
     except AssertionError as error:
         raise FileNotFoundError(
             f"Expected the data set {builder.name!r}, prepared by tensorflow-datasets, in "

@@ -56,6 +56,19 @@ def test_epoch_is_told_by_the_callback():
     assert seen == [3, 4]
 
 
+def test_epochs_are_counted_where_nobody_tells_them():
+    batches = batches_of(samples=24)
+    seen = []
+    model = keras.Sequential(
+        [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    record = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(batches.epoch))
+    model.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=[record])
+    model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[record])
+    assert seen == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("augment", ["crop", "crop_flip"])
 def test_channels_first_images_are_augmented_alike(augment):
     last = batches_of(augment)[0][0]

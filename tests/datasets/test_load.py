@@ -7,14 +7,6 @@ import pytest
 from moda_keras import datasets
 
 
-@pytest.fixture
-def channels_first():
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_first")
-    yield
-    keras.config.set_image_data_format(before)
-
-
 def write_image(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     keras.utils.save_img(path, pixels, data_format="channels_last", scale=False)
