@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from moda_keras.ops.adapters import adapter
+
 
 def describe_environment() -> dict[str, Any]:
     """Backend, versions and hardware of this process.
@@ -18,6 +20,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "backend": backend,
         "device": str(keras.ops.zeros(()).device),
+        "accelerator": adapter.accelerator_name(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("moda-keras", "keras", "numpy", backend)},
         "system": platform.system(),

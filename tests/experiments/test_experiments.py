@@ -81,6 +81,7 @@ def test_experiment_runs_and_resumes(name, output):
 
     record = json.loads((output / f"{name}.json").read_text())
     assert record["config"]["seeds"] and record["environments"][0]["versions"]["keras"]
+    assert "accelerator" in record["environments"][0]
     assert record["summary"] == json.loads(json.dumps(experiment.summary(rows)))
     assert experiment.run(config_of(name), output) == rows
 

@@ -58,6 +58,12 @@ tap = None
 _REASON = "XLA fuses the reference"
 
 
+def accelerator_name() -> str | None:
+    """Name of the GPU or TPU that computes; None without one."""
+    device = jax.devices()[0]
+    return None if device.platform == "cpu" else device.device_kind
+
+
 def native_devices() -> dict[str, str | None]:
     """Each device of the backend, and why the native operations cannot serve it, or None."""
     return {"any device": _REASON}

@@ -72,6 +72,13 @@ def tap(activation: tf.Tensor, axis: int, non_negative: bool) -> tuple[tf.Tensor
 # -------------------------------------------------------------------------- native operations
 
 
+def accelerator_name() -> str | None:
+    """Name of the GPU that computes; None without one."""
+    for gpu in tf.config.list_physical_devices("GPU")[:1]:
+        return tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+    return None
+
+
 def native_devices() -> dict[str, str | None]:
     """Each device of the backend, and why the native operations cannot serve it, or None."""
     has_gpu = bool(tf.config.get_visible_devices("GPU"))

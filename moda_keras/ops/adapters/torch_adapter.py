@@ -44,6 +44,11 @@ tap = None
 # -------------------------------------------------------------------------- native operations
 
 
+def accelerator_name() -> str | None:
+    """Name of the GPU that computes; None without one."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
 def native_devices() -> dict[str, str | None]:
     """Each device of the backend, and why the native operations cannot serve it, or None."""
     gpu = cuda.reason_against() if torch.cuda.is_available() else "PyTorch finds none"
