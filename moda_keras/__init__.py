@@ -19,9 +19,12 @@ _IS_COMMAND = Path(next(iter(getattr(sys, "argv", [])), "")).stem == "moda"
 if TYPE_CHECKING or not _IS_COMMAND:
     from moda_keras.api import *  # noqa: F403
     from moda_keras.api import __all__  # noqa: F401
-else:
 
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module("moda_keras.api"), name)
+
+def __getattr__(name: str) -> Any:
+    # Matplotlib, which is optional, is imported when `plots` is first asked for.
+    if name == "plots":
+        return importlib.import_module("moda_keras.plots")
+    if name.startswith("__") or not _IS_COMMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("moda_keras.api"), name)

@@ -1,6 +1,17 @@
 """The public names of the package: what `import moda_keras` gives."""
 
-from moda_keras import callbacks, datasets, experiments, layers, metrics, ops, slicing, tuning, zoo
+from moda_keras import (
+    callbacks,
+    datasets,
+    experiments,
+    layers,
+    metrics,
+    ops,
+    report,
+    slicing,
+    tuning,
+    zoo,
+)
 from moda_keras.composition import compose, masked_model
 from moda_keras.decomposition import decompose
 from moda_keras.epsilons import choose_epsilons
@@ -30,6 +41,7 @@ __all__ = [
     "metrics",
     "ops",
     "replace",
+    "report",
     "slicing",
     "tuning",
     "zoo",

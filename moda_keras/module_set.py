@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,6 +12,9 @@ import numpy as np
 from moda_keras import graph
 from moda_keras.graph import HiddenActivation
 from moda_keras.slicing import Slicer
+
+if TYPE_CHECKING:
+    from moda_keras.diagnosis import Finding
 
 # A class keeps at least this fraction of the units of every activation.
 MINIMUM_FRACTION = 0.005
@@ -260,6 +263,37 @@ class ModuleSet:
         from moda_keras.tuning import tune_threshold
 
         return tune_threshold(self, x_val, y_val, max_accuracy_loss, per_layer=per_layer, **options)
+
+    def diagnose(
+        self, x_test: Any = None, y_test: Any = None, *, history: Any = None, **options: Any
+    ) -> "list[Finding]":
+        """Looks for the known signs of modules that are not what they could be.
+
+        Signs that need what is not given are not looked for.
+
+        Args:
+            x_test: Test inputs, an array of N samples, or a list or dict of arrays.
+            y_test: Labels: integers (N,) or one-hot (N, C).
+            history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
+                file that `keras.callbacks.CSVLogger` wrote.
+            **options: Further arguments of `moda_keras.diagnosis.diagnose`.
+
+        Returns:
+            List of `moda_keras.diagnosis.Finding`s, problems first: each with its figures, a
+            message and a remedy. Empty if no sign was found.
+
+        Raises:
+            ValueError: If test data or history are not what is expected.
+
+        Example:
+            ```python
+            for finding in modules.diagnose(x_test, y_test, history=history):
+                print(finding.severity, finding.message, finding.remedy)
+            ```
+        """
+        from moda_keras.diagnosis import diagnose
+
+        return diagnose(self, x_test, y_test, history=history, **options)
 
     def resolve_classes(self, classes: Iterable[int | str]) -> np.ndarray:
         """Class indices of a list of classes, in the same order.

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterable
 
 import keras
 
@@ -72,13 +73,26 @@ def planned_flops(plan: Plan) -> int:
         Int.
     """
     kept = {id(weight.variable): weight.size for weight in plan.kept_weights}
-    flops = 0
-    for planned in plan.steps:
-        step = planned.step
+    per_element = flops_per_element(planned.step for planned in plan.steps)
+    return sum(count * kept[weight] for weight, count in per_element.items())
+
+
+def flops_per_element(steps: Iterable[Step]) -> dict[int, int]:
+    """How often an element of each weight is multiplied by, for one sample.
+
+    Args:
+        steps: Steps of a model whose input shape is fixed.
+
+    Returns:
+        Dict from the `id` of every weight that is multiplied by to an int.
+    """
+    counts: dict[int, int] = {}
+    for step in steps:
         kernels = _kernels(step)
-        if kernels:
-            flops += _positions(step) * sum(kept[id(weight)] for weight in kernels)
-    return flops
+        positions = _positions(step) if kernels else 0
+        for weight in kernels:
+            counts[id(weight)] = counts.get(id(weight), 0) + positions
+    return counts
 
 
 def _kernels(step: Step) -> list:

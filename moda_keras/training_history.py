@@ -1,0 +1,58 @@
+"""What training logged, from wherever it was kept."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+OBJECTIVES = ("affinity", "dispersion", "compactness")
+
+
+def read_history(history: Any) -> dict[str, list[float]]:
+    """The logs of training, epoch by epoch.
+
+    Args:
+        history: What `fit` returned, its `history` dict, or the path of a file that
+            `keras.callbacks.CSVLogger` wrote.
+
+    Returns:
+        Dict from the name of a log to one float per epoch; what was not logged is NaN.
+
+    Raises:
+        ValueError: If it is none of these, or has no objectives.
+    """
+    if isinstance(history, keras.callbacks.History):
+        history = history.history
+    if isinstance(history, (str, Path)):
+        history = _read_csv(Path(history))
+    if not isinstance(history, Mapping):
+        raise ValueError(
+            "Expected `history` to be what `fit` returned, its dict, or the path of a CSVLogger's "
+            f"file. Received: history={history!r}"
+        )
+    missing = [name for name in (*OBJECTIVES, "loss") if not len(history.get(name, ()))]
+    if missing:
+        raise ValueError(
+            "Expected `history` to have the logs of a training with `modular_loss`. Received: "
+            f"{sorted(history)}, without {missing}"
+        )
+    return {name: _numbers(values) for name, values in history.items()}
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    return [_number(value) for value in values]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
