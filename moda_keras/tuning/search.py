@@ -97,7 +97,8 @@ def _smallest_within(
         parts = nested_thresholds(modules)
         sets = [map(modules.with_threshold, part.tolist()) for part in parts]
     else:
-        given = [modules.with_threshold(each) for each in sorted(thresholds, reverse=True)]
+        thresholds = sorted(thresholds, reverse=True)
+        given = [modules.with_threshold(each) for each in thresholds]
         if not given:
             raise ValueError("Expected at least one threshold. Received: thresholds=[]")
         sets = [[each] for each in given]

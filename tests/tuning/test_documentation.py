@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import BACKEND
 
 PAGE = Path(__file__).parents[2] / "docs" / "tuning.md"
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="every call compiles a masked model of its own")
 def test_examples_run(capsys):
     pytest.importorskip("sklearn")
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
