@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from moda_keras.epsilons import DEFAULT_EPSILON
-from moda_keras.experiments.subtask_measurement import SubtaskMeasurement
+from moda_keras.experiments import SubtaskMeasurement, draw_subtasks, why_not_staged
 from moda_keras.labelled_arrays import check_labelled_arrays
 from moda_keras.losses import MODALoss
 from moda_keras.metrics import module_overlap, module_size
@@ -38,6 +38,8 @@ EARLY_SHARE = 0.1
 # Thresholds that are tried to find one that helps, and the loss of accuracy allowed then.
 TRIED_THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85)
 GOOD_ACCURACY_LOSS = 0.01
+# Sub-tasks that are measured of models that have to be composed for it.
+COMPOSED_SUBTASKS = 8
 # How many names a message lists.
 NAMED = 3
 
@@ -185,7 +187,13 @@ def gather_evidence(
     """Checks and measures what signs are looked for in.
 
     Args:
-        modules, x_test, y_test, history, subtask_rows, modular_loss, seed: As for `diagnose`.
+        modules: As for `diagnose`, and so are the others.
+        x_test: Test inputs.
+        y_test: Labels.
+        history: Logs of training.
+        subtask_rows: Measured sub-tasks.
+        modular_loss: The loss of the training.
+        seed: Seed of the sample of sub-tasks.
 
     Returns:
         An `Evidence`.
@@ -232,7 +240,10 @@ def measure_sample(
     classes = np.intersect1d(modules.classes_with_modules(), y)
     if len(classes) < 2:
         return []
-    return SubtaskMeasurement(modules, x, y).measure(sample_subtasks(classes, seed=seed))
+    subtasks = sample_subtasks(classes, seed=seed)
+    if why_not_staged(modules):  # then every one is composed
+        subtasks = draw_subtasks(subtasks, COMPOSED_SUBTASKS, seed)
+    return SubtaskMeasurement(modules, x, y).measure(subtasks)
 
 
 def find_signs(evidence: Evidence) -> list[Finding]:

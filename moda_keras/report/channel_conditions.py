@@ -102,9 +102,10 @@ class Conditions:
         told = kept.sum(axis=1) > 1
         return self._of_columns(kept & told[:, np.newaxis], told)
 
-    def of_constants(self, seen: np.ndarray) -> list[Condition]:
-        """As `of`, of channels that are constants other than zero, of which there may be none."""
-        return self._of_columns(seen, np.ones(len(seen), bool))
+    def of_constants(self, weight: ObservedWeight) -> list[Condition]:
+        """The conditions of which one must hold for a weight that holds folded constants."""
+        seen = weight.only_if & weight.told[:, np.newaxis]
+        return self._of_columns(seen[:, seen.any(axis=0)], weight.told)
 
     def _of_columns(self, seen: np.ndarray, told: np.ndarray) -> list[Condition]:
         keys = [column.tobytes() + told.tobytes() for column in np.packbits(seen.T, axis=1)]

@@ -1,6 +1,7 @@
 """Where the parts of the page's drawings are; what they look like is the template's."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,6 @@ def _apart(places: Sequence[float], distance: float) -> list[float]:
     """The places, moved down where they are closer than a distance."""
     order = np.argsort(places, kind="stable")
     moved = list(places)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         moved[after] = max(moved[after], moved[before] + distance)
     return [round(place, 1) for place in moved]

@@ -21,8 +21,10 @@ from moda_keras.slicing.plan import Plan
 
 # Plans that are compared with the cost model, none of which it was made from.
 CHECKED_SUBSETS = 48
-# Up to this many classes, whatever cannot be computed is tabled: 1,023 subsets.
+# What cannot be computed is tabled for up to this many classes (1,023 subsets), unless it takes
+# planning more steps than this: DenseNet121 has 430, and its plans take minutes.
 TABLED_CLASSES = 10
+TABLED_STEPS = 250_000
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def cost_model(modules: ModuleSet, *, seed: int = 0) -> CostModel:
     subsets = random_subsets(modules.classes_with_modules(), CHECKED_SUBSETS, seed + 1)
     errors = [_error(model, modules, subset) for subset in subsets]
     model = replace(model, checked=len(subsets), worst_error=max(errors, default=0.0))
-    if model.is_exact or modules.num_classes > TABLED_CLASSES:
+    if model.is_exact or not _can_be_tabled(modules):
         return model
     return replace(model, table=_table(modules))
 
@@ -177,8 +179,7 @@ def _axes_and_terms(
                 own.append(axes.setdefault(_grouped(conditions.of(kept)), len(axes)))
         only_if = None
         if weight.only_if is not None:
-            seen = weight.only_if[:, weight.only_if.any(axis=0)]
-            only_if = axes.setdefault(_grouped(conditions.of_constants(seen)), len(axes))
+            only_if = axes.setdefault(_grouped(conditions.of_constants(weight)), len(axes))
         key = (tuple(sorted(own)), only_if)
         totals[key] = totals.get(key, 0) + factors
     terms = [Term(int(p), int(f), *key) for key, (p, f) in totals.items() if p or f]
@@ -202,6 +203,11 @@ def _error(model: CostModel, modules: ModuleSet, subset: Sequence[int]) -> float
     expected = _measured(plan_of(modules, subset))
     found = model.evaluate(subset)
     return max(abs(a - b) / max(b, 1) for a, b in zip(found, expected, strict=True))
+
+
+def _can_be_tabled(modules: ModuleSet) -> bool:
+    steps = len(modules.slicer.graph.steps) << len(modules.classes_with_modules())
+    return modules.num_classes <= TABLED_CLASSES and steps <= TABLED_STEPS
 
 
 def _table(modules: ModuleSet) -> tuple[tuple[int, int], ...]:

@@ -71,7 +71,7 @@ class ExpectedAccuracy:
         return [
             abs(self.estimate(subtask) - accuracy)
             for subtask, accuracy in self.measured.items()
-            if 1 < len(subtask) and len(subtask) not in known
+            if len(subtask) > 1 and len(subtask) not in known
         ]
 
 

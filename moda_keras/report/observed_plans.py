@@ -19,12 +19,14 @@ class ObservedWeight:
         axes: Per axis a bool array (plans, length): what is kept.
         only_if: Bool array (plans, channels): the weight is there if anything of a row is true; or
             None if it is always there.
+        told: Bool array (plans,): in which plans `only_if` says what it says for no other reason.
     """
 
     parameters: int
     flops: int
     axes: list[np.ndarray]
     only_if: np.ndarray | None = None
+    told: np.ndarray | None = None
 
 
 class ObservedPlans:
@@ -86,8 +88,11 @@ class ObservedPlans:
             constants[row] = constant
         candidates = [axis for weight in key[0].weights for axis in kept.get(id(weight), [])]
         lengths = [[len(each) for each in indices] for _, indices in rows.values()]
-        axes = [_axis_of_lengths(list(rows), each, candidates) for each in zip(*lengths)]
-        return ObservedWeight(1, 0, axes, only_if=constants)
+        columns = zip(*lengths, strict=True)
+        axes = [_axis_of_lengths(list(rows), each, candidates) for each in columns]
+        # Where one channel is left, it may be a constant that is there because there must be one.
+        told = np.all([axis.sum(axis=1) > 1 for axis in candidates if axis.shape[1] > 1], axis=0)
+        return ObservedWeight(1, 0, axes, only_if=constants, told=told)
 
 
 def _factors(plan: Plan) -> dict[int, tuple[int, int]]:
