@@ -1,17 +1,25 @@
-"""Matplotlib figures of modules and of the models composed of them.
+"""Matplotlib figures of modules and of the models composed of them: the pictures of the report.
 
 Every function draws into `ax` (a new figure's by default) and returns it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from moda_keras.metrics import module_overlap
-from moda_keras.metrics.kernels import mean_jaccard
+try:
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+except ImportError as error:
+    raise ImportError(
+        "`moda_keras.plots` needs matplotlib, which is not installed. Install it with: "
+        'pip install "moda-keras[plots]"'
+    ) from error
+
+from moda_keras.metrics import module_overlap, module_size
+from moda_keras.metrics.shared_units import shared_units
 from moda_keras.module_set import ModuleSet
 
 MAX_LABELLED_CLASSES = 20
@@ -46,22 +54,6 @@ def plot_overlap(
         ax.set_yticks(ticks, modules.class_names)
     ax.set(xlabel="module", ylabel="module", title=title or "Weights that modules share")
     return ax
-
-
-def shared_units(modules: ModuleSet) -> dict[str, float]:
-    """For each activation, the mean over pairs of modules of the share of units in common.
-
-    Args:
-        modules: The modules.
-
-    Returns:
-        Dict from activation name to the mean Jaccard index of two modules' units, a float in
-        [0, 1], in the order of execution.
-    """
-    present = modules.classes_with_modules()
-    return {
-        h.name: mean_jaccard(modules.units[h.name][present]) for h in modules.hidden_activations
-    }
 
 
 def plot_shared_units(
@@ -123,3 +115,107 @@ def plot_subtasks(
     ax.grid(alpha=0.3)
     ax.legend()
     return ax
+
+
+def plot_module_sizes(modules: ModuleSet, ax: Axes | None = None, title: str | None = None) -> Axes:
+    """Bars: the size of every module, and a line at their mean.
+
+    Args:
+        modules: The modules.
+        ax: Where to draw.
+        title: Title of the plot.
+
+    Returns:
+        The axes.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    sizes = module_size(modules)
+    ax.bar(np.arange(len(sizes)), sizes)
+    ax.axhline(np.nanmean(sizes), color="C1", linestyle="--", label="mean")
+    _label_classes(ax, modules.class_names)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(ylabel="share of the model's parameters", title=title or "Size of each module")
+    ax.legend()
+    return ax
+
+
+def plot_class_accuracy(
+    accuracy: Mapping[str, Sequence[float]],
+    class_names: Sequence[str],
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Dots: the accuracy of several models on each class, joined class by class.
+
+    Args:
+        accuracy: Per model, by the name it gets in the legend, C floats in [0, 1]; NaN is left out.
+        class_names: C names.
+        ax: Where to draw.
+        title: Title of the plot.
+
+    Returns:
+        The axes.
+
+    Example:
+        ```python
+        before = [mk.metrics.full_accuracy(model, ...), ...]
+        mk.plots.plot_class_accuracy({"before": before, "after": after}, modules.class_names)
+        ```
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    places, values = np.arange(len(class_names)), np.array(list(accuracy.values()), float)
+    ax.vlines(places, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color="0.7")
+    for name, row in zip(accuracy, values, strict=True):
+        ax.plot(places, row, "o", label=name)
+    _label_classes(ax, class_names)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(ylabel="accuracy on the class", title=title or "Accuracy by class")
+    ax.grid(axis="y", alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def plot_threshold_curve(
+    rows: Sequence[Mapping[str, Any]],
+    ax: Axes | None = None,
+    title: str | None = None,
+    *,
+    threshold: float | None = None,
+) -> Axes:
+    """Lines: accuracy of composed models and size of modules against tau.
+
+    Args:
+        rows: What `moda_keras.tuning.threshold_curve` gives for thresholds that are numbers.
+        ax: Where to draw.
+        title: Title of the plot.
+        threshold: A tau to mark.
+
+    Returns:
+        The axes.
+
+    Source: MODA (ICSE 2026), figure 4.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    rows = sorted(rows, key=lambda row: row["threshold"])
+    thresholds = [row["threshold"] for row in rows]
+    columns = {
+        "reuse accuracy": ("reuse_accuracy", "-o"),
+        "full model": ("full_accuracy", "--"),
+        "module size": ("module_size", "-s"),
+    }
+    for label, (key, style) in columns.items():
+        ax.plot(thresholds, [row[key] for row in rows], style, markersize=4, label=label)
+    if threshold is not None:
+        ax.axvline(threshold, color="0.5", linestyle=":", label=f"tau = {threshold:g}")
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(xlabel="tau", ylim=(0, 1.03), title=title or "What tau does")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def _label_classes(ax: Axes, names: Sequence[str]) -> None:
+    if len(names) > MAX_LABELLED_CLASSES:
+        ax.set_xlabel("class")
+    else:
+        ax.set_xticks(np.arange(len(names)), names, rotation=45, ha="right")
