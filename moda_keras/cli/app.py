@@ -20,13 +20,16 @@ from moda_keras.cli.train import train
 from moda_keras.cli.tune import tune
 
 app = typer.Typer(
+    name="moda",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     # Errors that nobody foresaw are one line too; --debug gives Python's own traceback.
     pretty_exceptions_enable=False,
 )
-COMMANDS = (train, decompose, tune, compose, replace, evaluate, experiment, report, info, demo)
+COMMANDS = (
+    train, decompose, tune, compose, replace, evaluate, experiment, report, info, demo,
+)  # fmt: skip
 for each in COMMANDS:
     app.command()(command.command(each))
 

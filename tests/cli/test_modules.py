@@ -1,0 +1,244 @@
+"""decompose, tune, compose, evaluate, info, report: what works on modules."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from command_line import TINY_DATA, ask, fail, run
+from small_models import BACKEND
+
+import moda_keras as mk
+from moda_keras.cli import completion
+from moda_keras.cli.compose import SUFFIXES
+
+
+@pytest.fixture(scope="module")
+def modules(trained):
+    return mk.load_modules(trained.modules)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return mk.datasets.load("digits", samples_per_class=6, test_samples_per_class=4)
+
+
+def test_decompose_is_the_library_s(trained, modules, tmp_path):
+    output = tmp_path / "new" / "wide.modules"
+    found = ask("decompose", trained.model, *TINY_DATA, "--threshold", 0.4, "-o", output)
+    expected, received = modules.with_threshold(0.4), mk.load_modules(output)
+    for name, units in expected.units.items():
+        np.testing.assert_array_equal(received.units[name], units)
+    sizes = mk.metrics.module_size(expected)
+    np.testing.assert_allclose(list(found["module_size"].values()), sizes)
+    assert found["threshold"] == 0.4
+    assert "in a module, mean" in run(
+        "decompose", trained.model, *TINY_DATA, "-o", output, "--force"
+    )
+
+
+def test_decompose_chooses_epsilons(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(6, activation="tanh", name="hidden"),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.save(tmp_path / "tanh.keras")
+    arguments = ("decompose", tmp_path / "tanh.keras", *TINY_DATA, "-o", tmp_path / "a.modules")
+    found = ask(*arguments, "--epsilon", "auto")
+    images = mk.datasets.load("digits", samples_per_class=6, test_samples_per_class=4).x_train
+    expected = mk.choose_epsilons(model, images, verbose=0)
+    assert found["epsilons"] == pytest.approx(expected, rel=0.02)
+    assert ask(*arguments, "--epsilon", "0.2", "--force")["epsilons"] == {"hidden": 0.2}
+
+
+def test_tune_never_enlarges_modules_needlessly(trained, modules, tmp_path):
+    arguments = ("--max-accuracy-loss", 0.9, "-o", tmp_path / "small.modules")
+    found = ask("tune", trained.modules, *TINY_DATA, *arguments)
+    assert found["mean_module_size"] <= found["before"]["mean_module_size"]
+    assert mk.load_modules(tmp_path / "small.modules").threshold == found["threshold"]
+    assert found["before"]["threshold"] == modules.threshold
+
+
+def test_composed_model_is_the_library_s(trained, modules, data, tmp_path):
+    found = ask("compose", trained.modules, 7, 0, 3, "-o", tmp_path / "small.keras")
+    assert found["classes"] == ["7", "0", "3"]
+    small = keras.saving.load_model(tmp_path / "small.keras")
+    expected = mk.compose(modules, [7, 0, 3])
+    np.testing.assert_allclose(
+        small.predict(data.x_test, verbose=0), expected.predict(data.x_test, verbose=0), atol=1e-6
+    )
+    assert found["parameters"] == sum(np.prod(w.shape) for w in small.trainable_weights)
+    assert found["size"] == pytest.approx(mk.metrics.composed_size(modules, [7, 0, 3]))
+    assert found["flops"] == mk.metrics.count_flops(expected)
+
+
+def test_names_come_before_indices(modules, tmp_path):
+    names = ("9", "cat", "1", *"34567", "x", "dog")
+    mk.ModuleSet.from_units(modules.model, modules.units, class_names=names).save(tmp_path / "m")
+    found = ask("compose", tmp_path / "m", "1", "dog", "8", "-o", tmp_path / "a.keras")
+    assert found["classes"] == ["1", "dog", "x"]  # the first is class 2; no class is called "8"
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".xml", ".pt2"])
+def test_format_is_that_of_the_suffix(suffix, trained, tmp_path, monkeypatch):
+    def export(model, path, format, verbose):
+        Path(path).write_text(f"{format} of {model.output_shape}")
+
+    monkeypatch.setattr(keras.Model, "export", export)
+    found = ask("compose", trained.modules, 1, 2, "-o", tmp_path / f"small{suffix}")
+    written = (tmp_path / f"small{suffix}").read_text()
+    assert written == f"{found['format']} of (None, 2)"
+    assert SUFFIXES[suffix] == found["format"] in completion.EXPORT_FORMATS
+
+
+def test_format_that_keras_cannot_write_is_named(trained, tmp_path, monkeypatch):
+    def export(*arguments, **named):
+        raise ImportError("No module named 'onnx'")
+
+    monkeypatch.setattr(keras.Model, "export", export)
+    message = fail("compose", trained.modules, 1, 2, "-o", tmp_path / "small.onnx")
+    assert f"the format 'onnx' with the backend '{BACKEND}'" in message
+    assert "No module named 'onnx'" in message and not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras writes no SavedModel with torch")
+def test_saved_model_is_a_folder(trained, tmp_path):
+    pytest.importorskip("tensorflow")
+    output = ("--format", "tf_saved_model", "-o", tmp_path / "small")
+    ask("compose", trained.modules, 1, 2, *output)
+    assert (tmp_path / "small" / "saved_model.pb").exists()
+    assert "exists" in fail("compose", trained.modules, 1, 2, *output)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("cow",), "Unknown class. Expected an integer from 0 to 9 or one of ['0', '1'"),
+        (("12",), "Unknown class"),
+        (("1", "1"), "Duplicate class"),
+    ],
+)
+def test_impossible_classes_are_refused(classes, message, trained, tmp_path):
+    assert message in fail("compose", trained.modules, *classes, "-o", tmp_path / "a.keras")
+    assert not (tmp_path / "a.keras").exists()
+
+
+def test_evaluation_of_a_model(trained, data):
+    found = ask("evaluate", trained.model, *TINY_DATA)
+    model = keras.saving.load_model(trained.model)
+    predicted = model.predict(data.x_test, verbose=0).argmax(axis=-1)
+    assert found["accuracy"] == pytest.approx(np.mean(predicted == data.y_test))
+    for index, accuracy in enumerate(found["accuracy_by_class"].values()):
+        rows = data.y_test == index
+        assert accuracy == pytest.approx(np.mean(predicted[rows] == index))
+
+
+def test_evaluation_of_a_composed_model(trained, modules, data, tmp_path):
+    run("compose", trained.modules, 8, 1, "-o", tmp_path / "small.keras")
+    found = ask("evaluate", tmp_path / "small.keras", *TINY_DATA, "--classes", "8,1")
+    expected = mk.metrics.reuse_accuracy(modules, [8, 1], data.x_test, data.y_test)
+    assert found["accuracy"] == pytest.approx(expected)
+    assert list(found["accuracy_by_class"]) == ["8", "1"]
+    assert found["data"]["test_images"] == 8
+    of_modules = ask("evaluate", trained.modules, *TINY_DATA, "--classes", "8,1")
+    assert of_modules["accuracy"] == found["accuracy"]
+    full = mk.metrics.full_accuracy(modules.model, [8, 1], data.x_test, data.y_test)
+    assert of_modules["full_accuracy"] == pytest.approx(full)
+
+
+def test_evaluation_of_modules(trained, modules, data):
+    found = ask("evaluate", trained.modules, *TINY_DATA, "--subtasks", 12)
+    assert sum(row["subtasks"] for row in found["subtasks"]) >= 12 - 9
+    assert [row["k"] for row in found["subtasks"]] == list(range(2, 11))
+    everything = found["subtasks"][-1]
+    x, y = data.x_test, data.y_test
+    expected = mk.metrics.reuse_accuracy(modules, range(10), x, y)
+    assert everything["accuracy"] == pytest.approx(expected)
+    # Four test images of each class: the accuracy of all is the mean over classes.
+    assert np.mean(list(found["accuracy_after"].values())) == pytest.approx(expected)
+    full = mk.metrics.full_accuracy(modules.model, range(10), x, y)
+    assert np.mean(list(found["accuracy_before"].values())) == pytest.approx(full)
+    assert found["mean_overlap"] == pytest.approx(mk.metrics.mean_overlap(modules))
+    assert "reuse accuracy" not in run("evaluate", trained.modules, *TINY_DATA, "--subtasks", 0)
+
+
+def test_labels_are_those_of_the_modules(trained):
+    all_images = ("--data", "digits", "--subtasks", 0)
+    expected = ask("evaluate", trained.modules, *all_images)
+    found = ask("evaluate", trained.modules, *all_images, "--class-names", "9,8,7,6,5,4,3,2,1,0")
+    assert len(set(expected["accuracy_before"].values())) > 3
+    assert found["accuracy_before"] == expected["accuracy_before"]
+    message = fail("evaluate", trained.modules, *TINY_DATA, "--class-names", "0,1")
+    assert "Expected data of the classes of" in message
+
+
+def test_info(trained, modules):
+    here = ask("info")
+    assert here["backend"] == BACKEND and here["versions"]["keras"] == keras.__version__
+    assert any("native" in line for line in here["native_status"])
+    model, of_modules = ask("info", trained.model), ask("info", trained.modules)
+    assert (model["kind"], of_modules["kind"]) == ("model", "modules")
+    expected = [{"name": h.name, "units": h.units} for h in modules.hidden_activations]
+    assert model["hidden_activations"] == of_modules["hidden_activations"] == expected
+    assert of_modules["samples"] == [6] * 10
+    assert of_modules["classes"] == list(modules.class_names)
+    shown = run("info", trained.modules)
+    assert all(hidden.name in shown for hidden in modules.hidden_activations)
+
+
+def test_report_is_written_from_all_that_is_given(trained, tmp_path, monkeypatch):
+    seen = {}
+
+    def write(modules, path, **given):
+        seen.update(given)
+        path.write_text("page")
+
+    monkeypatch.setattr("moda_keras.report.write_report", write)
+    (tmp_path / "subtasks.csv").write_text("classes,accuracy\n0 1,0.5\n")
+    given = ("--history", trained.log, "--subtasks-file", tmp_path / "subtasks.csv", "--title", "T")
+    run("report", trained.modules, "-o", tmp_path / "a.html", *TINY_DATA, *given)
+    assert seen["x_test"].shape == (40, 8, 8, 1) and seen["y_test"].shape == (40,)
+    assert seen["title"] == "T" and seen["history"] == trained.log
+    assert seen["subtask_rows"] == [{"classes": "0 1", "accuracy": 0.5}]
+    run("report", trained.modules, "-o", tmp_path / "b.html")
+    assert seen["title"] is None and seen["subtask_rows"] is None and seen["history"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "none.keras", *TINY_DATA), "There is no file 'none.keras'"),
+        (("evaluate", ".", *TINY_DATA), "a folder"),
+        (("evaluate", "LOG", *TINY_DATA), "Expected a Keras model file, as `model.save`"),
+        (("compose", "LOG", "1", "-o", "a.keras"), "Expected a module file"),
+        (("compose", "MODEL", "1", "-o", "a.keras"), "which is a Keras model; `moda decompose"),
+        (("decompose", "MODULES", *TINY_DATA, "-o", "b.modules"), "which is a module file"),
+        (("evaluate", "MODEL", *TINY_DATA, "--image-size", 16), "see --image-size"),
+        (("evaluate", "MODEL", *TINY_DATA, "--class-names", "1,2"), "see --class-names"),
+        (("evaluate", "MODEL", *TINY_DATA, "--classes", "1,cow"), "Received: 1,cow"),
+        (("evaluate", "MODULES", *TINY_DATA, "--classes", "1,cow"), "Unknown class"),
+        (("evaluate", "MODULES", *TINY_DATA, "--synsets", "no.txt"), "There is no file 'no.txt'"),
+        (("decompose", "MODEL", *TINY_DATA, "-o", "LOG"), "exists. Pass --force"),
+        (("report", "MODULES", "-o", "a.pdf"), "ends in .html"),
+        (("report", "MODULES", "-o", "a.html", "--history", "no.csv"), "no file 'no.csv'"),
+        (("info", "LOG"), "Expected a Keras model file"),
+    ],
+)
+def test_wrong_files_are_named(arguments, message, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {"MODEL": trained.model, "MODULES": trained.modules, "LOG": trained.log}
+    assert message in fail(*[files.get(each, each) for each in arguments])
+    assert not os.listdir(tmp_path)
+
+
+def test_damaged_model_is_named(trained, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "bad.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert "which Keras cannot load" in fail("info", tmp_path / "bad.keras")

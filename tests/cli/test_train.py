@@ -1,0 +1,131 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from command_line import TINY_DATA, ask, fail, invoke, run
+
+import moda_keras as mk
+from moda_keras.experiments import read_rows
+
+RECIPE = ("--network", "small_cnn", "--epochs", 2, "--batch-size", 16)
+
+
+def test_writes_model_modules_and_log(trained):
+    model = keras.saving.load_model(trained.model)
+    modules = mk.load_modules(trained.modules)
+    assert modules.threshold == 0.9
+    assert modules.class_names == tuple(str(digit) for digit in range(10))
+    rows = read_rows(trained.log)
+    assert [row["epoch"] for row in rows] == list(range(12))
+    assert all(row["compactness"] > 0 and row["seconds"] > 0 for row in rows)
+    for one, other in zip(model.get_weights(), modules.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    left = {path.name for path in trained.folder.iterdir()}
+    assert {"digits.keras", "digits.modules", "digits.csv"} <= left
+    assert not {"digits.backup", "digits.training.json"} & left
+
+
+def test_model_normalizes_the_channels(trained):
+    data = mk.datasets.load("digits", samples_per_class=6, test_samples_per_class=4)
+    model = keras.saving.load_model(trained.model)
+    (layer,) = [each for each in model.layers if isinstance(each, keras.layers.Normalization)]
+    normalized = keras.ops.convert_to_numpy(layer(data.x_train))
+    assert abs(normalized.mean()) < 1e-4 and abs(normalized.std() - 1) < 1e-4
+
+
+def test_trains_a_model_of_one_s_own_with_probabilities_out(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.save(tmp_path / "mine.keras")
+    arguments = ("--model", tmp_path / "mine.keras", "--epochs", 8, "--batch-size", 8)
+    data = ("--data", "digits", "--class-names", "0,1", "--samples-per-class", 20)
+    found = ask("train", *data, *arguments, "--augment", "none", "-o", tmp_path / "trained.keras")
+    assert found["data"]["classes"] == ["0", "1"]
+    assert found["test_accuracy"] > 0.9
+    kinds = [type(layer) for layer in keras.saving.load_model(found["model"]).layers]
+    assert keras.layers.Normalization not in kinds
+    log = read_rows(found["log"])
+    assert log[-1]["task_loss"] < 0.3  # as of probabilities, not of logits
+
+
+def test_standard_training_has_no_objectives(tmp_path):
+    data = (*TINY_DATA, "--class-names", "3,8")
+    recipe = ("--network", "lenet5", "--image-size", 16, "--epochs", 1, "--standard")
+    found = ask("train", *data, *recipe, "--threshold", 0.5, "-o", tmp_path / "a.keras")
+    assert found["threshold"] == 0.5 and found["epochs"] == 1
+    assert list(read_rows(found["log"])[0]) == ["epoch", "seconds", "loss", "accuracy"]
+
+
+def test_existing_output_is_refused(trained):
+    before = trained.model.stat().st_mtime_ns
+    message = fail("train", *TINY_DATA, *RECIPE, "-o", trained.model)
+    assert message == f"Error: The file '{trained.model}' exists. Pass --force to replace it"
+    assert trained.model.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*TINY_DATA, "--network", "vgg99"), r"Expected one of ['lenet5'"),
+        ((*TINY_DATA, "--model", "none.keras"), "There is no file 'none.keras'"),
+        (("--data", "nowhere", "--network", "lenet5"), "Unknown data set. Expected one of"),
+        ((*TINY_DATA, *RECIPE, "--augment", "mixup"), "mixup"),
+        ((*TINY_DATA, "--network", "vgg16"), "at least 32"),
+    ],
+)
+def test_what_cannot_be_trained_is_named(arguments, message, tmp_path):
+    assert message in fail("train", *arguments, "-o", tmp_path / "model.keras")
+
+
+def test_output_is_a_keras_file_in_a_folder(tmp_path):
+    (tmp_path / "file").touch()
+    assert "ends in .keras" in fail("train", *TINY_DATA, *RECIPE, "-o", tmp_path / "a.h5")
+    place = tmp_path / "file" / "a.keras"
+    assert "can be written to" in fail("train", *TINY_DATA, *RECIPE, "-o", place)
+
+
+def test_model_of_other_images_or_classes_is_refused(trained, tmp_path):
+    output = ("-o", tmp_path / "new.keras")
+    larger = (*TINY_DATA, "--image-size", 16, "--model", trained.model)
+    assert "Expected images of shape (8, 8, 1)" in fail("train", *larger, *output)
+    fewer = (*TINY_DATA, "--class-names", "0,1", "--model", trained.model)
+    assert "Expected data of 10 classes" in fail("train", *fewer, *output)
+
+
+def test_interrupted_training_with_other_settings_is_refused(tmp_path, monkeypatch):
+    output = ("-o", tmp_path / "model.keras")
+    with monkeypatch.context() as patch:
+        patch.setattr("moda_keras.decompose", interrupted)
+        assert invoke("train", *TINY_DATA, *RECIPE, *output).exit_code == 130
+    state = json.loads((tmp_path / "model.training.json").read_text())
+    assert state["epochs"] == 2 and state["data"]
+    message = fail("train", *TINY_DATA, *RECIPE, "--gamma", 0.5, *output)
+    assert "{'weights': [1.0, 1.0, 0.3]}. Received: {'weights': [1.0, 1.0, 0.5]}" in message
+    log = (tmp_path / "model.csv").read_text()
+    assert "Going on" in invoke("train", *TINY_DATA, *RECIPE, *output).stderr
+    assert (tmp_path / "model.csv").read_text() == log  # no epoch was done again
+
+
+def test_restart_forgets_what_was_interrupted(tmp_path, monkeypatch):
+    output = ("-o", tmp_path / "model.keras")
+    with monkeypatch.context() as patch:
+        patch.setattr("moda_keras.decompose", interrupted)
+        assert invoke("train", *TINY_DATA, *RECIPE, *output).exit_code == 130
+    found = ask("train", *TINY_DATA, *RECIPE, "--epochs", 1, "--restart", *output)
+    assert found["epochs"] == 1 and len(read_rows(found["log"])) == 1
+
+
+def interrupted(*arguments, **named):
+    raise KeyboardInterrupt
+
+
+def test_table_has_accuracy_and_sizes(tmp_path):
+    shown = run("train", *TINY_DATA, *RECIPE, "--epochs", 1, "-o", tmp_path / "new" / "a.keras")
+    assert "test accuracy" in shown and "module size, mean" in shown and "Wrote" in shown
