@@ -301,7 +301,7 @@ def _remedy_of_loss(evidence: Evidence) -> str:
             "Lower tau, as `modules.tune_threshold(x_val, y_val)` does if the modules are from "
             f"`decompose`; {retrain}."
         )
-    highest = _highest_threshold(modules)
+    highest = max(_thresholds(modules).values())
     tried = [t for t in TRIED_THRESHOLDS if t < highest]
     subtasks = [row["classes"] for row in evidence.subtask_rows if len(row["classes"]) > 1]
     curve = threshold_curve(modules, evidence.x, evidence.y, tried, subtasks=subtasks)
@@ -420,7 +420,8 @@ def needed_samples(threshold: float) -> int:
 
 def _samples(evidence: Evidence) -> Iterator[Finding]:
     modules = evidence.modules
-    counts, tau = modules.sample_counts, _highest_threshold(modules)
+    counts = modules.sample_counts
+    tau = max(_thresholds(modules).values(), key=needed_samples)
     if not counts.all():
         missing = [modules.class_names[index] for index in np.flatnonzero(counts == 0)]
         yield Finding(
@@ -557,10 +558,6 @@ CHECKS: tuple[Check, ...] = (
 def _thresholds(modules: ModuleSet) -> dict[str, float]:
     tau = modules.threshold
     return dict(tau) if isinstance(tau, Mapping) else dict.fromkeys(modules.units, tau)
-
-
-def _highest_threshold(modules: ModuleSet) -> float:
-    return max(_thresholds(modules).values())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,3 +1,6 @@
+import importlib
+import sys
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -172,14 +175,8 @@ print(mk.plots.plot_overlap.__name__)
     assert run_in_fresh_process(code).split() == ["plot_overlap"]
 
 
-def test_without_matplotlib_the_error_says_what_to_install():
-    code = """
-import sys
-sys.modules["matplotlib.pyplot"] = None
-import moda_keras as mk
-try:
-    mk.plots
-except ImportError as error:
-    print(error)
-"""
-    assert 'pip install "moda-keras[plots]"' in run_in_fresh_process(code)
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.delitem(sys.modules, "moda_keras.plots")
+    with pytest.raises(ImportError, match=r'pip install "moda-keras\[plots\]"'):
+        importlib.import_module("moda_keras.plots")

@@ -1,0 +1,336 @@
+"""Every sign: modules that have it, and modules that do not."""
+
+import csv
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from small_models import inputs_of, mlp, random_modules
+
+import moda_keras as mk
+from moda_keras.diagnosis import CHECKS, diagnose, needed_samples
+
+SAMPLES = 200
+
+
+def modules_of(first, second=None, samples=SAMPLES, threshold=0.9, names=None, **options):
+    """Modules of an `mlp` (6 and 5 units) from frequencies, three classes."""
+    samples = np.broadcast_to(samples, (3,)).copy()
+    second = np.eye(3, 5) if second is None else second
+    counts = {
+        name: np.round(np.array(table) * samples[:, None]).astype(int)
+        for name, table in (("first", first), ("second", second))
+    }
+    return mk.ModuleSet.from_counts(
+        options.pop("model", None) or mlp(), counts, samples,
+        threshold=threshold, class_names=names, **options,
+    )  # fmt: skip
+
+
+# Two units for each class, and no others.
+APART = np.repeat(np.eye(3), 2, axis=1)
+
+
+def signs(modules, *data, **options):
+    return [finding.sign for finding in modules.diagnose(*data, **options)]
+
+
+def finding(modules, sign, *data, **options):
+    (found,) = [f for f in modules.diagnose(*data, **options) if f.sign == sign]
+    return found
+
+
+def test_modules_without_any_sign():
+    assert modules_of(APART).diagnose() == []
+
+
+def test_findings_are_records_that_do_not_change():
+    found = finding(modules_of(np.ones((3, 6))), "overlap")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.sign = "other"
+    assert found.figures["limit"] == 0.2
+    assert found.message
+    assert found.remedy
+
+
+def test_every_sign_has_a_check():
+    assert {check.sign for check in CHECKS} == {
+        "accuracy", "overlap", "objectives", "size", "samples", "collapse", "refill", "epsilon"
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- accuracy
+
+
+def pixel_model():
+    """Class c lights pixel c; for class 0 a second unit decides."""
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.Dense(4, activation="relu", name="features"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    read = np.array([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0]], "float32")
+    write = np.array([[-2, 0, 0], [0, 3, 0], [0, 0, 3], [9, 0, 0]], "float32")
+    model.set_weights([read, np.zeros(4), write, np.zeros(3)])
+    return model
+
+
+# The unit that decides on class 0 is active for 80 % of its samples.
+FREQUENCY = {"features": np.array([[1, 0, 0, 0.8], [0, 1, 0, 0], [0, 0, 1, 0]])}
+X_TEST = np.repeat(np.eye(3, dtype="float32"), 4, axis=0)
+Y_TEST = np.repeat(np.arange(3), 4)
+
+
+def pixel_modules(threshold, frequency=FREQUENCY):
+    counts = {name: np.round(table * 100).astype(int) for name, table in frequency.items()}
+    return mk.ModuleSet.from_counts(
+        pixel_model(), counts, np.full(3, 100),
+        threshold=threshold, class_names=["zero", "one", "two"],
+    )  # fmt: skip
+
+
+def test_lost_accuracy_is_found_with_a_tau_that_serves():
+    found = finding(pixel_modules(0.9), "accuracy", X_TEST, Y_TEST)
+    assert found.severity == "problem"
+    # Of the pairs, two have class 0, which then loses to both; of all three a third is lost.
+    expected = np.mean([0.5, 0.5, 1, 2 / 3])
+    assert found.figures["reuse_accuracy"] == pytest.approx(expected)
+    assert found.figures["full_accuracy"] == 1
+    assert found.figures["loss"] == pytest.approx(1 - expected)
+    assert "zero" in found.message
+    assert "with_threshold(0.8)" in found.remedy
+
+
+def test_kept_accuracy_is_no_sign():
+    assert "accuracy" not in signs(pixel_modules(0.8), X_TEST, Y_TEST)
+
+
+def test_lost_accuracy_that_no_tau_gets_back_is_gammas():
+    rare = {"features": FREQUENCY["features"] * [1, 1, 1, 0.01]}
+    found = finding(pixel_modules(0.9, rare), "accuracy", X_TEST, Y_TEST)
+    assert "not enough" in found.remedy
+    assert "gamma" in found.remedy
+
+
+def test_accuracy_of_given_rows():
+    rows = [
+        {"classes": (0, 1), "accuracy": 0.81, "full_accuracy": 0.90},
+        {"classes": (1, 2), "accuracy": 0.85, "full_accuracy": 0.85},
+    ]
+    modules = modules_of(APART, names=["ape", "bee", "cat"])
+    assert signs(modules, subtask_rows=rows) == []  # a loss of 4.5 points in the mean
+    rows[1]["accuracy"] = 0.83
+    found = finding(modules, "accuracy", subtask_rows=rows)
+    assert found.figures["loss"] == pytest.approx(0.055)
+    assert "ape, bee: 81.0 % against 90.0 %" in found.message
+    assert "tune_threshold" in found.remedy
+
+
+def test_accuracy_of_modules_from_units():
+    units = {"features": np.eye(3, 4, dtype=bool)}
+    modules = mk.ModuleSet.from_units(pixel_model(), units)
+    assert "tune_threshold" in finding(modules, "accuracy", X_TEST, Y_TEST).remedy
+
+
+def test_one_hot_labels():
+    one_hot = np.eye(3)[Y_TEST]
+    assert diagnose(pixel_modules(0.9), X_TEST, one_hot) == diagnose(
+        pixel_modules(0.9), X_TEST, Y_TEST
+    )
+
+
+# ------------------------------------------------------------------------------- size and overlap
+
+
+def test_overlap_of_all_pairs_is_weak_dispersion():
+    found = finding(modules_of(np.ones((3, 6)), np.ones((3, 5))), "overlap")
+    assert "dispersion is too weak" in found.message
+    assert "beta" in found.remedy
+    overlap = mk.metrics.mean_overlap(modules_of(np.ones((3, 6)), np.ones((3, 5))))
+    assert found.figures["overlap"] == pytest.approx(overlap)
+
+
+def test_overlap_of_one_pair_names_it():
+    first, second = np.eye(3, 6), np.eye(3, 5)
+    first[:2], second[:2] = 1, 1
+    found = finding(modules_of(first, second, names=["ape", "bee", "cat"]), "overlap")
+    assert "the classes are alike" in found.message
+    assert "ape and bee" in found.message.split(";")[1]
+
+
+def test_modules_of_nearly_the_whole_model():
+    found = finding(modules_of(np.ones((3, 6)), np.ones((3, 5))), "size")
+    assert found.figures["module_size"] > 0.5
+    assert "longer" in found.remedy
+    half = np.tile([1, 1, 1, 0, 0, 0], (3, 1))
+    assert "size" not in signs(modules_of(half))
+
+
+# ------------------------------------------------------------------------------------- samples
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"), [(0.9, 36), (0.8, 64), (0.5, 100), (0.99, 100), (1.0, 1), (0.0, 1)]
+)
+def test_needed_samples(threshold, expected):
+    assert needed_samples(threshold) == expected
+
+
+def test_class_with_too_few_samples():
+    found = finding(modules_of(APART, samples=[200, 20, 35], names=["a", "b", "c"]), "samples")
+    assert "b (20), c (35)" in found.message
+    assert "steps of 5.0 %" in found.message
+    assert (found.figures["samples"], found.figures["limit"]) == (20, 36)
+    assert "samples" not in signs(modules_of(APART, samples=36))
+
+
+def test_class_without_samples():
+    found = finding(modules_of(APART, samples=[200, 0, 200], names=["a", "b", "c"]), "samples")
+    assert found.severity == "problem"
+    assert found.message.startswith("b had no training sample")
+
+
+def test_threshold_for_each_activation():
+    modules = modules_of(APART, samples=50).with_threshold({"first": 0.9, "second": 0.8})
+    assert finding(modules, "samples").figures["limit"] == 64
+
+
+# ------------------------------------------------------------------------- collapse and refill
+
+
+def test_silenced_activation_is_a_collapse():
+    found = finding(modules_of(np.full((3, 6), 0.1) * [1, 1, 1, 0, 0, 0]), "collapse")
+    assert found.severity == "problem"
+    assert found.figures["silent"] == 0.5
+    assert found.figures["highest_frequency"] == pytest.approx(0.1)
+    assert "first" in found.message
+    assert "norm" in found.remedy
+
+
+def test_one_class_with_too_few_units_is_refilled():
+    first = APART.copy()
+    first[1] *= 0.5
+    modules = modules_of(first, names=["a", "b", "c"])
+    found = finding(modules, "refill")
+    assert "b in first" in found.message
+    assert found.figures["modules"] == 1
+    assert "collapse" not in signs(modules)
+    assert "refill" not in signs(modules_of(APART))
+
+
+# ------------------------------------------------------------------------------------- epsilon
+
+
+def test_default_epsilon_on_an_activation_that_is_never_zero():
+    model, second = mlp(activation="gelu"), np.ones((3, 5))
+    epsilons = {"first": 0.2, "second": 1e-3}
+    modules = modules_of(APART, second, model=model, epsilons=epsilons)
+    found = finding(modules, "epsilon")
+    assert "second is never exactly zero" in found.message
+    assert found.figures["share"] == 1
+    assert "choose_epsilons" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("activation", "epsilon", "second"),
+    [("relu", 0.0, np.ones((3, 5))), ("gelu", 0.2, np.ones((3, 5))), ("gelu", 1e-3, np.eye(3, 5))],
+)
+def test_epsilons_that_are_no_sign(activation, epsilon, second):
+    epsilons = {"first": epsilon, "second": epsilon}
+    modules = modules_of(APART, second, model=mlp(activation=activation), epsilons=epsilons)
+    assert "epsilon" not in signs(modules)
+
+
+# ---------------------------------------------------------------------------------- objectives
+
+
+def logs(task, epochs=20, **objectives):
+    """A training whose task loss falls while the objectives stay."""
+    weights = {"affinity": 1.0, "dispersion": 1.0, "compactness": 0.3}
+    values = {"affinity": 0.3, "dispersion": 0.6, "compactness": 0.2, **objectives}
+    modular = sum(weights[name] * value for name, value in values.items())
+    task = [task / (1 + epoch) for epoch in range(epochs)]
+    columns = {name: [value] * epochs for name, value in values.items()}
+    return {**columns, "task_loss": task, "loss": [each + modular for each in task]}
+
+
+def test_objectives_above_the_task_loss():
+    history = logs(task=2.3, dispersion=4.0)
+    found = finding(modules_of(APART), "objectives", history=history)
+    assert found.figures["objectives"] == pytest.approx(0.3 + 4.0 + 0.06)
+    assert found.figures["task_loss"] == pytest.approx((2.3 + 1.15) / 2)
+    assert "beta" in found.remedy
+
+
+def test_objectives_are_compared_while_the_task_is_yet_to_be_learnt():
+    # At the end of every good training the task loss is the smaller.
+    assert signs(modules_of(APART), history=logs(task=2.3)) == []
+
+
+def test_task_loss_is_worked_out_if_it_was_not_logged():
+    for dispersion, expected in ((0.6, []), (4.0, ["objectives"])):
+        history = logs(task=2.3, dispersion=dispersion)
+        del history["task_loss"]
+        assert signs(modules_of(APART), history=history) == expected
+
+
+def test_weights_of_the_loss_count():
+    loss = mk.MODALoss(gamma=20.0)
+    found = finding(modules_of(APART), "objectives", history=logs(2.3), modular_loss=loss)
+    assert "gamma" in found.remedy
+    assert found.figures["objectives"] == pytest.approx(0.3 + 0.6 + 20 * 0.2)
+
+
+def test_weights_are_those_the_model_is_compiled_with():
+    model = mk.ModularModel.from_model(mlp())
+    model.compile("sgd", "mse", modular_loss=mk.MODALoss(beta=5.0))
+    found = finding(modules_of(APART, model=model), "objectives", history=logs(2.3))
+    assert "`beta` than 5" in found.remedy
+
+
+def test_history_of_fit_and_of_a_csv_logger(tmp_path):
+    model = mk.ModularModel.from_model(mlp())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, modular_loss=mk.MODALoss(beta=30.0))
+    path = tmp_path / "training.csv"
+    x, y = inputs_of(model, 12), np.arange(12) % 3
+    logger = keras.callbacks.CSVLogger(str(path))
+    history = model.fit(x, y, epochs=2, verbose=0, callbacks=[logger])
+    expected = finding(modules_of(APART, model=model), "objectives", history=history)
+    found = finding(modules_of(APART, model=model), "objectives", history=path)
+    assert found.figures == pytest.approx(expected.figures, rel=1e-6)
+
+
+def test_csv_file_with_missing_values(tmp_path):
+    path, columns = tmp_path / "training.csv", logs(2.3, dispersion=4.0)
+    columns["val_loss"] = ["NA"] * 20
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([list(columns), *zip(*columns.values(), strict=True)])
+    assert signs(modules_of(APART), history=str(path)) == ["objectives"]
+
+
+# --------------------------------------------------------------------------------- wrong inputs
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ((X_TEST,), {}, "`x_test` and `y_test` together"),
+        ((X_TEST, Y_TEST[:5]), {}, "one sample for each label"),
+        ((X_TEST, Y_TEST + 1), {}, "label"),
+        ((), {"history": 3}, "Expected `history`"),
+        ((), {"history": {"loss": [1.0]}}, "without .*affinity"),
+    ],
+)
+def test_wrong_inputs_are_named(data, options, message):
+    with pytest.raises(ValueError, match=message):
+        pixel_modules(0.9).diagnose(*data, **options)
+
+
+def test_modules_from_units_without_data():
+    assert set(signs(random_modules(mlp(), fraction=0.9))) <= {"overlap", "size"}
