@@ -240,6 +240,9 @@ def test_training_that_is_resumed_sees_the_same_batches(five):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX compiles every model that is trained"
+)
 def test_experiments_train_on_streams(five, tmp_path):
     recipe = Recipe("small_cnn", (1.0, 1.0, 0.3), epochs=1, batch_size=8)
     data = five.standardized()
