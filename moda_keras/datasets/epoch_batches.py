@@ -1,6 +1,7 @@
 """Training batches that depend on seed and epoch alone, so that training can be resumed."""
 
 import functools
+from numbers import Integral
 
 import keras
 import numpy as np
@@ -143,7 +144,7 @@ def check_batch_size(batch_size: int) -> None:
     Args:
         batch_size: Samples in a batch.
     """
-    if batch_size < 1:
+    if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(
-            f"Expected a positive integer `batch_size`. Received: batch_size={batch_size}"
+            f"Expected a positive integer `batch_size`. Received: batch_size={batch_size!r}"
         )

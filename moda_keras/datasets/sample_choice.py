@@ -37,12 +37,13 @@ class SampleChoice:
             ValueError: If a name is unknown or comes twice, or there is none.
         """
         names = list(default if self.class_names is None else self.class_names)
-        if not names or len(set(names)) != len(names) or not set(names) <= set(known):
+        is_text = isinstance(self.class_names, str)
+        if is_text or not names or len(set(names)) != len(names) or not set(names) <= set(known):
             shown = str(list(known[:SHOWN]))
             shown += f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
             raise ValueError(
                 f"`class_names` should be distinct names out of {shown}. "
-                f"Received: class_names={self.class_names}"
+                f"Received: class_names={self.class_names!r}"
             )
         index = {name: label for label, name in enumerate(known)}
         return [index[name] for name in names]
@@ -78,7 +79,16 @@ def places_of(classes: Sequence[int], num_classes: int) -> np.ndarray:
 
     Returns:
         Int32 array (num_classes,): the place in `classes`; -1 for a class that is not there.
+
+    Raises:
+        ValueError: If a class is unknown or comes twice, or there is none.
     """
+    is_known = all(0 <= index < num_classes for index in classes)
+    if not is_known or not 0 < len(classes) == len(set(classes)):
+        raise ValueError(
+            f"Expected `classes` to be distinct integers from 0 to {num_classes - 1}. "
+            f"Received: classes={list(classes)}"
+        )
     places = np.full(num_classes, -1, "int32")
     places[list(classes)] = np.arange(len(classes))
     return places

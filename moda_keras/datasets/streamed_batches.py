@@ -110,16 +110,17 @@ class _Reader:
     """Gives batches by index as long as they are asked for in order."""
 
     def __init__(self):
-        self.epoch = self.next = self.batches = None
+        self.epoch, self.next = None, 0
+        self.batches: Iterator = iter(())
 
     def read(self, epoch: int, index: int, open_batches: Any) -> tuple[np.ndarray, np.ndarray]:
         if index == 0:
             self.epoch, self.next, self.batches = epoch, 0, open_batches()
         if (epoch, index) != (self.epoch, self.next):
             raise ValueError(
-                f"Expected batches to be asked for in order, the next one {self.next} of epoch "
-                f"{self.epoch}, for they are read from a stream. Received: batch {index} of epoch "
-                f"{epoch}. Pass `shuffle=False` to `fit`: the samples are shuffled already"
+                "Expected batches to be asked for one after the other, from 0 on in each epoch: they "
+                f"are read from a stream. Received: batch {index} of epoch {epoch} instead of "
+                f"{self.next}. Pass `shuffle=False` to `fit`: the samples are shuffled already"
             )
         self.next += 1
         images, labels = next(self.batches)

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -42,13 +42,21 @@ class StreamedDataset:
     test: SampleStream
     class_names: tuple[str, ...]
     decoder: ImageDecoder
-    name: str
+    name: str = field(repr=False)
     augment: str = "crop_flip"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of one image."""
         return self.decoder.image_shape
+
+    @property
+    def x_train(self) -> np.ndarray:
+        """There is none."""
+        raise AttributeError(
+            "The training images of streamed data are not in memory. Use `train_batches()` to "
+            "train, or `unaugmented_batches()`, which `decompose` and `predict` take"
+        )
 
     @property
     def y_train(self) -> np.ndarray:

@@ -174,8 +174,8 @@ def _prepare(builder: Any) -> None:
         ) from error
     except Exception as error:
         raise FileNotFoundError(
-            f"The data set {builder.name!r} could not be fetched and prepared "
-            f"({type(error).__name__}: {error}). {how_to_get(builder)}"
+            f"The data set {builder.name!r} could not be fetched and prepared. "
+            f"{how_to_get(builder)}. Received: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
 
 

@@ -27,6 +27,12 @@ def test_classes_are_labelled_by_place(data):
     np.testing.assert_array_equal(some.x_test, data.x_test[[0, 2]])
 
 
+@pytest.mark.parametrize("classes", [[4], [-1], [0, 0], []])
+def test_impossible_classes_are_refused(data, classes):
+    with pytest.raises(ValueError, match=r"distinct integers from 0 to 3.*Received: classes="):
+        data.of_classes(classes)
+
+
 def test_some_training_samples_in_their_order(data):
     some = data.with_training_samples(np.array([6, 1]))
     np.testing.assert_array_equal(some.x_train, data.x_train[[6, 1]])
@@ -130,6 +136,7 @@ def test_augmentation_is_a_shift_and_a_mirror_image(seed, flips):
     [
         ({"augment": "mixup"}, r"`augment` out of \['none', 'crop', 'crop_flip'\]"),
         ({"batch_size": 0}, "positive integer `batch_size`"),
+        ({"batch_size": "many"}, "positive integer `batch_size`.*'many'"),
     ],
 )
 def test_impossible_batches_are_refused(data, options, message):

@@ -72,7 +72,7 @@ def test_augmentation_is_repeated_with_the_epoch(prepared):
 def test_batches_out_of_order_are_refused(dogs):
     batches = dogs.train_batches(8)
     batches[0]
-    with pytest.raises(ValueError, match=r"next one 1 of epoch 0.*batch 3.*shuffle=False"):
+    with pytest.raises(ValueError, match=r"batch 3 of epoch 0 instead of 1.*shuffle=False"):
         batches[3]
     batches.epoch = 1
     with pytest.raises(ValueError, match=r"batch 1 of epoch 1"):
@@ -161,6 +161,11 @@ def test_interrupted_cache_is_made_again(five, tmp_path, monkeypatch):
         with pytest.raises(OSError):
             cached.encoded()
     assert len(list(cached.encoded())) == 40
+
+
+def test_training_images_are_not_in_memory(dogs):
+    with pytest.raises(AttributeError, match=r"train_batches\(\).*unaugmented_batches\(\)"):
+        dogs.x_train  # noqa: B018
 
 
 def test_no_sample_of_the_classes_is_refused(dogs):
