@@ -136,8 +136,8 @@ def diagnose(
         y_test: Labels: integers (N,) or one-hot (N, C).
         history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
             file that `keras.callbacks.CSVLogger` wrote.
-        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave. By default a sample of
-            sub-tasks is measured on the test data.
+        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave, or `read_rows` of its file.
+            By default a sample of sub-tasks is measured on the test data.
         modular_loss: The loss of the training, for its weights; by default the one that the model
             is compiled with, else the paper's weights.
         seed: Seed of the sample of sub-tasks.
@@ -215,7 +215,7 @@ def gather_evidence(
         modules,
         x_test,
         y_test,
-        subtask_rows=list(subtask_rows),
+        subtask_rows=[_check_row(row, modules) for row in subtask_rows],
         history=None if history is None else read_history(history),
         weights=dict(zip(OBJECTIVES, (loss.alpha, loss.beta, loss.gamma), strict=True)),
     )
@@ -244,6 +244,20 @@ def measure_sample(
     if why_not_staged(modules):  # then every one is composed
         subtasks = draw_subtasks(subtasks, COMPOSED_SUBTASKS, seed)
     return SubtaskMeasurement(modules, x, y).measure(subtasks)
+
+
+def _check_row(row: Mapping[str, Any], modules: ModuleSet) -> dict[str, Any]:
+    """The row with its classes as a tuple; in a file they are written "0 3 7"."""
+    missing = [key for key in ("classes", "accuracy", "full_accuracy") if row.get(key) is None]
+    if missing:
+        raise ValueError(
+            "Expected `subtask_rows` to be rows of `sweep_subtasks`, with classes, accuracy and "
+            f"full_accuracy. Received: a row without {missing}: {dict(row)}"
+        )
+    classes = row["classes"]
+    written = isinstance(classes, (str, int))
+    found = [int(part) for part in str(classes).split()] if written else classes
+    return {**row, "classes": tuple(modules.resolve_classes(found).tolist())}
 
 
 def find_signs(evidence: Evidence) -> list[Finding]:

@@ -171,7 +171,8 @@ def plot_class_accuracy(
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set(ylabel="accuracy on the class", title=title or "Accuracy by class")
     ax.grid(axis="y", alpha=0.3)
-    ax.legend()
+    ax.margins(y=0.2)  # room for the legend
+    ax.legend(loc="upper center", ncols=len(accuracy))
     return ax
 
 

@@ -1,6 +1,7 @@
 """The page of a report, from its template."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from moda_keras.report.report_data import ReportData
 
 try:
     import jinja2
+    from markupsafe import Markup, escape
 except ImportError as error:
     raise ImportError(
         "Reports need jinja2, which is not installed. Install it with: "
@@ -43,6 +45,7 @@ def render(data: ReportData) -> str:
     environment.filters |= {
         "percent": percent,
         "points": points,
+        "prose": prose,
         "count": count,
         "sig": significant,
     }
@@ -65,6 +68,12 @@ def render(data: ReportData) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """A share as "12.3 %"; a dash if it is not known."""
     return f"{100 * share:.{digits}f} %" if _is_known(share) else "–"  # noqa: RUF001
+
+
+def prose(text: str) -> Markup:
+    """A message in HTML: what is between backticks is code, and numbers keep their unit."""
+    escaped = str(escape(text)).replace(" %", "\u00a0%")
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", escaped))
 
 
 def points(share: float) -> str:

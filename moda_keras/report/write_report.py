@@ -45,8 +45,9 @@ def write_report(
         x_test: Test inputs, an array of N samples, or a list or dict of arrays.
         y_test: Labels: integers (N,) or one-hot (N, C).
         title: Heading; by default one with the model's name.
-        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave. The page then shows these
-            accuracies; by default a sample of sub-tasks is measured, and the page estimates.
+        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave, or `read_rows` of its file.
+            The page then shows these accuracies; by default a sample of sub-tasks is measured, and
+            the page estimates.
         history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
             file that `keras.callbacks.CSVLogger` wrote.
         thresholds: Values of tau of the curve; none for no curve. By default twelve from 0.1 to 1,

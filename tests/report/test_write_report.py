@@ -133,7 +133,8 @@ def test_findings_are_told_with_figure_and_remedy(written):
     assert findings
     for finding in findings:
         assert " ".join(finding.message.split()) in page.shown
-        assert finding.remedy.split(".")[0] in page.shown
+        assert finding.remedy.replace("`", "") in page.shown.replace(" .", ".")
+    assert "`" not in page.shown
 
 
 def test_checks_that_were_not_made_are_told(written):
@@ -190,6 +191,18 @@ def test_given_rows_are_what_the_page_shows(tmp_path):
     assert "for the 1 combinations that were measured" in page.shown
 
 
+def test_rows_of_a_file_are_those_of_the_sweep(tmp_path):
+    modules = random_modules(mlp())
+    x, y = labelled_inputs(modules.model)
+    rows = mk.experiments.sweep_subtasks(modules, x, y, tmp_path / "rows.csv")
+    pages = []
+    for given in (rows, mk.experiments.read_rows(tmp_path / "rows.csv")):
+        path = mk.report.write_report(modules, tmp_path / "report.html", subtask_rows=given)
+        pages.append(path.read_text(encoding="utf-8"))
+    assert pages[0] == pages[1]
+    assert set(Page(pages[0]).data["measured"]) == {"3", "5", "6", "7"}
+
+
 def test_hundred_classes(tmp_path):
     modules = random_modules(mlp(classes=100), seed=4, fraction=0.1)
     x, y = labelled_inputs(modules.model, samples=300)
@@ -235,6 +248,8 @@ def test_model_without_a_fixed_input_shape(tmp_path):
         ({"x_test": np.ones((2, 4)), "y_test": [0, 9]}, "label"),
         ({"max_samples": 0}, "max_samples=0"),
         ({"history": 5}, "Expected `history`"),
+        ({"subtask_rows": [{"classes": (0, 1), "accuracy": 1}]}, "without .*full_accuracy"),
+        ({"subtask_rows": [{"classes": "0 7", "accuracy": 1, "full_accuracy": 1}]}, "Unknown"),
     ],
 )
 def test_wrong_inputs_are_named(options, message, tmp_path):
