@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.choices import require_choice
 from moda_keras.cli.command import Answer
 from moda_keras.cli.completion import EXPORT_FORMATS, complete_class, complete_format
 from moda_keras.cli.errors import CommandError
@@ -88,10 +89,7 @@ def compose(
 
 
 def _format(asked: str | None, output: Path) -> str:
-    if asked is not None and asked not in EXPORT_FORMATS:
-        raise typer.BadParameter(
-            f"Expected --format out of {', '.join(EXPORT_FORMATS)}. Received: {asked}"
-        )
+    require_choice("--format", asked, EXPORT_FORMATS)
     found = asked or SUFFIXES.get(output.suffix)
     if found is None:
         raise typer.BadParameter(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.choices import require_choice
 from moda_keras.cli.completion import complete_data
 from moda_keras.cli.errors import CommandError
 from moda_keras.cli.names import split_names
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Data = Dataset | StreamedDataset
 
 PANEL = "Data"
+COLORS = ("grey", "rgb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ class DataArguments:
         """The data."""
         from moda_keras import datasets
 
+        require_choice("--color", self.color, COLORS)
         return datasets.load(
             self.data,
             image_size=self.image_size,

@@ -102,7 +102,7 @@ def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:
     if suffix is not None and path.suffix != suffix:
         raise CommandError(f"Expected an output that ends in {suffix}. Received: {str(path)!r}")
     if path.is_dir():
-        raise CommandError(f"Expected a file to write. Received: {str(path)!r}, a folder")
+        raise CommandError(f"The folder {str(path)!r} exists. Remove it, or choose another output")
     if path.exists() and not force:
         raise CommandError(f"The file {str(path)!r} exists. Pass --force to replace it")
     folder = next(each for each in path.absolute().parents if each.exists())

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.choices import require_choice
 from moda_keras.cli.command import Answer
 from moda_keras.cli.completion import complete_class
 from moda_keras.cli.data import DataArguments, check_classes, check_images, describe
@@ -62,10 +63,7 @@ def replace(
     import moda_keras as mk
     from moda_keras.experiments.replacement import calibrate, target_accuracy
 
-    if strategy not in STRATEGIES:
-        raise typer.BadParameter(
-            f"Expected --strategy out of {', '.join(STRATEGIES)}. Received: {strategy}"
-        )
+    require_choice("--strategy", strategy, STRATEGIES)
     files.check_output(output, force=force, suffix=".keras")
     weak_model, modules, loaded = files.load_model(weak), files.load_modules(strong), data.load()
     check_images(weak_model, loaded, weak)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.choices import require_choice
 from moda_keras.cli.command import Answer
 from moda_keras.cli.completion import (
     AUGMENTATIONS,
@@ -117,6 +118,8 @@ def train(
         raise typer.BadParameter(
             f"Choose what to train: --network, one of {', '.join(NETWORKS)}, or --model FILE"
         )
+    require_choice("--network", network, NETWORKS)
+    require_choice("--augment", augment, AUGMENTATIONS)
     modules_path = output.with_suffix(".modules")
     files.check_output(output, force=force, suffix=".keras")
     files.check_output(modules_path, force=force)

@@ -36,7 +36,8 @@ class TrainingState:
             CommandError: If a training with other settings was interrupted here.
         """
         settings = json.loads(json.dumps(settings))
-        if not self.settings.exists():
+        # What ended before its first epoch did has nothing to lose.
+        if not self.settings.exists() or not self.backup.exists():
             self.remove()
             self.log.unlink(missing_ok=True)
             self.settings.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.choices import require_choice
 from moda_keras.cli.command import Answer
 from moda_keras.cli.data import DataArguments, check_images, data_of_modules
 from moda_keras.cli.measures import measure_modules, summary_of_modules
@@ -52,8 +53,7 @@ def tune(
     moda tune vgg.modules --data photos/ --on test --per-layer -o small.modules
     ```
     """
-    if on not in PARTS:
-        raise typer.BadParameter(f"Expected --on out of {', '.join(PARTS)}. Received: {on}")
+    require_choice("--on", on, PARTS)
     files.check_output(output, force=force)
     loaded = files.load_modules(modules)
     images = data_of_modules(data.load(), loaded.class_names, modules)

@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import matplotlib
 import pytest
 from command_line import TINY_DATA, run
@@ -8,7 +9,23 @@ from command_line import TINY_DATA, run
 matplotlib.use("Agg")
 
 # Enough to tell most classes apart.
-RECIPE = ("--network", "small_cnn", "--epochs", 12, "--batch-size", 16, "--augment", "none")
+RECIPE = ("--normalize", "--epochs", 12, "--batch-size", 16, "--augment", "none")
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """A model file that is trained in no time, on backends that compile too."""
+    path = tmp_path_factory.mktemp("small") / "small.keras"
+    keras.utils.set_random_seed(0)
+    keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    ).save(path)
+    return path
 
 
 @dataclass(frozen=True)
@@ -20,8 +37,8 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+def trained(small_model, tmp_path_factory):
     """What `moda train` leaves."""
     folder = tmp_path_factory.mktemp("trained")
-    run("train", *TINY_DATA, *RECIPE, "-o", folder / "digits.keras")
+    run("train", *TINY_DATA, "--model", small_model, *RECIPE, "-o", folder / "digits.keras")
     return Trained(folder, *(folder / f"digits.{suffix}" for suffix in ("keras", "modules", "csv")))

@@ -32,11 +32,11 @@ def slowly(self, index):
 epoch_batches.EpochBatches.__getitem__ = slowly
 main()
 """
-RECIPE = ("--network", "small_cnn", "--epochs", 4, "--batch-size", 16)
+RECIPE = ("--epochs", 4, "--batch-size", 16)
 
 
-def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
-    arguments = ("train", *TINY_DATA, *RECIPE)
+def test_interrupted_training_goes_on_to_the_same_result(small_model, tmp_path):
+    arguments = ("train", *TINY_DATA, "--model", small_model, *RECIPE)
     command = [*map(str, arguments), "-o", str(tmp_path / "one.keras"), "--json"]
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW_COMMAND, *command],

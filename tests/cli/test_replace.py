@@ -6,29 +6,13 @@ from command_line import TINY_DATA, ask, fail
 import moda_keras as mk
 
 
-@pytest.fixture(scope="module")
-def weak(tmp_path_factory):
-    """A model that has learned nothing."""
-    path = tmp_path_factory.mktemp("weak") / "weak.keras"
-    keras.utils.set_random_seed(0)
-    keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Flatten(),
-            keras.layers.Dense(8, activation="relu"),
-            keras.layers.Dense(10),
-        ]
-    ).save(path)
-    return path
-
-
 @pytest.mark.parametrize("strategy", ["calibrate", "normalize"])
-def test_patched_model_has_the_figures_that_are_told(strategy, weak, trained, tmp_path):
+def test_patched_model_has_the_figures_that_are_told(strategy, small_model, trained, tmp_path):
     output = ("-o", tmp_path / "patched.keras", "--strategy", strategy, "--epochs", 2)
-    found = ask("replace", weak, trained.modules, 3, *TINY_DATA, *output)
+    found = ask("replace", small_model, trained.modules, 3, *TINY_DATA, *output)
     assert (found["target_class"], found["strong_class"]) == ("3", "3")
     data = mk.datasets.load("digits", samples_per_class=6, test_samples_per_class=4)
-    for when, path in (("before", weak), ("after", found["model"])):
+    for when, path in (("before", small_model), ("after", found["model"])):
         model = keras.saving.load_model(path)
         right = model.predict(data.x_test, verbose=0).argmax(axis=-1) == data.y_test
         is_target = data.y_test == 3
@@ -36,9 +20,11 @@ def test_patched_model_has_the_figures_that_are_told(strategy, weak, trained, tm
         assert found[f"others_{when}"] == pytest.approx(np.mean(right[~is_target]))
 
 
-def test_any_class_replaces_any(weak, trained, tmp_path):
+def test_any_class_replaces_any(small_model, trained, tmp_path):
     output = ("-o", tmp_path / "patched.keras", "--epochs", 1)
-    found = ask("replace", weak, trained.modules, 3, "--target-class", 5, *TINY_DATA, *output)
+    found = ask(
+        "replace", small_model, trained.modules, 3, "--target-class", 5, *TINY_DATA, *output
+    )
     assert (found["target_class"], found["strong_class"]) == ("5", "3")
 
 
@@ -50,7 +36,7 @@ def test_any_class_replaces_any(weak, trained, tmp_path):
         (("3", "--image-size", 16), "see --image-size"),
     ],
 )
-def test_impossible_replacement_is_refused(arguments, message, weak, trained, tmp_path):
+def test_impossible_replacement_is_refused(arguments, message, small_model, trained, tmp_path):
     output = ("-o", tmp_path / "patched.keras")
-    assert message in fail("replace", weak, trained.modules, *arguments, *TINY_DATA, *output)
+    assert message in fail("replace", small_model, trained.modules, *arguments, *TINY_DATA, *output)
     assert not (tmp_path / "patched.keras").exists()
