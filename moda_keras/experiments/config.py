@@ -9,7 +9,7 @@ from moda_keras.experiments.networks import check_network
 
 METHODS = ("standard", "modular", "no_compactness")
 # What may differ between a run and the one that goes on with it.
-NOT_OF_THE_RESULT = {"n_jobs"}
+NOT_OF_THE_RESULT = {"n_jobs", "data_dir", "cache"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,8 @@ class ExperimentConfig:
     Attributes:
         data: Name or folder, as `moda_keras.datasets.load` takes it.
         image_size: Height and width in pixels, or None for the data's own.
+        class_names: The classes, in the order of their labels, or None for all.
+        data_dir, cache: Folders, as `moda_keras.datasets.load` takes them.
         samples_per_class, test_samples_per_class: How many images at most, or None for all.
         networks: Names out of `NETWORKS`.
         methods: Kinds of training out of "standard", "modular" and "no_compactness" (gamma 0).
@@ -34,6 +36,9 @@ class ExperimentConfig:
 
     data: str = "cifar10"
     image_size: int | None = None
+    class_names: tuple[str, ...] | None = None
+    data_dir: str | None = None
+    cache: str | None = None
     samples_per_class: int | None = None
     test_samples_per_class: int | None = None
     networks: tuple[str, ...] = ("vgg16", "resnet18", "mobilenet")

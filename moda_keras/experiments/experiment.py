@@ -66,7 +66,10 @@ class Workspace:
         config = self.config
         data = datasets.load(
             config.data,
-            **({} if config.image_size is None else {"image_size": config.image_size}),
+            image_size=config.image_size,
+            class_names=config.class_names,
+            data_dir=config.data_dir,
+            cache=config.cache,
             samples_per_class=config.samples_per_class,
             test_samples_per_class=config.test_samples_per_class,
         )

@@ -99,6 +99,14 @@ def test_other_config_in_the_same_folder_is_refused(output):
         EXPERIMENTS["training"].run(config_of("training", gamma=0.1), output)
 
 
+def test_classes_are_those_of_the_config(output):
+    config = config_of("training", class_names=["8", "1"])
+    data = Workspace(config, output).data
+    assert data.class_names == ("8", "1") and set(data.y_train) == {0, 1}
+    assert config.identity()["class_names"] == ["8", "1"]
+    assert "cache" not in config.identity() and "data_dir" not in config.identity()
+
+
 def test_number_of_workers_may_change(output):
     EXPERIMENTS["training"].run(config_of("training"), output)
     assert EXPERIMENTS["training"].run(config_of("training", n_jobs=2), output)
