@@ -104,7 +104,7 @@ def test_settings_are_merged_also_within_an_experiment():
 
 
 def test_threshold_cannot_be_both_a_field_and_an_experiment():
-    with pytest.raises(ValueError, match="Received both: 0.5 and"):
+    with pytest.raises(ValueError, match=r"Received both: 0\.5 and"):
         merge_settings({"threshold": 0.5}, {"threshold": {"thresholds": [0.1]}})
 
 
