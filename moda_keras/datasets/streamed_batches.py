@@ -118,8 +118,8 @@ class _Reader:
             self.epoch, self.next, self.batches = epoch, 0, open_batches()
         if (epoch, index) != (self.epoch, self.next):
             raise ValueError(
-                "Expected batches to be asked for one after the other, from 0 on in each epoch: they "
-                f"are read from a stream. Received: batch {index} of epoch {epoch} instead of "
+                "Expected batches to be asked for one after the other, from 0 on in each epoch, as "
+                f"they are read from files. Received: batch {index} of epoch {epoch} instead of "
                 f"{self.next}. Pass `shuffle=False` to `fit`: the samples are shuffled already"
             )
         self.next += 1

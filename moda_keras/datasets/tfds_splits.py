@@ -175,7 +175,8 @@ def _prepare(builder: Any) -> None:
     except Exception as error:
         raise FileNotFoundError(
             f"The data set {builder.name!r} could not be fetched and prepared. "
-            f"{how_to_get(builder)}. Received: {type(error).__name__}: {' '.join(str(error).split())}"
+            f"{how_to_get(builder)}. "
+            f"Received: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
 
 
