@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 # `moda --help` and tab completion answer at once: in the command's process, Keras is imported when
 # a name of `moda_keras.api` is first asked for. Elsewhere at once, for models can be loaded only
 # after the package's classes are registered with Keras.
-_IS_COMMAND = Path(next(iter(getattr(sys, "argv", [])), "")).stem == "moda"
+# (Not `sys.argv`, which worker processes are given a copy of.)
+_IS_COMMAND = Path("".join(getattr(sys, "orig_argv", [])[1:2])).stem == "moda"
 
 if TYPE_CHECKING or not _IS_COMMAND:
     from moda_keras.api import *  # noqa: F403

@@ -1,5 +1,6 @@
 """`moda compose`."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,8 +108,14 @@ def _write(model: "keras.Model", output: Path, how: str) -> None:
         return
     model(keras.ops.zeros((1, *model.input_shape[1:])))  # Keras exports what was called once
     try:
-        files.write_whole(output, lambda path: model.export(str(path), format=how, verbose=False))
-    except (AttributeError, NotImplementedError, ImportError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracers, about Keras's own code
+            files.write_whole(
+                output, lambda path: model.export(str(path), format=how, verbose=False)
+            )
+    except OSError:
+        raise
+    except Exception as error:  # each exporter has its own
         reason = " ".join(str(error).split())
         raise CommandError(
             f"Keras cannot write the format {how!r} with the backend "

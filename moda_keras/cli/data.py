@@ -106,19 +106,24 @@ class DataArguments:
         from moda_keras import datasets
 
         require_choice("--color", self.color, COLORS)
-        return datasets.load(
-            self.data,
-            image_size=self.image_size,
-            color=self.color,
-            class_names=self._class_names(),
-            samples_per_class=self.samples_per_class,
-            test_samples_per_class=self.test_samples_per_class,
-            seed=self.data_seed,
-            extra=self.extra,
-            download=self.download,
-            data_dir=self.data_dir,
-            cache=self.cache,
-        )
+        class_names = self._class_names()
+        try:
+            return datasets.load(
+                self.data,
+                image_size=self.image_size,
+                color=self.color,
+                class_names=class_names,
+                samples_per_class=self.samples_per_class,
+                test_samples_per_class=self.test_samples_per_class,
+                seed=self.data_seed,
+                extra=self.extra,
+                download=self.download,
+                data_dir=self.data_dir,
+                cache=self.cache,
+            )
+        except FileNotFoundError as error:
+            message = str(error).replace("`download=True` to `load`", "--download")
+            raise CommandError(message) from error
 
     def _class_names(self) -> list[str] | None:
         if self.synsets is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import fail, invoke, run
-from small_models import BACKEND
+from small_models import BACKEND, run_in_fresh_process
 
 from moda_keras import cli, experiments
 from moda_keras.cli import backend, completion
@@ -22,7 +22,6 @@ COMMANDS = (
 # As the installed script does it.
 SCRIPT = """
 import sys
-sys.argv[0] = "moda"
 from moda_keras.cli import main
 try:
     main()
@@ -32,10 +31,17 @@ finally:
 """
 
 
-def run_script(*arguments, **environment):
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "moda"
+    path.write_text(SCRIPT)
+    return path
+
+
+def run_script(script, *arguments, **environment):
     root = Path(cli.__file__).parents[2]
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT, *arguments],
+        [sys.executable, str(script), *arguments],
         env={**os.environ, "PYTHONPATH": str(root), **environment},
         capture_output=True,
         text=True,
@@ -61,19 +67,28 @@ def test_no_command_shows_the_help():
     assert "Usage" in invoke().output
 
 
-def test_help_and_completion_import_no_keras():
-    result = run_script("train", "--help")
+def test_help_and_completion_import_no_keras(script):
+    result = run_script(script, "train", "--help")
     assert result.returncode == 0, result.stderr
     assert "--network" in result.stdout
     assert result.stderr.splitlines()[-1] == "imported: []"
     words = {"COMP_WORDS": "moda experiment su", "COMP_CWORD": "2"}
-    result = run_script(_MODA_COMPLETE="complete_bash", **words)
+    result = run_script(script, _MODA_COMPLETE="complete_bash", **words)
     assert result.stdout.split() == ["suppression"]
     assert result.stderr.splitlines()[-1] == "imported: []"
 
 
-def test_wrong_usage_is_a_document_too():
-    result = run_script("compose", "--json", "some.modules")
+def test_worker_processes_of_the_command_import_everything():
+    """Workers are given the command's `sys.argv`, and unpickle functions of single modules."""
+    run_in_fresh_process(
+        "import sys; sys.argv[0] = 'moda'\n"
+        "from moda_keras.experiments.subtask_sweep import _measure\n"
+        "import keras; assert keras.saving.get_registered_object('moda_keras>ChannelFill')"
+    )
+
+
+def test_wrong_usage_is_a_document_too(script):
+    result = run_script(script, "compose", "--json", "some.modules")
     assert result.returncode == 2
     assert json.loads(result.stdout)["error"]["type"] == "UsageError"
 

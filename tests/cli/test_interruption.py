@@ -18,8 +18,7 @@ from moda_keras.experiments import read_rows
 
 # The command as it is, but for batches that take their time.
 SLOW_COMMAND = """
-import sys, time
-sys.argv[0] = "moda"
+import time
 from moda_keras.cli import main
 from moda_keras.datasets import epoch_batches
 
@@ -38,8 +37,10 @@ RECIPE = ("--epochs", 4, "--batch-size", 16)
 def test_interrupted_training_goes_on_to_the_same_result(small_model, tmp_path):
     arguments = ("train", *TINY_DATA, "--model", small_model, *RECIPE)
     command = [*map(str, arguments), "-o", str(tmp_path / "one.keras"), "--json"]
+    script = tmp_path / "moda"
+    script.write_text(SLOW_COMMAND)
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_COMMAND, *command],
+        [sys.executable, str(script), *command],
         env={
             **os.environ,
             "KERAS_BACKEND": BACKEND,
