@@ -20,6 +20,8 @@ class ExperimentConfig:
         data: Name or folder, as `moda_keras.datasets.load` takes it.
         image_size: Height and width in pixels, or None for the data's own.
         class_names: The classes, in the order of their labels, or None for all.
+        extra: Of "svhn", whether to train with its extra split: True, as MwT; False, as MODA, of
+            whose "100K images" it is no part; or None for what `moda_keras.datasets.load` does.
         data_dir, cache: Folders, as `moda_keras.datasets.load` takes them.
         samples_per_class, test_samples_per_class: How many images at most, or None for all.
         networks: Names out of `NETWORKS`.
@@ -37,6 +39,7 @@ class ExperimentConfig:
     data: str = "cifar10"
     image_size: int | None = None
     class_names: tuple[str, ...] | None = None
+    extra: bool | None = None
     data_dir: str | None = None
     cache: str | None = None
     samples_per_class: int | None = None

@@ -68,6 +68,7 @@ class Workspace:
             config.data,
             image_size=config.image_size,
             class_names=config.class_names,
+            extra=config.extra,
             data_dir=config.data_dir,
             cache=config.cache,
             samples_per_class=config.samples_per_class,

@@ -199,3 +199,9 @@ def test_losses_are_those_of_the_model_without_the_units(modules, data):
 def accuracy_by_class(model, x, y):
     predicted = model.predict(x, verbose=0).argmax(axis=-1)
     return np.array([(predicted[y == c] == c).mean() for c in range(4)])
+
+
+def test_extra_split_is_asked_of_the_data_set(tmp_path):
+    workspace = Workspace(EXPERIMENTS["modules"].config(data="digits", extra=True), tmp_path)
+    with pytest.raises(ValueError, match="`extra` is an argument of"):
+        workspace.data  # noqa: B018
