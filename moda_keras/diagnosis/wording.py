@@ -23,5 +23,5 @@ def points(share: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """ "epoch", or "3 epochs"."""
+    """How many of something: "3 epochs", or just "epoch" for one."""
     return noun if number == 1 else f"{number} {noun}s"
