@@ -9,7 +9,13 @@ from moda_keras.cli import files
 from moda_keras.cli.choices import require_choice
 from moda_keras.cli.command import Answer
 from moda_keras.cli.completion import complete_class
-from moda_keras.cli.data import DataArguments, check_classes, check_images, describe
+from moda_keras.cli.data import (
+    DataArguments,
+    check_classes,
+    check_images,
+    describe,
+    shortened,
+)
 from moda_keras.cli.errors import CommandError, Interrupted
 from moda_keras.cli.names import class_indices
 from moda_keras.cli.progress import progress
@@ -70,7 +76,7 @@ def replace(
     check_classes(weak_model, loaded, weak)
     (index,) = class_indices([strong_class], modules)
     name = modules.class_names[index]
-    target = _target(target_class or name, loaded.class_names)
+    target = _target(target_class, name, loaded.class_names)
     keras.utils.set_random_seed(seed)
     patched = mk.replace(
         weak_model,
@@ -120,9 +126,17 @@ def _calibrate(calibrate, model, data, task, epochs, batch_size, learning_rate, 
         raise Interrupted("Interrupted. Nothing was written: begin anew") from error
 
 
-def _target(text: str, class_names: tuple[str, ...]) -> int:
+def _target(asked: str | None, strong_name: str, class_names: tuple[str, ...]) -> int:
+    text = strong_name if asked is None else asked
     if text in class_names:
         return class_names.index(text)
+    if asked is None:
+        raise CommandError(
+            f"Expected a class that both models have by name; the weak model's are "
+            f"{shortened(class_names)}. Received: {text}. Pass --target-class to say which of them "
+            f"to replace"
+        )
+    # Only what is typed may be an index: a name such as "3" says nothing about another's order.
     if text.isdecimal() and int(text) < len(class_names):
         return int(text)
     raise CommandError(

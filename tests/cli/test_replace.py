@@ -40,3 +40,21 @@ def test_impossible_replacement_is_refused(arguments, message, small_model, trai
     output = ("-o", tmp_path / "patched.keras")
     assert message in fail("replace", small_model, trained.modules, *arguments, *TINY_DATA, *output)
     assert not (tmp_path / "patched.keras").exists()
+
+
+def test_name_that_the_weak_model_lacks_is_no_index(small_model, trained, tmp_path):
+    """Its class "3" is not the one with index 3 of a model whose classes have other names."""
+    modules = mk.load_modules(trained.modules)
+    names = [str((digit + 1) % 10) if digit else "eleven" for digit in range(10)]
+    mk.ModuleSet.from_units(modules.model, modules.units, class_names=names).save(tmp_path / "m")
+    weak = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    weak.add(keras.layers.Dense(8, activation="relu"))
+    weak.add(keras.layers.Dense(5))
+    weak.save(tmp_path / "weak.keras")
+    data = (*TINY_DATA, "--class-names", "5,6,7,8,9")
+    command = ("replace", tmp_path / "weak.keras", tmp_path / "m", 3, *data, "--epochs", 1)
+    message = fail(*command, "-o", tmp_path / "patched.keras")
+    assert "Received: 3. Pass --target-class" in message and "5, 6, 7, 8, 9" in message
+    assert not (tmp_path / "patched.keras").exists()
+    found = ask(*command, "--target-class", 3, "-o", tmp_path / "patched.keras")
+    assert (found["target_class"], found["strong_class"]) == ("8", "3")
