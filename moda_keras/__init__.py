@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 # a name of `moda_keras.api` is first asked for. Elsewhere at once, for models can be loaded only
 # after the package's classes are registered with Keras.
 # (Not `sys.argv`, which worker processes are given a copy of.)
-_IS_COMMAND = Path("".join(getattr(sys, "orig_argv", [])[1:2])).stem == "moda"
+_IS_COMMAND = Path("".join(getattr(sys, "orig_argv", [])[1:2])).name in ("moda", "moda.exe")
 
 if TYPE_CHECKING or not _IS_COMMAND:
     from moda_keras.api import *  # noqa: F403

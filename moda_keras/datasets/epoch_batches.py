@@ -13,7 +13,8 @@ class TrainingBatches(keras.utils.PyDataset):
     """Batches whose content is fixed by a seed and the number of the epoch.
 
     Keras tells a data set that an epoch begins, but not which: without more, the one after the last
-    that was drawn to its end. A training that is resumed passes `tell_epoch()` among its callbacks.
+    that was drawn to its end. A training that is resumed passes `tell_epoch()` among its callbacks,
+    and so does one whose epochs are a single batch, which Keras draws once more to look at it.
     Pass `shuffle=False` to `fit`, which would else deal the batches out in an order of its own.
 
     Attributes:

@@ -93,4 +93,9 @@ def _read_image(path: str, size: tuple[int, int] | None, color: str) -> np.ndarr
         raise ValueError(
             f"Expected an image file. Received one that cannot be read: {path}"
         ) from error
+    except ImportError as error:
+        raise ImportError(
+            "Folders of images are read with Pillow, which is not installed. "
+            'Install it with: pip install "moda-keras[data]"'
+        ) from error
     return keras.utils.img_to_array(image, dtype="uint8")

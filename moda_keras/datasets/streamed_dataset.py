@@ -152,6 +152,7 @@ class StreamedDataset:
             train=samples_of_classes(self.train, classes, number),
             test=samples_of_classes(self.test, classes, number),
             class_names=tuple(self.class_names[index] for index in classes),
+            name=f"{self.name}/{classes}",
         )
 
     def with_training_samples(self, rows: np.ndarray) -> "StreamedDataset":

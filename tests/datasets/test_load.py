@@ -141,6 +141,15 @@ def test_broken_image_is_named(folder):
         datasets.load(folder)
 
 
+def test_missing_pillow_is_named(folder, monkeypatch):
+    def load_img(*arguments, **options):
+        raise ImportError("Could not import PIL.Image.")
+
+    monkeypatch.setattr(keras.utils, "load_img", load_img)
+    with pytest.raises(ImportError, match=r'pip install "moda-keras\[data\]"'):
+        datasets.load(folder)
+
+
 @pytest.mark.parametrize("class_names", [["dog"], ["ant", "ant"], [], "ant"])
 def test_impossible_class_names_are_refused(folder, class_names):
     with pytest.raises(ValueError, match=r"distinct names out of \['ant', 'bee', 'cow'\]"):
