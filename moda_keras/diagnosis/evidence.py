@@ -95,7 +95,7 @@ def gather_evidence(
         modules,
         x_test,
         y_test,
-        subtask_rows=[_check_row(row, modules) for row in subtask_rows],
+        subtask_rows=_check_rows(subtask_rows, modules),
         history=None if history is None else read_history(history),
         weights=dict(zip(OBJECTIVES, (loss.alpha, loss.beta, loss.gamma), strict=True)),
     )
@@ -124,6 +124,12 @@ def measure_sample(
     if why_not_staged(modules):  # then every one is composed
         subtasks = draw_subtasks(subtasks, COMPOSED_SUBTASKS, seed)
     return SubtaskMeasurement(modules, x, y).measure(subtasks)
+
+
+def _check_rows(rows: Sequence[Mapping[str, Any]], modules: ModuleSet) -> list[dict[str, Any]]:
+    """The checked rows; those of classes without a sample, whose accuracy is NaN, say nothing."""
+    checked = [_check_row(row, modules) for row in rows]
+    return [row for row in checked if np.isfinite([row["accuracy"], row["full_accuracy"]]).all()]
 
 
 def _check_row(row: Mapping[str, Any], modules: ModuleSet) -> dict[str, Any]:

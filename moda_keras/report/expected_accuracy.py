@@ -66,13 +66,17 @@ class ExpectedAccuracy:
 
     @property
     def errors(self) -> list[float]:
-        """Absolute errors on the measured compositions, but those for which it is exact."""
+        """Absolute errors on the measured compositions, but those for which it is exact.
+
+        There is none where classes have no test samples, and thus no estimate.
+        """
         known = {2, len(self.classes)} if self.pairs else {len(self.classes)}
-        return [
+        errors = [
             abs(self.estimate(subtask) - accuracy)
             for subtask, accuracy in self.measured.items()
             if len(subtask) > 1 and len(subtask) not in known
         ]
+        return [error for error in errors if math.isfinite(error)]
 
 
 def expect_accuracy(

@@ -50,6 +50,7 @@ def render(data: ReportData) -> str:
         "sig": significant,
     }
     environment.tests["known"] = _is_known
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False}
     return environment.get_template("report.html.jinja").render(
         data=data,
         overview=_overview(data),
@@ -57,7 +58,7 @@ def render(data: ReportData) -> str:
         pairs=_top_pairs(data),
         curve=charts.threshold_chart(data.curve, data.modules.threshold),
         many=data.modules.num_classes > MANY_CLASSES,
-        composition=_composition(data),
+        composition=finite(_composition(data)),
         scale_size=_maximum([each.size for each in data.classes]),
         scale_flops=_maximum([each.flops for each in data.classes]),
         lowest_accuracy=_lowest_accuracy(data),
@@ -98,6 +99,22 @@ def short(number: float) -> str:
 def significant(number: float) -> str:
     """A figure of a finding: counts as they are, else four significant figures."""
     return count(number) if float(number).is_integer() else f"{number:.4g}"
+
+
+def finite(data: Any) -> Any:
+    """The data with None for numbers that JSON has not: NaN and infinity.
+
+    Args:
+        data: Dicts, lists and tuples of strings, numbers, bools and None.
+
+    Returns:
+        The same, with lists for tuples.
+    """
+    if isinstance(data, dict):
+        return {key: finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _is_known(value: Any) -> bool:
@@ -152,7 +169,11 @@ def _lowest_accuracy(data: ReportData) -> float:
 def _composition(data: ReportData) -> dict[str, Any]:
     """What the script of the page works with."""
     expected = data.accuracy
-    measured = {tuple(sorted(row["classes"])): row for row in data.subtask_rows}
+    measured = {
+        tuple(sorted(row["classes"])): row
+        for row in data.subtask_rows
+        if _is_known(row["accuracy"])
+    }
     known = measured if len(measured) <= MAX_MEASURED else {}
     result = {
         "names": list(data.modules.class_names),

@@ -60,7 +60,12 @@ class Page(HTMLParser):
     @property
     def data(self):
         found = re.search(r'id="composition-data">(.*?)</script>', self.text, re.DOTALL)
-        return json.loads(found[1])
+        return json.loads(found[1], parse_constant=refuse)
+
+
+def refuse(constant):
+    """As a browser does; Python takes NaN."""
+    raise ValueError(f"{constant} is no JSON")
 
 
 def decomposed(model, names=None, samples=48):
@@ -201,6 +206,32 @@ def test_rows_of_a_file_are_those_of_the_sweep(tmp_path):
         pages.append(path.read_text(encoding="utf-8"))
     assert pages[0] == pages[1]
     assert set(Page(pages[0]).data["measured"]) == {"3", "5", "6", "7"}
+
+
+def test_rows_of_classes_without_test_samples_do_not_break_the_page(tmp_path):
+    modules = random_modules(mlp(classes=10), fraction=0.5)
+    x, y = labelled_inputs(modules.model, samples=60)
+    rows = [
+        {"classes": (7, 8, 9), "accuracy": 0.75, "full_accuracy": 0.875},
+        {"classes": (0, 1, 2), "accuracy": 0.5, "full_accuracy": 0.625},
+        {"classes": (3, 4, 5), "accuracy": float("nan"), "full_accuracy": float("nan")},
+    ]
+    path = mk.report.write_report(
+        modules, tmp_path / "report.html", x_test=x[y < 3], y_test=y[y < 3], subtask_rows=rows
+    )
+    page = Page(path.read_text(encoding="utf-8"))
+    assert set(page.data["measured"]) == {"380", "7"}
+    module = import_module("moda_keras.report.expected_accuracy")
+    (error,) = module.expect_accuracy(modules, x[y < 3], y[y < 3], rows[1:2]).errors
+    accuracy = page.data["accuracy"]
+    assert (accuracy["errors"], accuracy["worstError"]) == (1, pytest.approx(error))
+    assert "nan" not in page.shown.lower()
+
+
+def test_no_number_that_json_lacks_reaches_the_page():
+    page = import_module("moda_keras.report.page")
+    found = page.finite({"a": [1, float("nan")], "b": {"c": (-float("inf"), 0.5, "nan", None)}})
+    assert found == {"a": [1, None], "b": {"c": [None, 0.5, "nan", None]}}
 
 
 def test_hundred_classes(tmp_path):
