@@ -121,8 +121,12 @@ def train(
     require_choice("--network", network, NETWORKS)
     require_choice("--augment", augment, AUGMENTATIONS)
     modules_path = output.with_suffix(".modules")
-    files.check_output(output, force=force, suffix=".keras")
-    files.check_output(modules_path, force=force)
+    state = TrainingState(output)
+    # A training that was killed between its two writes left the first of them: it may go on.
+    replaces = force or (state.can_go_on and not restart)
+    files.check_output(output, force=replaces, suffix=".keras")
+    files.check_output(modules_path, force=replaces)
+    state.check(force=force)
     weights = None if standard else (alpha, beta, gamma)
     loaded = data.load()
     augment = augment or loaded.augment
@@ -139,7 +143,6 @@ def train(
     }
     keras.utils.set_random_seed(seed)
     untrained = _build(network, model, loaded, is_normalized)
-    state = TrainingState(output)
     if restart:
         state.remove()
     if state.begin(settings):

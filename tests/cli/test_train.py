@@ -131,6 +131,45 @@ def test_restart_forgets_what_was_interrupted(small_model, tmp_path, monkeypatch
     assert found["epochs"] == 1 and len(read_rows(found["log"])) == 1
 
 
+def test_kill_between_the_outputs_leaves_a_training_that_goes_on(
+    small_model, tmp_path, monkeypatch
+):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    with monkeypatch.context() as patch:
+        patch.setattr("moda_keras.ModuleSet.save", interrupted)
+        assert invoke(*command).exit_code == 130
+    assert (tmp_path / "model.keras").exists() and not (tmp_path / "model.modules").exists()
+    assert "{'epochs': 2}. Received: {'epochs': 3}" in fail(*command, "--epochs", 3)
+    assert "model.keras' exists. Pass --force" in fail(*command, "--restart")
+    log = (tmp_path / "model.csv").read_text()
+    assert "Going on" in invoke(*command).stderr
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"model.keras", "model.modules", "model.csv"}
+    assert (tmp_path / "model.csv").read_text() == log  # no epoch was done again
+
+
+@pytest.mark.parametrize("restart", [(), ("--restart",)])
+@pytest.mark.parametrize("name", ["model.backup/notes.txt", "model.csv", "model.training.json"])
+def test_files_of_other_origin_are_kept(name, restart, small_model, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{}")
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    message = fail(*command, *restart)
+    assert str(tmp_path / name.split("/")[0]) in message and "Pass --force" in message
+    assert (tmp_path / name).read_text() == "{}"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_files_of_other_origin_are_replaced_by_force(small_model, tmp_path):
+    (tmp_path / "model.backup").mkdir()
+    for name in ("model.backup/notes.txt", "model.csv", "model.training.json"):
+        (tmp_path / name).write_text("{}")
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    assert ask(*command, "--force")["epochs"] == 2
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"model.keras", "model.modules", "model.csv"}
+
+
 def interrupted(*arguments, **named):
     raise KeyboardInterrupt
 
