@@ -10,7 +10,8 @@ from keras import layers
 from small_models import inputs_of, mlp, random_modules
 
 import moda_keras as mk
-from moda_keras.diagnosis import CHECKS, diagnose, needed_samples
+from moda_keras.diagnosis import CHECKS, accuracy, diagnose, needed_samples
+from moda_keras.tuning import threshold_curve
 
 SAMPLES = 200
 
@@ -128,6 +129,37 @@ def test_accuracy_of_given_rows():
     assert found.figures["loss"] == pytest.approx(0.055)
     assert "ape, bee: 81.0 % against 90.0 %" in found.message
     assert "tune_threshold" in found.remedy
+
+
+def all_of(subtasks, loss=0.3):
+    return [{"classes": s, "accuracy": 0.9 - loss, "full_accuracy": 0.9} for s in subtasks]
+
+
+def test_rows_of_classes_without_test_samples_leave_the_others_to_try_tau_on():
+    rows = all_of([(0, 1), (0, 2), (0, 1, 2)])
+    seen = Y_TEST < 2
+    found = finding(pixel_modules(0.9), "accuracy", X_TEST[seen], Y_TEST[seen], subtask_rows=rows)
+    assert "with_threshold(0.8)` loses 0.0 points" in found.remedy
+    found = finding(
+        pixel_modules(0.9), "accuracy", X_TEST[seen], Y_TEST[seen], subtask_rows=rows[1:]
+    )
+    assert found.remedy.startswith("Lower tau, as `modules.tune_threshold(x_val, y_val)` does")
+
+
+def test_tau_is_tried_on_a_few_of_many_rows(monkeypatch):
+    tried = []
+
+    def record(modules, x, y, thresholds, *, subtasks):
+        tried.append(subtasks)
+        return threshold_curve(modules, x, y, thresholds, subtasks=subtasks)
+
+    monkeypatch.setattr(accuracy, "threshold_curve", record)
+    rows = all_of([(0, 1), (1, 2), (0, 2)] * 300)
+    for _ in range(2):
+        found = finding(pixel_modules(0.9), "accuracy", X_TEST, Y_TEST, subtask_rows=rows)
+        assert found.figures["subtasks"] == 900
+    assert len(tried[0]) == accuracy.MAX_TRIED_SUBTASKS == 40
+    assert tried[0] == tried[1]
 
 
 def test_accuracy_of_modules_from_units():
