@@ -8,6 +8,7 @@ import numpy as np
 
 from moda_keras.diagnosis import gather_evidence
 from moda_keras.experiments import why_not_staged
+from moda_keras.experiments.results import replace_file
 from moda_keras.labelled_arrays import check_labelled_arrays, take_samples
 from moda_keras.losses import MODALoss
 from moda_keras.module_set import ModuleSet
@@ -92,7 +93,7 @@ def write_report(
     page = render(gather(evidence, title, available, curve, seed))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    replace_file(path, page)
     return path
 
 

@@ -178,6 +178,21 @@ def test_without_test_data(tmp_path):
     assert page.data["accuracy"] is None
 
 
+def test_an_interrupt_leaves_the_old_page_whole(tmp_path, monkeypatch):
+    modules = random_modules(mlp())
+    path = mk.report.write_report(modules, tmp_path / "report.html", title="old")
+    old = path.read_bytes()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    monkeypatch.setattr("os.replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        mk.report.write_report(modules, path, title="new")
+    assert path.read_bytes() == old
+
+
 def test_modules_from_units(tmp_path):
     modules = random_modules(mlp())
     x, y = labelled_inputs(modules.model)
