@@ -65,10 +65,12 @@ def compose(
 
     how = _format(format, output)
     files.check_output(output, force=force, suffix=".keras" if how == "keras" else None)
+    if how == "openvino":
+        files.check_output(output.with_suffix(".bin"), force=force)  # of the weights
     loaded = files.load_modules(modules)
     chosen = class_indices(classes, loaded)
     small = mk.compose(loaded, chosen, align=align)
-    _write(small, output, how)
+    _write(small, output, how, force)
     names = [loaded.class_names[index] for index in chosen]
     parameters, of = count_parameters(small), count_parameters(loaded.model)
     flops, of_flops = mk.metrics.count_flops(small), mk.metrics.count_flops(loaded.model)
@@ -100,7 +102,7 @@ def _format(asked: str | None, output: Path) -> str:
     return found
 
 
-def _write(model: "keras.Model", output: Path, how: str) -> None:
+def _write(model: "keras.Model", output: Path, how: str, force: bool) -> None:
     import keras
 
     if how == "keras":
@@ -111,9 +113,9 @@ def _write(model: "keras.Model", output: Path, how: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracers, about Keras's own code
             files.write_whole(
-                output, lambda path: model.export(str(path), format=how, verbose=False)
+                output, lambda path: model.export(str(path), format=how, verbose=False), force=force
             )
-    except OSError:
+    except (OSError, CommandError):
         raise
     except Exception as error:  # each exporter has its own
         reason = " ".join(str(error).split())

@@ -117,18 +117,29 @@ def write_model(model: "keras.Model", path: Path) -> None:
     write_whole(path, model.save)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], *, force: bool = True) -> None:
     """Has a file written in a folder beside its place, and renames it.
+
+    What is written beside it, such as the weights in OpenVINO's .bin, comes along. The named file
+    is renamed last, so that where it is, all is.
 
     Args:
         path: The file.
         write: Called with the path to write to, which has the same name.
+        force: Whether what is written beside it may replace files.
+
+    Raises:
+        CommandError: If one of those exists, and `force` is False; nothing is replaced then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        beside = Path(folder) / path.name
-        write(beside)
-        os.replace(beside, path)
+        written = Path(folder) / path.name
+        write(written)
+        others = sorted(each for each in Path(folder).iterdir() if each != written)
+        for each in others:
+            check_output(path.parent / each.name, force=force)
+        for each in (*others, written):
+            os.replace(each, path.parent / each.name)
 
 
 def require_file(path: Path) -> None:

@@ -96,6 +96,40 @@ def test_format_is_that_of_the_suffix(suffix, trained, tmp_path, monkeypatch):
     assert SUFFIXES[suffix] == found["format"] in completion.EXPORT_FORMATS
 
 
+def write_two_files(model, path, format, verbose):
+    """As OpenVINO does: the graph in the file that is named, the weights beside it."""
+    assert Path(path).suffix == ".xml"
+    Path(path).write_text("graph")
+    Path(path).with_suffix(".bin").write_text("weights")
+
+
+def test_weights_that_are_written_beside_the_graph_come_along(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.Model, "export", write_two_files)
+    command = ("compose", trained.modules, 1, 2, "-o", tmp_path / "small.xml")
+    run(*command)
+    read = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert read == {"small.xml": "graph", "small.bin": "weights"}
+    (tmp_path / "small.xml").unlink()
+    (tmp_path / "small.bin").write_text("another's")
+    assert "small.bin' exists. Pass --force" in fail(*command)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.bin"]
+    run(*command, "--force")
+    read = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert read == {"small.xml": "graph", "small.bin": "weights"}
+
+
+def test_no_file_beside_an_export_is_replaced(trained, tmp_path, monkeypatch):
+    def export(model, path, format, verbose):
+        Path(path).write_text("graph")
+        Path(f"{path}.data").write_text("weights")
+
+    monkeypatch.setattr(keras.Model, "export", export)
+    (tmp_path / "small.onnx.data").write_text("another's")
+    message = fail("compose", trained.modules, 1, 2, "-o", tmp_path / "small.onnx")
+    assert "small.onnx.data' exists. Pass --force" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["small.onnx.data"]
+
+
 def test_format_that_keras_cannot_write_is_named(trained, tmp_path, monkeypatch):
     def export(*arguments, **named):
         raise ImportError("No module named 'onnx'")
