@@ -11,7 +11,7 @@ from moda_keras.cli.choices import require_choice
 from moda_keras.cli.command import Answer
 from moda_keras.cli.completion import EXPORT_FORMATS, complete_class, complete_format
 from moda_keras.cli.errors import CommandError
-from moda_keras.cli.measures import count_parameters
+from moda_keras.cli.measures import count_flops, count_parameters, grouped, share_of_flops
 from moda_keras.cli.names import class_indices
 from moda_keras.cli.terminal import figures, percent
 
@@ -26,6 +26,8 @@ SUFFIXES = {
     ".xml": "openvino",
     ".pt2": "torch",
 }
+# Of images whose size is not fixed: what a model is called with before it is exported.
+ANY_SIZE = 32
 
 
 def compose(
@@ -70,10 +72,9 @@ def compose(
     loaded = files.load_modules(modules)
     chosen = class_indices(classes, loaded)
     small = mk.compose(loaded, chosen, align=align)
-    _write(small, output, how, force)
     names = [loaded.class_names[index] for index in chosen]
     parameters, of = count_parameters(small), count_parameters(loaded.model)
-    flops, of_flops = mk.metrics.count_flops(small), mk.metrics.count_flops(loaded.model)
+    flops, of_flops = count_flops(small), count_flops(loaded.model)
     document = {
         "model": str(output),
         "format": how,
@@ -81,13 +82,15 @@ def compose(
         "parameters": parameters,
         "size": parameters / of,
         "flops": flops,
-        "flops_share": flops / of_flops,
+        "flops_share": share_of_flops(small, loaded.model),
     }
     shown = {
         "classes": ", ".join(names),
         "parameters": f"{parameters:,} of {of:,}: {percent(document['size'])}",
-        "multiply-accumulates": f"{flops:,} of {of_flops:,}: {percent(document['flops_share'])}",
+        "multiply-accumulates": f"{grouped(flops)} of {grouped(of_flops)}: "
+        f"{percent(document['flops_share'])}",
     }
+    _write(small, output, how, force)
     return Answer(document, [figures(None, shown), f"Wrote {output}."])
 
 
@@ -108,8 +111,9 @@ def _write(model: "keras.Model", output: Path, how: str, force: bool) -> None:
     if how == "keras":
         files.write_model(model, output)
         return
-    model(keras.ops.zeros((1, *model.input_shape[1:])))  # Keras exports what was called once
+    sizes = [size or ANY_SIZE for size in model.input_shape[1:]]
     try:
+        model(keras.ops.zeros((1, *sizes)))  # Keras exports what was called once
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracers, about Keras's own code
             files.write_whole(

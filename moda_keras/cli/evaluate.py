@@ -17,7 +17,12 @@ from moda_keras.cli.data import (
     describe,
 )
 from moda_keras.cli.errors import CommandError
-from moda_keras.cli.measures import count_parameters, measure_modules, summary_of_modules
+from moda_keras.cli.measures import (
+    count_parameters,
+    measure_modules,
+    share_of_flops,
+    summary_of_modules,
+)
 from moda_keras.cli.names import class_indices, split_names
 from moda_keras.cli.progress import progress
 from moda_keras.cli.terminal import figures, percent, rows_table
@@ -109,7 +114,7 @@ def _evaluate_subtask(modules: "ModuleSet", classes: list[int], data: "Data") ->
         "accuracy_by_class": dict(zip(of_subtask.class_names, by_class, strict=True)),
         "full_accuracy_by_class": dict(zip(of_subtask.class_names, full_by_class, strict=True)),
         "size": mk.metrics.composed_size(modules, classes),
-        "flops_share": mk.metrics.count_flops(composed) / mk.metrics.count_flops(modules.model),
+        "flops_share": share_of_flops(composed, modules.model),
     }
     shown = {
         "accuracy": percent(accuracy),

@@ -8,7 +8,9 @@ import typer
 from moda_keras.cli import files
 from moda_keras.cli.command import Answer
 from moda_keras.cli.measures import (
+    count_flops,
     count_parameters,
+    grouped,
     measure_modules,
     summary_of_modules,
     units_table,
@@ -93,14 +95,12 @@ def _module_file(path: Path) -> Answer:
 
 
 def _model(model: "keras.Model") -> dict[str, Any]:
-    import moda_keras as mk
-
     return {
         "model": model.name,
         "inputs": [list(tensor.shape) for tensor in model.inputs],
         "outputs": [list(tensor.shape) for tensor in model.outputs],
         "parameters": count_parameters(model),
-        "flops": mk.metrics.count_flops(model),
+        "flops": count_flops(model),
     }
 
 
@@ -110,7 +110,7 @@ def _shown(document: dict[str, Any]) -> dict[str, str]:
         "inputs": _shapes(document["inputs"]),
         "outputs": _shapes(document["outputs"]),
         "parameters": f"{document['parameters']:,}",
-        "multiply-accumulates": f"{document['flops']:,}",
+        "multiply-accumulates": grouped(document["flops"]),
     }
 
 

@@ -18,6 +18,27 @@ def count_parameters(model: "keras.Model") -> int:
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
+def count_flops(model: "keras.Model") -> int | None:
+    """Multiply-accumulates; None where the shape of the input is not fixed."""
+    import moda_keras as mk
+
+    try:
+        return mk.metrics.count_flops(model)
+    except ValueError:
+        return None
+
+
+def share_of_flops(model: "keras.Model", whole: "keras.Model") -> float | None:
+    """A model's multiply-accumulates over another's; None where they are not known."""
+    flops, of = count_flops(model), count_flops(whole)
+    return None if flops is None or of is None else flops / of
+
+
+def grouped(number: int | None) -> str:
+    """An integer with its thousands set apart; "-" where there is none."""
+    return "-" if number is None else f"{number:,}"
+
+
 def measure_modules(modules: "ModuleSet") -> dict[str, Any]:
     """Size and overlap of modules, as shares of the original model."""
     import moda_keras as mk

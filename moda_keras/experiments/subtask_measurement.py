@@ -13,6 +13,7 @@ from moda_keras.metrics.accuracy import reuse_accuracy
 from moda_keras.metrics.flops import count_flops, planned_flops
 from moda_keras.metrics.size import original_size
 from moda_keras.module_set import ModuleSet
+from moda_keras.slicing.plan import Plan
 
 COLUMNS = ("classes", "k", "samples", "accuracy", "full_accuracy", "size", "flops")
 
@@ -43,7 +44,8 @@ class SubtaskMeasurement:
         Returns:
             Per sub-task a dict: `classes`, their number `k`, their `samples`, `accuracy` of the
             composed model, `full_accuracy` of the original choosing among the same classes, and
-            `size` (trainable parameters) and `flops` of the composed model over the original's.
+            `size` (trainable parameters) and `flops` of the composed model over the original's;
+            `flops` is NaN where the shape of the model's input is not fixed.
         """
         table = np.zeros((len(subtasks), self.modules.num_classes), bool)
         for row, subtask in enumerate(subtasks):
@@ -87,9 +89,15 @@ class SubtaskMeasurement:
         if key not in self._costs:
             plan = self.modules.slicer.plan(units, np.array(subtask))
             size = plan.trainable_size / original_size(self.modules.model)
-            self._costs[key] = size, planned_flops(plan) / self._full_flops
+            self._costs[key] = size, self._share_of_flops(plan)
         return self._costs[key]
 
+    def _share_of_flops(self, plan: Plan) -> float:
+        return np.nan if np.isnan(self._full_flops) else planned_flops(plan) / self._full_flops
+
     @cached_property
-    def _full_flops(self) -> int:
-        return count_flops(self.modules.model)
+    def _full_flops(self) -> float:
+        try:
+            return count_flops(self.modules.model)
+        except ValueError:  # the shape of the input is not fixed
+            return np.nan

@@ -149,6 +149,52 @@ def test_saved_model_is_a_folder(trained, tmp_path):
     assert "exists" in fail("compose", trained.modules, 1, 2, *output)
 
 
+@pytest.fixture(scope="module")
+def of_any_size(tmp_path_factory):
+    """The modules of a model that takes images of any size, whose FLOPs are not known."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 1)),
+            keras.layers.Conv2D(6, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(10),
+        ]
+    )
+    (hidden,) = mk.find_hidden_activations(model)
+    units = {hidden.name: np.random.default_rng(0).random((10, 6)) < 0.7}
+    path = tmp_path_factory.mktemp("any") / "any.modules"
+    names = [str(digit) for digit in range(10)]
+    mk.ModuleSet.from_units(model, units, class_names=names).save(path)
+    return path
+
+
+def test_flops_of_a_model_of_images_of_any_size_are_not_known(of_any_size, tmp_path):
+    assert ask("info", of_any_size)["flops"] is None
+    assert "multiply-accumulates   -" in run("info", of_any_size)
+    found = ask("compose", of_any_size, 1, 2, "-o", tmp_path / "small.keras")
+    assert found["flops"] is None and found["flops_share"] is None
+    assert found["size"] < 1 and ask("info", tmp_path / "small.keras")["flops"] is None
+    assert "- of -: -" in run("compose", of_any_size, 3, "-o", tmp_path / "one.keras")
+
+
+def test_modules_of_images_of_any_size_are_evaluated(of_any_size, data):
+    found = ask("evaluate", of_any_size, *TINY_DATA, "--subtasks", 9)
+    modules = mk.load_modules(of_any_size)
+    everything = found["subtasks"][-1]
+    expected = mk.metrics.reuse_accuracy(modules, range(10), data.x_test, data.y_test)
+    assert everything["accuracy"] == pytest.approx(expected) and everything["flops"] is None
+    assert "reuse accuracy" in run("evaluate", of_any_size, *TINY_DATA, "--subtasks", 9)
+    chosen = ask("evaluate", of_any_size, *TINY_DATA, "--classes", "1,2")
+    assert chosen["flops_share"] is None and chosen["size"] < 1
+
+
+def test_model_of_images_of_any_size_is_exported(of_any_size, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.Model, "export", write_two_files)
+    run("compose", of_any_size, 1, 2, "-o", tmp_path / "small.xml")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
