@@ -1,7 +1,7 @@
 """`moda tune`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,11 @@ from moda_keras.cli.data import DataArguments, check_images, data_of_modules
 from moda_keras.cli.measures import measure_modules, summary_of_modules
 from moda_keras.cli.progress import working
 from moda_keras.cli.terminal import rows_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from moda_keras.cli.data import Data
 
 PARTS = ("train", "test")
 
@@ -44,7 +49,7 @@ def tune(
     """Choose tau: the smallest modules within a loss of accuracy.
 
     No further pass over the training data is needed, but images to measure accuracy on; a few
-    hundred are enough (--samples-per-class).
+    hundred are enough (--samples-per-class). They are read into memory.
 
     **Examples**
 
@@ -58,8 +63,11 @@ def tune(
     loaded = files.load_modules(modules)
     images = data_of_modules(data.load(), loaded.class_names, modules)
     check_images(loaded.model, images, modules)
-    x, y = (images.x_train, images.y_train) if on == "train" else (images.x_test, images.y_test)
     with working("Choosing tau"):
+        if on == "train":
+            x, y = _training_images(images), images.y_train
+        else:
+            x, y = images.x_test, images.y_test
         tuned = loaded.tune_threshold(x, y, max_accuracy_loss, per_layer=per_layer)
     tuned.save(output, overwrite=force)
     before, after = measure_modules(loaded), measure_modules(tuned)
@@ -67,3 +75,18 @@ def tune(
     first, second = summary_of_modules(before), summary_of_modules(after)
     rows = [(name, first[name], second[name]) for name in first]
     return Answer(document, [rows_table(None, ("", "before", "after"), rows), f"Wrote {output}."])
+
+
+def _training_images(data: "Data") -> "np.ndarray":
+    import numpy as np
+
+    from moda_keras.datasets import StreamedDataset
+
+    if not isinstance(data, StreamedDataset):
+        return data.x_train
+    images = np.empty((len(data.y_train), *data.image_shape), "float32")
+    start = 0
+    for x, _ in data.unaugmented_batches():
+        images[start : start + len(x)] = x
+        start += len(x)
+    return images

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from small_models import BACKEND
 import moda_keras as mk
 from moda_keras.cli import completion
 from moda_keras.cli.compose import SUFFIXES
+from moda_keras.datasets.image_decoder import ImageDecoder
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,30 @@ def test_tune_never_enlarges_modules_needlessly(trained, modules, tmp_path):
     assert found["mean_module_size"] <= found["before"]["mean_module_size"]
     assert mk.load_modules(tmp_path / "small.modules").threshold == found["threshold"]
     assert found["before"]["threshold"] == modules.threshold
+
+
+class StreamedDigits(mk.datasets.StreamedDataset):
+    """As data that is streamed from files, without TensorFlow."""
+
+    def unaugmented_batches(self, batch_size=7):
+        return self.train.unaugmented_batches(batch_size)
+
+
+def test_tune_reads_the_training_images_of_streamed_data(trained, data, tmp_path, monkeypatch):
+    decoder = ImageDecoder((8, 8), "grey")
+    split = SimpleNamespace(labels=data.y_train, unaugmented_batches=data.unaugmented_batches)
+    streamed = StreamedDigits(split, split, data.class_names, decoder, "digits")
+    monkeypatch.setattr("moda_keras.datasets.load", lambda *names, **options: streamed)
+    seen = {}
+
+    def tune(modules, x, y, *arguments, **options):
+        seen.update(x=x, y=y)
+        return modules
+
+    monkeypatch.setattr(mk.ModuleSet, "tune_threshold", tune)
+    ask("tune", trained.modules, *TINY_DATA, "-o", tmp_path / "a.modules")
+    np.testing.assert_array_equal(seen["x"], data.x_train)
+    np.testing.assert_array_equal(seen["y"], data.y_train)
 
 
 def test_composed_model_is_the_library_s(trained, modules, data, tmp_path):
