@@ -5,8 +5,12 @@ from typing import Annotated
 
 import typer
 
+from moda_keras.cli import files
 from moda_keras.cli.command import Answer
 from moda_keras.cli.measures import measure_modules
+
+# What the demo writes into its folder.
+FILES = ("digits.modules", "overlap.png", "shared_units.png", "subtasks.png")
 
 
 def demo(
@@ -15,6 +19,7 @@ def demo(
     ] = Path("demo"),
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and sub-tasks.")] = 0,
+    force: files.Force = False,
 ) -> Answer:
     """Train on scikit-learn's digits, decompose, compose, replace; tables and figures.
 
@@ -26,6 +31,8 @@ def demo(
     """
     from moda_keras.demo import run_demo
 
+    for name in FILES:
+        files.check_output(output / name, force=force)
     models = run_demo(output, epochs=epochs, seed=seed)
     document = {
         "output": str(output),
