@@ -1,11 +1,14 @@
 """Checks of samples and labels that are held in arrays."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from moda_keras.ops import check_labels
+
+FROM_DATASET = "Of a dataset take arrays first, as in `x, y = next(iter(dataset))`"
 
 
 def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.ndarray]:
@@ -20,12 +23,15 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
         The inputs, in the same structure, and an int64 array (N,).
 
     Raises:
-        ValueError: If there are no labels or no samples, their numbers differ, a label is out of
-            range, or the inputs are no arrays.
+        ValueError: If there are no labels or no samples, their numbers differ, a label is no
+            class, or the inputs are no arrays.
     """
+    refuse_dataset(x)
     if y is None:
         raise ValueError("Expected labels in `y`. Received: y=None")
+    refuse_dataset(y, "y")
     y = np.asarray(y)
+    _check_whole_numbers(y, num_classes)
     check_labels(y, num_classes)
     is_one_hot = y.ndim == 2 and y.shape[1] > 1
     y = y.argmax(axis=1) if is_one_hot else y.reshape(-1).astype("int64")
@@ -35,12 +41,28 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
             raise ValueError(
                 "Expected `x` to be an array with one sample for each label, or a list or dict of "
                 f"such arrays. Received: an array of shape {values.shape} and dtype "
-                f"{values.dtype}, and {len(y)} labels. Of a dataset take arrays first, as in "
-                "`x, y = next(iter(dataset))`"
+                f"{values.dtype}, and {len(y)} labels. {FROM_DATASET}"
             )
     if not len(y):
         raise ValueError("Expected at least one sample. Received: `x` and `y` of none")
     return x, y
+
+
+def refuse_dataset(values: Any, name: str = "x") -> None:
+    """Raises a ValueError that says what to do, if samples come in batches or one by one.
+
+    Args:
+        values: What was given for arrays.
+        name: Of the argument.
+    """
+    is_array = hasattr(values, "__array__") or hasattr(values, "shape")
+    is_plain = isinstance(values, (Sequence, Mapping))
+    is_batches = isinstance(values, keras.utils.PyDataset)
+    if is_batches or (isinstance(values, Iterable) and not is_array and not is_plain):
+        raise ValueError(
+            f"Expected `{name}` to be an array, or a list or dict of arrays. Received: a "
+            f"{type(values).__name__}. {FROM_DATASET}"
+        )
 
 
 def take_samples(x: Any, index: Any) -> Any:
@@ -54,6 +76,21 @@ def take_samples(x: Any, index: Any) -> Any:
         Array or arrays in the same structure.
     """
     return keras.tree.map_structure(lambda values: values[index], x)
+
+
+def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:
+    if y.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Expected `y` to be class indices or one-hot rows. Received: y of dtype {y.dtype}"
+        )
+    if y.ndim == 2 and y.shape[1] == num_classes:
+        return
+    broken = y[y != np.floor(y)]
+    if broken.size:
+        raise ValueError(
+            f"Expected integer labels in `y`, from 0 to {num_classes - 1}. Received: "
+            f"{broken.size} of {y.size} that are not, the first {broken.flat[0]}"
+        )
 
 
 def _is_structure(x: Any) -> bool:

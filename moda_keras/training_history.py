@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 OBJECTIVES = ("affinity", "dispersion", "compactness")
+COMPARED = (*OBJECTIVES, "loss")
 
 
 def read_history(history: Any) -> dict[str, list[float]]:
@@ -21,7 +22,7 @@ def read_history(history: Any) -> dict[str, list[float]]:
         Dict from the name of a log to one float per epoch; what was not logged is NaN.
 
     Raises:
-        ValueError: If it is none of these, or has no objectives.
+        ValueError: If it is none of these, has no objectives, or not as many of one as of another.
     """
     if isinstance(history, keras.callbacks.History):
         history = history.history
@@ -32,11 +33,17 @@ def read_history(history: Any) -> dict[str, list[float]]:
             "Expected `history` to be what `fit` returned, its dict, or the path of a CSVLogger's "
             f"file. Received: history={history!r}"
         )
-    missing = [name for name in (*OBJECTIVES, "loss") if not len(history.get(name, ()))]
+    missing = [name for name in COMPARED if not len(history.get(name, ()))]
     if missing:
         raise ValueError(
             "Expected `history` to have the logs of a training with `modular_loss`. Received: "
             f"{sorted(history)}, without {missing}"
+        )
+    epochs = {name: len(history[name]) for name in (*COMPARED, "task_loss") if name in history}
+    if len(set(epochs.values())) > 1:
+        raise ValueError(
+            "Expected `history` to have one value for each epoch in every log. Received logs of "
+            f"different lengths: {epochs}"
         )
     return {name: _numbers(values) for name, values in history.items()}
 

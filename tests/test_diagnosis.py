@@ -349,12 +349,37 @@ def test_csv_file_with_missing_values(tmp_path):
 # --------------------------------------------------------------------------------- wrong inputs
 
 
+class Batches(keras.utils.PyDataset):
+    """One batch of the test data."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return X_TEST, Y_TEST
+
+
+@pytest.mark.parametrize("wrong", ["digits.modules", mlp()], ids=["path", "model"])
+def test_modules_that_are_none(wrong):
+    with pytest.raises(ValueError, match="`modules` to be a `ModuleSet`"):
+        diagnose(wrong)
+
+
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
         ((X_TEST,), {}, "`x_test` and `y_test` together"),
         ((X_TEST, Y_TEST[:5]), {}, "one sample for each label"),
         ((X_TEST, Y_TEST + 1), {}, "label"),
+        ((X_TEST, Y_TEST + 0.5), {}, r"Expected integer labels in `y`.*12 of 12.*first 0\.5$"),
+        ((X_TEST, Y_TEST.astype(str)), {}, "class indices or one-hot .*dtype <U"),
+        ((Batches(), Y_TEST), {}, "`x_test` to be an array.*a Batches. Of a dataset take arrays"),
+        ((Batches(),), {}, "`x_test` to be an array.*a Batches. Of a dataset take arrays"),
+        ((iter(X_TEST), Y_TEST), {}, "Of a dataset take arrays"),
+        ((), {"subtask_rows": 5}, "`subtask_rows` to be what .*subtask_rows=5"),
+        ((), {"subtask_rows": {"classes": (0, 1)}}, "`subtask_rows` to be what"),
+        ((), {"subtask_rows": [{**all_of([(0, 1)])[0], "accuracy": "x"}]}, "without .*accuracy"),
+        ((), {"history": {**logs(2.3), "loss": [1.0]}}, "of different lengths.*'loss': 1"),
         ((), {"history": 3}, "Expected `history`"),
         ((), {"history": {"loss": [1.0]}}, "without .*affinity"),
     ],
@@ -362,6 +387,11 @@ def test_csv_file_with_missing_values(tmp_path):
 def test_wrong_inputs_are_named(data, options, message):
     with pytest.raises(ValueError, match=message):
         pixel_modules(0.9).diagnose(*data, **options)
+
+
+def test_validation_logs_may_be_of_fewer_epochs():
+    history = {**logs(2.3, dispersion=4.0), "val_loss": [1.0]}
+    assert signs(modules_of(APART), history=history) == ["objectives"]
 
 
 def test_modules_from_units_without_data():

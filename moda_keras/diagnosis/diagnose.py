@@ -1,6 +1,7 @@
 """Looks for all signs."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from moda_keras.diagnosis.checks import find_signs
@@ -16,7 +17,7 @@ def diagnose(
     y_test: Any = None,
     *,
     history: Any = None,
-    subtask_rows: Sequence[Mapping[str, Any]] | None = None,
+    subtask_rows: Sequence[Mapping[str, Any]] | str | Path | None = None,
     modular_loss: MODALoss | None = None,
     seed: int = 0,
 ) -> list[Finding]:
@@ -31,7 +32,7 @@ def diagnose(
         y_test: Labels: integers (N,) or one-hot (N, C).
         history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
             file that `keras.callbacks.CSVLogger` wrote.
-        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave, or `read_rows` of its file.
+        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave, or the path of its file.
             By default a sample of sub-tasks is measured on the test data.
         modular_loss: The loss of the training, for its weights; by default the one that the model
             is compiled with, else the paper's weights.
@@ -41,7 +42,7 @@ def diagnose(
         List of `Finding`s, problems first; empty if no sign was found.
 
     Raises:
-        ValueError: If test data or history are not what is expected.
+        ValueError: If an argument is not what is expected.
 
     Example:
         >>> import keras

@@ -1,20 +1,22 @@
 """What signs are looked for in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from moda_keras.experiments import SubtaskMeasurement, draw_subtasks, why_not_staged
-from moda_keras.labelled_arrays import check_labelled_arrays
+from moda_keras.experiments import SubtaskMeasurement, draw_subtasks, read_rows, why_not_staged
+from moda_keras.labelled_arrays import check_labelled_arrays, refuse_dataset
 from moda_keras.losses import MODALoss
 from moda_keras.metrics import module_overlap
 from moda_keras.module_set import ModuleSet
 from moda_keras.training_history import OBJECTIVES, read_history
 from moda_keras.tuning import sample_subtasks
+from moda_keras.tuning.arguments import check_modules
 
 # Sub-tasks that are measured of models that have to be composed for it.
 COMPOSED_SUBTASKS = 8
@@ -60,7 +62,7 @@ def gather_evidence(
     y_test: Any = None,
     *,
     history: Any = None,
-    subtask_rows: Sequence[Mapping[str, Any]] | None = None,
+    subtask_rows: Sequence[Mapping[str, Any]] | str | Path | None = None,
     modular_loss: MODALoss | None = None,
     seed: int = 0,
 ) -> Evidence:
@@ -81,6 +83,8 @@ def gather_evidence(
     Raises:
         ValueError: As `diagnose`.
     """
+    check_modules(modules)
+    refuse_dataset(x_test, "x_test")
     if (x_test is None) != (y_test is None):
         given, missing = ("x_test", "y_test") if y_test is None else ("y_test", "x_test")
         raise ValueError(
@@ -126,8 +130,15 @@ def measure_sample(
     return SubtaskMeasurement(modules, x, y).measure(subtasks)
 
 
-def _check_rows(rows: Sequence[Mapping[str, Any]], modules: ModuleSet) -> list[dict[str, Any]]:
+def _check_rows(rows: Any, modules: ModuleSet) -> list[dict[str, Any]]:
     """The checked rows; those of classes without a sample, whose accuracy is NaN, say nothing."""
+    rows = read_rows(rows) if isinstance(rows, (str, Path)) else rows
+    rows = list(rows) if isinstance(rows, Iterable) else rows
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise ValueError(
+            "Expected `subtask_rows` to be what `sweep_subtasks` gave, a list of dicts, or the "
+            f"path of its file. Received: subtask_rows={rows!r}"
+        )
     checked = [_check_row(row, modules) for row in rows]
     return [row for row in checked if np.isfinite([row["accuracy"], row["full_accuracy"]]).all()]
 
@@ -135,6 +146,7 @@ def _check_rows(rows: Sequence[Mapping[str, Any]], modules: ModuleSet) -> list[d
 def _check_row(row: Mapping[str, Any], modules: ModuleSet) -> dict[str, Any]:
     """The row with its classes as a tuple; in a file they are written "0 3 7"."""
     missing = [key for key in ("classes", "accuracy", "full_accuracy") if row.get(key) is None]
+    missing += [key for key in ("accuracy", "full_accuracy") if isinstance(row.get(key), str)]
     if missing:
         raise ValueError(
             "Expected `subtask_rows` to be rows of `sweep_subtasks`, with classes, accuracy and "

@@ -1,6 +1,7 @@
 """A report on modules, as one HTML file that needs nothing else."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 from moda_keras.diagnosis import gather_evidence
 from moda_keras.experiments import why_not_staged
 from moda_keras.experiments.results import replace_file
-from moda_keras.labelled_arrays import check_labelled_arrays, take_samples
+from moda_keras.labelled_arrays import check_labelled_arrays, refuse_dataset, take_samples
 from moda_keras.losses import MODALoss
 from moda_keras.module_set import ModuleSet
 from moda_keras.report.report_data import gather
 from moda_keras.tuning import threshold_curve
+from moda_keras.tuning.arguments import check_modules, check_thresholds
 
 # Test samples that are looked at, to bound time and the size of the page.
 MAX_SAMPLES = 2000
@@ -27,7 +29,7 @@ def write_report(
     x_test: Any = None,
     y_test: Any = None,
     title: str | None = None,
-    subtask_rows: Sequence[Mapping[str, Any]] | None = None,
+    subtask_rows: Sequence[Mapping[str, Any]] | str | Path | None = None,
     history: Any = None,
     thresholds: Iterable[float] | None = None,
     modular_loss: MODALoss | None = None,
@@ -46,7 +48,7 @@ def write_report(
         x_test: Test inputs, an array of N samples, or a list or dict of arrays.
         y_test: Labels: integers (N,) or one-hot (N, C).
         title: Heading; by default one with the model's name.
-        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave, or `read_rows` of its file.
+        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave, or the path of its file.
             The page then shows these accuracies; by default a sample of sub-tasks is measured, and
             the page estimates.
         history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
@@ -63,7 +65,7 @@ def write_report(
 
     Raises:
         ImportError: If jinja2 is not installed.
-        ValueError: If test data or history are not what is expected.
+        ValueError: If an argument is not what is expected.
 
     Example:
         ```python
@@ -73,8 +75,14 @@ def write_report(
     """
     from moda_keras.report.page import render
 
-    if not max_samples >= 1:
-        raise ValueError(f"Expected `max_samples` >= 1. Received: max_samples={max_samples}")
+    check_modules(modules)
+    if not isinstance(max_samples, Integral) or max_samples < 1:
+        raise ValueError(
+            "Expected `max_samples` to be a whole number of at least 1. Received: "
+            f"max_samples={max_samples!r}"
+        )
+    refuse_dataset(x_test, "x_test")
+    thresholds = None if thresholds is None else check_thresholds(thresholds)
     available = 0
     if x_test is not None and y_test is not None:
         x_test, y_test = check_labelled_arrays(x_test, y_test, modules.num_classes)

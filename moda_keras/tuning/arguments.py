@@ -1,7 +1,7 @@
 """What `threshold_curve` and `tune_threshold` take: checks, and what is measured by default."""
 
-from collections.abc import Iterable, Sequence
-from numbers import Real
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def measure_loss(
     seed: int,
 ) -> ReuseLoss:
     """The `ReuseLoss` of checked arguments; a ValueError says what is wrong with them."""
+    check_modules(modules)
     modules.require_counts("Choosing a threshold")
     if statistic not in STATISTICS:
         raise ValueError(
@@ -39,7 +40,47 @@ def measure_loss(
     return ReuseLoss(modules, x, y, chosen, statistic=statistic, batch_size=batch_size, seed=seed)
 
 
+def check_modules(modules: Any) -> None:
+    """Raises a ValueError that says where modules come from, if it is something else.
+
+    Args:
+        modules: What was given for modules.
+    """
+    if not isinstance(modules, ModuleSet):
+        raise ValueError(
+            "Expected `modules` to be a `ModuleSet`, as `mk.decompose(model, x, y)` gives, or "
+            f"`mk.load_modules(path)` of a file. Received: modules={modules!r}"
+        )
+
+
+def check_thresholds(thresholds: Any, kinds: tuple[type, ...] = (Real,)) -> list[Any]:
+    """The thresholds as a list; a ValueError if they are none. Their range is checked later.
+
+    Args:
+        thresholds: What was given for thresholds.
+        kinds: What each may be: a number, or a mapping of one for each hidden activation.
+
+    Returns:
+        List.
+    """
+    is_list = isinstance(thresholds, Iterable) and not isinstance(thresholds, (str, Mapping))
+    found = list(thresholds) if is_list else []
+    if not is_list or not all(isinstance(each, kinds) for each in found):
+        raise ValueError(
+            "Expected `thresholds` to be a list of numbers in [0, 1], as [0.5, 0.8]. Received: "
+            f"thresholds={found or thresholds!r}"
+        )
+    return found
+
+
 def _check_subtasks(subtasks: Iterable[Sequence[int | str]], modules: ModuleSet) -> list[Subtask]:
+    is_list = isinstance(subtasks, Iterable) and not isinstance(subtasks, str)
+    subtasks = list(subtasks) if is_list else subtasks
+    if not is_list or any(isinstance(each, (str, Integral)) for each in subtasks):
+        raise ValueError(
+            "Expected `subtasks` to be a list of lists of classes, as [(0, 1), (0, 2, 3)]. "
+            f"Received: subtasks={subtasks!r}"
+        )
     found = [tuple(sorted(modules.resolve_classes(each).tolist())) for each in subtasks]
     if not found or min(map(len, found)) < 2:
         raise ValueError(

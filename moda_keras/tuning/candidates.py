@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from moda_keras.module_set import MINIMUM_FRACTION, ModuleSet
+from moda_keras.tuning.arguments import check_modules
 
 
 def distinct_thresholds(modules: ModuleSet) -> np.ndarray:
@@ -21,7 +22,7 @@ def distinct_thresholds(modules: ModuleSet) -> np.ndarray:
         is the highest frequency, or 1 if that is lower: then every module is refilled.
 
     Raises:
-        ValueError: If the modules were made by `from_units`.
+        ValueError: If it is no module set, or one that `from_units` made.
 
     Example:
         >>> import numpy as np
@@ -31,6 +32,8 @@ def distinct_thresholds(modules: ModuleSet) -> np.ndarray:
         >>> mk.tuning.distinct_thresholds(modules).tolist()
         [0.0, 0.25, 0.5, 1.0]
     """
+    check_modules(modules)
+    modules.require_counts("distinct_thresholds")
     present = modules.classes_with_modules()
     frequencies = [table[present].reshape(-1) for table in modules.frequency.values()]
     found = np.unique(np.concatenate(frequencies))

@@ -1,12 +1,13 @@
 """Accuracy and size of modules against tau."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from moda_keras.module_set import ModuleSet
-from moda_keras.tuning.arguments import measure_loss
+from moda_keras.tuning.arguments import check_thresholds, measure_loss
 from moda_keras.tuning.candidates import distinct_thresholds
 from moda_keras.tuning.module_sizes import ModuleSizes
 
@@ -62,7 +63,11 @@ def threshold_curve(
     loss = measure_loss(
         modules, x, y, subtasks=subtasks, statistic="mean", batch_size=batch_size, seed=seed
     )
-    thresholds = _some_thresholds(modules) if thresholds is None else list(thresholds)
+    thresholds = (
+        _some_thresholds(modules)
+        if thresholds is None
+        else check_thresholds(thresholds, (Real, Mapping))
+    )
     module_sets = [modules.with_threshold(threshold) for threshold in thresholds]
     sizes = ModuleSizes(modules)
     full = loss.full_accuracy

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from moda_keras.module_set import ModuleSet
-from moda_keras.tuning.arguments import check_max_loss, measure_loss
+from moda_keras.tuning.arguments import check_max_loss, check_thresholds, measure_loss
 from moda_keras.tuning.candidates import nested_thresholds
 from moda_keras.tuning.module_sizes import ModuleSizes
 from moda_keras.tuning.per_layer import tune_each_activation
@@ -97,7 +97,7 @@ def _smallest_within(
         parts = nested_thresholds(modules)
         sets = [map(modules.with_threshold, part.tolist()) for part in parts]
     else:
-        thresholds = sorted(thresholds, reverse=True)
+        thresholds = sorted(check_thresholds(thresholds), reverse=True)
         given = [modules.with_threshold(each) for each in thresholds]
         if not given:
             raise ValueError("Expected at least one threshold. Received: thresholds=[]")

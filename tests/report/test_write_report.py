@@ -216,10 +216,11 @@ def test_rows_of_a_file_are_those_of_the_sweep(tmp_path):
     x, y = labelled_inputs(modules.model)
     rows = mk.experiments.sweep_subtasks(modules, x, y, tmp_path / "rows.csv")
     pages = []
-    for given in (rows, mk.experiments.read_rows(tmp_path / "rows.csv")):
+    path = tmp_path / "rows.csv"
+    for given in (rows, mk.experiments.read_rows(path), path, str(path)):
         path = mk.report.write_report(modules, tmp_path / "report.html", subtask_rows=given)
         pages.append(path.read_text(encoding="utf-8"))
-    assert pages[0] == pages[1]
+    assert pages == [pages[0]] * 4
     assert set(Page(pages[0]).data["measured"]) == {"3", "5", "6", "7"}
 
 
@@ -292,7 +293,13 @@ def test_model_without_a_fixed_input_shape(tmp_path):
         ({"x_test": np.ones((2, 4))}, "`x_test` and `y_test` together"),
         ({"x_test": np.ones((2, 4)), "y_test": [0, 1, 2]}, "one sample for each label"),
         ({"x_test": np.ones((2, 4)), "y_test": [0, 9]}, "label"),
+        ({"x_test": iter([1]), "y_test": [0]}, "`x_test` to be .* Of a dataset take arrays"),
         ({"max_samples": 0}, "max_samples=0"),
+        ({"max_samples": "10"}, "`max_samples` to be a whole number .*max_samples='10'"),
+        ({"max_samples": 1.5}, "`max_samples` to be a whole number .*max_samples=1.5"),
+        ({"thresholds": 0.5}, "`thresholds` to be a list .*thresholds=0.5"),
+        ({"thresholds": ["0.5"]}, r"`thresholds` to be a list .*thresholds=\['0.5'\]"),
+        ({"subtask_rows": [3]}, "`subtask_rows` to be what `sweep_subtasks` gave"),
         ({"history": 5}, "Expected `history`"),
         ({"subtask_rows": [{"classes": (0, 1), "accuracy": 1}]}, "without .*full_accuracy"),
         ({"subtask_rows": [{"classes": "0 7", "accuracy": 1, "full_accuracy": 1}]}, "Unknown"),
@@ -303,6 +310,12 @@ def test_wrong_inputs_are_named(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         mk.report.write_report(random_modules(mlp()), path, **options)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("wrong", ["digits.modules", mlp()], ids=["path", "model"])
+def test_modules_that_are_none(wrong, tmp_path):
+    with pytest.raises(ValueError, match="`modules` to be a `ModuleSet`"):
+        mk.report.write_report(wrong, tmp_path / "report.html")
 
 
 def test_without_jinja_the_error_says_what_to_install(monkeypatch, tmp_path):

@@ -173,12 +173,34 @@ def test_loss_out_of_range(modules, data, limit):
         ({"statistic": "median"}, r"`statistic` to be one of \['mean', 'worst'\]"),
         ({"thresholds": [1.5]}, r"`threshold` in \[0, 1\]"),
         ({"thresholds": []}, "at least one threshold"),
+        ({"thresholds": 0.5}, "`thresholds` to be a list .*thresholds=0.5"),
+        ({"thresholds": [{"first": 0.5}, 0.3]}, "`thresholds` to be a list"),
+        ({"subtasks": 3}, "`subtasks` to be a list of lists .*subtasks=3"),
+        ({"subtasks": "01"}, "`subtasks` to be a list of lists .*subtasks='01'"),
+        ({"subtasks": [0, 1]}, r"`subtasks` to be a list of lists .*subtasks=\[0, 1\]"),
+        ({"y_val": np.arange(36) % 3 + 0.5}, r"integer labels in `y`.*36 of 36.*the first 0\.5$"),
     ],
 )
 def test_wrong_arguments(modules, data, change, message):
     arguments = {"x_val": data[0], "y_val": data[1], **change}
     with pytest.raises(ValueError, match=message):
         modules.tune_threshold(**arguments)
+
+
+@pytest.mark.parametrize("wrong", ["digits.modules", mlp()], ids=["path", "model"])
+def test_modules_that_are_none(wrong, data):
+    with pytest.raises(ValueError, match="`modules` to be a `ModuleSet`"):
+        mk.tuning.tune_threshold(wrong, *data)
+    with pytest.raises(ValueError, match="`modules` to be a `ModuleSet`"):
+        mk.tuning.threshold_curve(wrong, *data)
+    with pytest.raises(ValueError, match="`modules` to be a `ModuleSet`"):
+        mk.tuning.distinct_thresholds(wrong)
+
+
+@pytest.mark.parametrize("thresholds", [0.5, "0.5", {"first": 0.5}, [None]])
+def test_curve_of_no_thresholds(modules, data, thresholds):
+    with pytest.raises(ValueError, match="`thresholds` to be a list"):
+        mk.tuning.threshold_curve(modules, *data, thresholds)
 
 
 def test_modules_of_units_alone(data):
