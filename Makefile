@@ -17,7 +17,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 .PHONY: demo test clean
 
 demo: $(VENV)/.installed-demo
-	KERAS_BACKEND=torch $(BIN)/moda demo
+	KERAS_BACKEND=torch $(BIN)/moda demo --force
 
 # One process for each backend, for Keras fixes its backend on import; a failure stops none of the others.
 test: $(VENV)/.installed-dev
