@@ -5,8 +5,12 @@ import keras
 import matplotlib
 import pytest
 from command_line import TINY_DATA, run
+from small_models import BACKEND
 
 matplotlib.use("Agg")
+
+# What a backend may do in its own way: export, and going on with a training.
+ON_EVERY_BACKEND = ("test_interruption", "test_modules")
 
 # Enough to tell most classes apart.
 RECIPE = ("--normalize", "--epochs", 12, "--batch-size", 16, "--augment", "none")
@@ -42,3 +46,14 @@ def trained(small_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     run("train", *TINY_DATA, "--model", small_model, *RECIPE, "-o", folder / "digits.keras")
     return Trained(folder, *(folder / f"digits.{suffix}" for suffix in ("keras", "modules", "csv")))
+
+
+def pytest_collection_modifyitems(items):
+    """One backend is enough for most of the command line, which is slow."""
+    if BACKEND == "torch":
+        return
+    folder = Path(__file__).parent
+    skip = pytest.mark.skip(reason="one backend is enough: the library is tested on all")
+    for item in items:
+        if item.path.parent == folder and item.path.stem not in ON_EVERY_BACKEND:
+            item.add_marker(skip)
