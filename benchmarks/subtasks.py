@@ -19,27 +19,12 @@ import numpy as np
 from tables import append_row
 
 import moda_keras as mk
-from moda_keras.experiments import MaskedEvaluator, draw_subtasks, subtasks_of
-
-
-def small_vgg(input_shape) -> mk.ModularModel:
-    """Three blocks of two convolutions (32, 64 and 128 channels) and a dense layer of 256 units."""
-    inputs = x = keras.Input(input_shape)
-    for block, width in enumerate((32, 64, 128), start=1):
-        for index in (1, 2):
-            name = f"block{block}_conv{index}"
-            x = keras.layers.Conv2D(width, 3, padding="same", name=name)(x)
-            x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
-            x = keras.layers.ReLU(name=f"{name}_relu")(x)
-        x = keras.layers.MaxPooling2D(name=f"block{block}_pool")(x)
-    x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(256, activation="relu", name="fc1")(x)
-    return mk.ModularModel(inputs, keras.layers.Dense(10, name="logits")(x))
+from moda_keras.experiments import MaskedEvaluator, build_network, draw_subtasks, subtasks_of
 
 
 def train(data, epochs) -> mk.ModuleSet:
     keras.utils.set_random_seed(0)
-    model = small_vgg(data.x_train.shape[1:])
+    model = mk.ModularModel.from_model(build_network("small_vgg", data.image_shape, 10))
     schedule = keras.optimizers.schedules.CosineDecay(0.05, epochs * -(-len(data.x_train) // 64))
     model.compile(
         keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
