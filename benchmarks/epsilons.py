@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import moda_keras as mk
-from moda_keras.metrics import full_accuracy, mean_overlap, module_size, reuse_accuracy
+from moda_keras.evaluation import full_accuracy, mean_overlap, module_size, reuse_accuracy
 
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
 

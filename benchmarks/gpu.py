@@ -159,7 +159,7 @@ def operations_of(activation, axis: int, labels, upstream) -> tuple:
     """Objectives, their gradient, class statistics and counts, by the native operations."""
     import torch
 
-    from moda_keras.ops.adapters import torch_native
+    from moda_keras.ops.native import torch as torch_native
 
     leaf = activation.detach().requires_grad_()
     values = torch_native.objectives([leaf], labels, CLASSES, [axis], [False], False, True)[0]
@@ -390,7 +390,7 @@ def check_autocast(device: str) -> str | None:
 def check_operators(device: str) -> str | None:
     import torch
 
-    from moda_keras.ops.adapters import torch_native
+    from moda_keras.ops.native import torch as torch_native
 
     leaves, labels = step_inputs(device)
     leaves = [leaf.requires_grad_() for leaf in leaves]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from moda_keras.ops import native
+from moda_keras.ops.native import core as native
 
 
 def with_mode(mode: str, run: Callable[[], object]) -> Callable[[], object]:

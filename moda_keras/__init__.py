@@ -25,7 +25,7 @@ if TYPE_CHECKING or not _IS_COMMAND:
 def __getattr__(name: str) -> Any:
     # Matplotlib, which is optional, is imported when `plots` is first asked for.
     if name == "plots":
-        return importlib.import_module("moda_keras.plots")
+        return importlib.import_module("moda_keras.reporting.plots")
     if name.startswith("__") or not _IS_COMMAND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module("moda_keras.api"), name)

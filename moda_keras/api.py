@@ -1,26 +1,41 @@
 """The public names of the package: what `import moda_keras` gives."""
 
+import sys
+
 from moda_keras import (
-    callbacks,
     datasets,
+    diagnosis,
+    evaluation,
     experiments,
     layers,
-    metrics,
+    methods,
     ops,
-    report,
+    reporting,
     slicing,
     tuning,
     zoo,
 )
-from moda_keras.composition import compose, masked_model
-from moda_keras.decomposition import decompose
-from moda_keras.epsilons import choose_epsilons
 from moda_keras.graph import HiddenActivation, find_hidden_activations
-from moda_keras.losses import MODALoss
-from moda_keras.modular_model import ModularModel
-from moda_keras.module_file import load_modules
-from moda_keras.module_set import Module, ModuleSet
-from moda_keras.replacement import replace
+from moda_keras.methods.moda.decompose import decompose
+from moda_keras.modules.load_modules import load_modules
+from moda_keras.modules.module_set import Module, ModuleSet
+from moda_keras.observing.epsilons import choose_epsilons
+from moda_keras.reuse.compose import compose, masked_model
+from moda_keras.reuse.replace import replace
+from moda_keras.training import modularity_monitor as callbacks
+from moda_keras.training.moda_loss import MODALoss
+from moda_keras.training.modular_model import ModularModel
+
+# Methods for the user that reach into rooms below that of `ModuleSet`.
+ModuleSet.tune_threshold = tuning.tune_threshold
+ModuleSet.diagnose = diagnosis.diagnose
+
+metrics = evaluation
+report = reporting
+# `import moda_keras.metrics` works too: rooms that are public by another name than their own.
+sys.modules["moda_keras.callbacks"] = callbacks
+sys.modules["moda_keras.metrics"] = metrics
+sys.modules["moda_keras.report"] = report
 
 __all__ = [
     "HiddenActivation",
@@ -38,6 +53,7 @@ __all__ = [
     "layers",
     "load_modules",
     "masked_model",
+    "methods",
     "metrics",
     "ops",
     "replace",

@@ -1,7 +1,7 @@
 import pytest
 
-from moda_keras.ops import native
-from moda_keras.ops.adapters import adapter
+from moda_keras.ops.backends import adapter
+from moda_keras.ops.native import core as native
 
 
 def _implementations():

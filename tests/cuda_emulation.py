@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from moda_keras.ops import cuda
-from moda_keras.ops.descriptors import NO_ARRAY, Array, describe, rows
+from moda_keras.ops.native import cuda
+from moda_keras.ops.native.descriptors import NO_ARRAY, Array, describe, rows
 
 ROOT = Path(__file__).parents[1]
 EMULATION = ROOT / "tests" / "native" / "emulation"

@@ -11,7 +11,9 @@ import moda_keras as mk
 @pytest.mark.parametrize(("name", "is_eager"), [("moda.py", True), ("moda", False)])
 def test_classes_are_registered_with_keras_on_import_but_in_the_command(name, is_eager, tmp_path):
     script = tmp_path / name
-    script.write_text("import sys, moda_keras; print('moda_keras.modular_model' in sys.modules)")
+    script.write_text(
+        "import sys, moda_keras; print('moda_keras.training.modular_model' in sys.modules)"
+    )
     shown = subprocess.run(
         [sys.executable, str(script)],
         env={**os.environ, "PYTHONPATH": str(Path(mk.__file__).parents[1])},

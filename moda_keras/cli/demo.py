@@ -29,7 +29,7 @@ def demo(
     moda demo --epochs 20 -o demo
     ```
     """
-    from moda_keras.demo import run_demo
+    from moda_keras.experiments.demo import run_demo
 
     for name in FILES:
         files.check_output(output / name, force=force)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import keras
 
     from moda_keras.cli.data import Data
-    from moda_keras.module_set import ModuleSet
+    from moda_keras.modules.module_set import ModuleSet
 
 # Sub-tasks that share their computation, between two signs of progress.
 SUBTASKS_AT_ONCE = 64
@@ -154,8 +154,8 @@ def _evaluate_modules(modules: "ModuleSet", data: "Data", subtasks: int) -> Answ
 
 
 def _measure_subtasks(modules: "ModuleSet", data: "Data", number: int) -> list[dict[str, Any]]:
+    from moda_keras.evaluation.subtasks import draw_share
     from moda_keras.experiments import SubtaskMeasurement, subtasks_of
-    from moda_keras.experiments.subtasks import draw_share
 
     present = set(modules.classes_with_modules().tolist())
     possible = [each for each in subtasks_of(modules.num_classes) if present.issuperset(each)]

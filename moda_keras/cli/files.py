@@ -14,7 +14,7 @@ from moda_keras.cli.errors import CommandError
 if TYPE_CHECKING:
     import keras
 
-    from moda_keras.module_set import ModuleSet
+    from moda_keras.modules.module_set import ModuleSet
 
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import keras
     from rich.table import Table
 
-    from moda_keras.module_set import ModuleSet
+    from moda_keras.modules.module_set import ModuleSet
 
 
 def count_parameters(model: "keras.Model") -> int:

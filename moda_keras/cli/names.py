@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from moda_keras.module_set import ModuleSet
+    from moda_keras.modules.module_set import ModuleSet
 
 
 def split_names(text: str | None) -> list[str] | None:

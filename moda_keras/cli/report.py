@@ -38,7 +38,7 @@ def report(
     ```
     """
     from moda_keras.experiments import read_rows
-    from moda_keras.report import write_report
+    from moda_keras.reporting import write_report
 
     files.check_output(output, force=force, suffix=".html")
     loaded = files.load_modules(modules)

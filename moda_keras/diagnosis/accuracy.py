@@ -7,8 +7,8 @@ import numpy as np
 from moda_keras.diagnosis.evidence import COMPOSED_SUBTASKS, Evidence, thresholds_of
 from moda_keras.diagnosis.finding import Finding
 from moda_keras.diagnosis.wording import listed, percent, points
-from moda_keras.experiments import draw_subtasks, why_not_staged
-from moda_keras.experiments.subtasks import Subtask
+from moda_keras.evaluation import draw_subtasks, why_not_staged
+from moda_keras.evaluation.subtasks import Subtask
 from moda_keras.tuning import threshold_curve
 
 # The paper's modules lose one point at most (MODA, ICSE 2026, section 5.2: VGG16 on CIFAR-10, 95.2

@@ -7,8 +7,8 @@ from typing import Any
 from moda_keras.diagnosis.checks import find_signs
 from moda_keras.diagnosis.evidence import gather_evidence
 from moda_keras.diagnosis.finding import Finding
-from moda_keras.losses import MODALoss
-from moda_keras.module_set import ModuleSet
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.training.moda_loss import MODALoss
 
 
 def diagnose(

@@ -7,7 +7,7 @@ import numpy as np
 from moda_keras.diagnosis.evidence import Evidence
 from moda_keras.diagnosis.finding import Finding
 from moda_keras.diagnosis.wording import listed, percent
-from moda_keras.epsilons import DEFAULT_EPSILON
+from moda_keras.observing.epsilons import DEFAULT_EPSILON
 
 # The share of an activation's units that the mean module has, if all are active always.
 NEARLY_ALL_UNITS = 0.9

@@ -9,12 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.experiments import SubtaskMeasurement, draw_subtasks, read_rows, why_not_staged
-from moda_keras.labelled_arrays import check_labelled_arrays, refuse_dataset
-from moda_keras.losses import MODALoss
-from moda_keras.metrics import module_overlap
-from moda_keras.module_set import ModuleSet
-from moda_keras.training_history import OBJECTIVES, read_history
+from moda_keras.evaluation import (
+    SubtaskMeasurement,
+    draw_subtasks,
+    module_overlap,
+    read_rows,
+    why_not_staged,
+)
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.observing.labelled_arrays import check_labelled_arrays, refuse_dataset
+from moda_keras.training.history import OBJECTIVES, read_history
+from moda_keras.training.moda_loss import MODALoss
 from moda_keras.tuning import sample_subtasks
 from moda_keras.tuning.arguments import check_modules
 

@@ -7,7 +7,8 @@ import numpy as np
 from moda_keras.diagnosis.evidence import Evidence, thresholds_of
 from moda_keras.diagnosis.finding import Finding
 from moda_keras.diagnosis.wording import listed, percent
-from moda_keras.module_set import MINIMUM_FRACTION, ModuleSet
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.modules.selection import is_refilled
 
 
 def find_collapse(evidence: Evidence) -> Iterator[Finding]:
@@ -61,9 +62,7 @@ def _refilled(modules: ModuleSet) -> dict[str, np.ndarray]:
     """By activation, the classes with too few units that reach tau, which are given others."""
     present = modules.classes_with_modules()
     thresholds = thresholds_of(modules)
-    found = {}
-    for name, frequency in modules.frequency.items():
-        reached = (frequency[present] >= thresholds[name]).sum(axis=1)
-        minimum = max(1, int(MINIMUM_FRACTION * frequency.shape[1]))
-        found[name] = present[reached < minimum]
-    return found
+    return {
+        name: present[is_refilled(frequency[present], thresholds[name])]
+        for name, frequency in modules.frequency.items()
+    }

@@ -7,7 +7,7 @@ import numpy as np
 from moda_keras.diagnosis.evidence import Evidence
 from moda_keras.diagnosis.finding import Finding
 from moda_keras.diagnosis.wording import percent
-from moda_keras.metrics import module_size
+from moda_keras.evaluation import module_size
 
 # The paper's modules have 2 to 23 % of the model; standard training leaves 24 to 67 % in small
 # networks (docs/results.md).

@@ -10,15 +10,19 @@ Example:
     ```
 """
 
+from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
+from moda_keras.evaluation.results_file import ResultsFile, read_rows
+from moda_keras.evaluation.staged_model import why_not_staged
+from moda_keras.evaluation.subtask_measurement import SubtaskMeasurement
+from moda_keras.evaluation.subtask_sweep import sweep_subtasks
+from moda_keras.evaluation.subtasks import draw_subtasks, sample_size, subtasks_of
+from moda_keras.evaluation.verification import Verification, verify
 from moda_keras.experiments.ablation import ABLATION
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, summarize
-from moda_keras.experiments.masked_evaluation import MaskedEvaluator
 from moda_keras.experiments.modules import MODULES
-from moda_keras.experiments.networks import NETWORKS, build_network, with_normalization
 from moda_keras.experiments.recipe import Recipe, fit_by_recipe
-from moda_keras.experiments.replacement import REPLACEMENT, calibrate
-from moda_keras.experiments.results import ResultsFile, read_rows
+from moda_keras.experiments.replacement_table import REPLACEMENT, calibrate
 from moda_keras.experiments.reuse import REUSE
 from moda_keras.experiments.settings import (
     config_from_settings,
@@ -27,15 +31,11 @@ from moda_keras.experiments.settings import (
     parse_setting,
 )
 from moda_keras.experiments.stability import STABILITY
-from moda_keras.experiments.staged_model import why_not_staged
-from moda_keras.experiments.subtask_measurement import SubtaskMeasurement
-from moda_keras.experiments.subtask_sweep import sweep_subtasks
-from moda_keras.experiments.subtasks import draw_subtasks, sample_size, subtasks_of
 from moda_keras.experiments.suppression import SUPPRESSION
 from moda_keras.experiments.threshold import THRESHOLD
 from moda_keras.experiments.trained_model import TrainedModel, train_model
-from moda_keras.experiments.training import TRAINING
-from moda_keras.experiments.verification import Verification, verify
+from moda_keras.experiments.training_table import TRAINING
+from moda_keras.zoo.networks import NETWORKS, build_network, with_normalization
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment

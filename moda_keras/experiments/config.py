@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moda_keras.datasets import AUGMENTATIONS
-from moda_keras.experiments.networks import check_network
+from moda_keras.zoo.networks import check_network
 
 METHODS = ("standard", "modular", "no_compactness")
 # What may differ between a run and the one that goes on with it.

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from moda_keras.ops.adapters import adapter
+from moda_keras.ops.backends import adapter
 
 
 def describe_environment() -> dict[str, Any]:

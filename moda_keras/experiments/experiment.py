@@ -11,14 +11,15 @@ import keras
 import numpy as np
 
 from moda_keras import datasets
+from moda_keras.evaluation.results_file import ResultsFile, write_rows
+from moda_keras.evaluation.subtask_sweep import sweep_subtasks
+from moda_keras.evaluation.subtasks import draw_share, subtasks_of
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.environment import describe_environment
 from moda_keras.experiments.recipe import Recipe
-from moda_keras.experiments.results import ResultsFile, replace_file, write_rows
-from moda_keras.experiments.subtask_sweep import sweep_subtasks
-from moda_keras.experiments.subtasks import draw_share, subtasks_of
 from moda_keras.experiments.trained_model import TrainedModel, train_model
-from moda_keras.module_set import ModuleSet
+from moda_keras.files import write_text
+from moda_keras.modules.module_set import ModuleSet
 
 Row = dict[str, Any]
 Progress = Callable[[int, int, str], Any]
@@ -255,7 +256,7 @@ class _Record:
         return found
 
     def _write(self) -> None:
-        replace_file(self.path, json.dumps(self.content, indent=2))
+        write_text(self.path, json.dumps(self.content, indent=2))
 
 
 def summarize(rows: Sequence[Row], group_by: Sequence[str], figures: Sequence[str]) -> list[Row]:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moda_keras.evaluation import mean_overlap, module_size
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace, trainings
 from moda_keras.experiments.trained_model import TrainedModel
-from moda_keras.metrics import mean_overlap, module_size
 
 FIGURES = ("accuracy", "reuse_accuracy", "full_accuracy", "module_size", "module_overlap")
 

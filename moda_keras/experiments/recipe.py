@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from moda_keras.datasets import Dataset, StreamedDataset
-from moda_keras.experiments.results import ResultsFile
+from moda_keras.evaluation.results_file import ResultsFile
 from moda_keras.graph import trace
-from moda_keras.losses import MODALoss
-from moda_keras.modular_model import OBJECTIVE_METRICS
 from moda_keras.slicing.logits import find_output_activation
+from moda_keras.training.moda_loss import MODALoss
+from moda_keras.training.modular_model import OBJECTIVE_METRICS
 
 FIGURES = ("loss", "accuracy")
 

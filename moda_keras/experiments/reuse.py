@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moda_keras.evaluation.staged_model import why_not_staged
+from moda_keras.evaluation.subtasks import draw_subtasks
+from moda_keras.evaluation.verification import verify
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace, trainings
-from moda_keras.experiments.staged_model import why_not_staged
-from moda_keras.experiments.subtasks import draw_subtasks
-from moda_keras.experiments.verification import verify
-from moda_keras.module_set import ModuleSet
+from moda_keras.modules.module_set import ModuleSet
 
 FIGURES = (
     "subtasks", "reuse_accuracy", "full_accuracy", "size", "flops", "verified", "accuracy_error",

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace, trainings
-from moda_keras.experiments.masked_evaluation import MaskedEvaluator
-from moda_keras.module_set import ModuleSet
+from moda_keras.modules.module_set import ModuleSet
 
 FIGURES = ("units", "frequency", "mean_loss", "worst_loss", "worst_class", "losses")
 

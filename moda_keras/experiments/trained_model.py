@@ -11,13 +11,13 @@ from pathlib import Path
 import keras
 
 from moda_keras.datasets import Dataset, StreamedDataset
-from moda_keras.decomposition import decompose
-from moda_keras.experiments.networks import build_network
 from moda_keras.experiments.recipe import Recipe, fit_by_recipe
-from moda_keras.experiments.results import replace_file
-from moda_keras.modular_model import ModularModel
-from moda_keras.module_file import load_modules
-from moda_keras.module_set import ModuleSet
+from moda_keras.files import write_text
+from moda_keras.methods.moda.decompose import decompose
+from moda_keras.modules.load_modules import load_modules
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.training.modular_model import ModularModel
+from moda_keras.zoo.networks import build_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def _train(
     modules.save(path.with_suffix(".modules"), overwrite=True)
     seconds = sum(row["seconds"] for row in epochs)
     figures = {"accuracy": accuracy, "seconds": seconds, **dataclasses.asdict(recipe)}
-    replace_file(path.with_suffix(".json"), json.dumps(figures, indent=2))
+    write_text(path.with_suffix(".json"), json.dumps(figures, indent=2))
     shutil.rmtree(path.with_suffix(".backup"), ignore_errors=True)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from moda_keras.einsum_labels import einsum_labels
+from moda_keras.graph.einsum_labels import einsum_labels
 from moda_keras.graph.graph import Graph, Step, Tensor
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from moda_keras.expansion import expand, is_masked
 from moda_keras.graph.channel_axes import assign_channel_axes, last_axis
+from moda_keras.graph.expansion import expand, is_masked
 from moda_keras.graph.graph import Graph, Step, Tensor
 
 

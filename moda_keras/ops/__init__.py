@@ -6,7 +6,7 @@ pairs of samples are never formed.
 """
 
 from moda_keras.ops.labels import check_labels, class_ids, unchecked_class_ids
-from moda_keras.ops.native import native_status
+from moda_keras.ops.native.core import native_status
 from moda_keras.ops.statistics import (
     ClassStatistics,
     activation_counts,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from moda_keras.ops.adapters import adapter
+from moda_keras.ops.backends import adapter
 
 
 def class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:

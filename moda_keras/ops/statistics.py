@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from moda_keras.ops.adapters import adapter
+from moda_keras.ops.backends import adapter
 from moda_keras.ops.labels import class_ids
 
 

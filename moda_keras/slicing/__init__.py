@@ -2,11 +2,11 @@
 
 from moda_keras.slicing import rules
 from moda_keras.slicing.channels import Channels
-from moda_keras.slicing.engine import Slicer
 from moda_keras.slicing.plan import KeptWeight, Plan
 from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
 from moda_keras.slicing.rules.opaque import Opaque
-from moda_keras.slicing.slice_model import plan_slices, slice_model
+from moda_keras.slicing.slice_model import slice_model
+from moda_keras.slicing.slicer import Slicer
 
 __all__ = [
     "Channels",
@@ -17,7 +17,6 @@ __all__ = [
     "Slice",
     "Slicer",
     "WeightSlice",
-    "plan_slices",
     "register_rule",
     "rules",
     "slice_model",

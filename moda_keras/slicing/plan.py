@@ -60,11 +60,6 @@ class KeptWeight:
         """Number of elements kept."""
         return math.prod(len(indices) for indices in self.indices)
 
-    def count_common(self, other: "KeptWeight") -> int:
-        """Number of elements kept here and in `other`, of the same variable."""
-        pairs = zip(self.indices, other.indices, strict=True)
-        return math.prod(len(np.intersect1d(a, b)) for a, b in pairs)
-
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -126,20 +121,25 @@ class Plan:
         kept = sum(weight.size for weight in self.kept_weights if weight.trainable)
         return kept + sum(map(_new_trainable_parameters, self.steps))
 
-    def count_common(self, other: "Plan") -> int:
-        """Number of trainable parameters of the original that are in this plan and in `other`.
+    @property
+    def relative_size(self) -> float:
+        """Trainable parameters of the sliced model over those of the original.
 
         Raises:
-            ValueError: If `other` is a plan of another model.
+            ValueError: If the original has no trainable parameters.
         """
-        if other.model is not self.model:
-            raise ValueError(
-                "Expected two plans of one model. Received: plans of the models "
-                f"{self.model.name!r} and {other.model.name!r}"
-            )
-        others = {id(weight.variable): weight for weight in other.kept_weights}
-        pairs = [(weight, others.get(id(weight.variable))) for weight in self.kept_weights]
-        return sum(a.count_common(b) for a, b in pairs if a.trainable and b is not None)
+        return self.trainable_size / trainable_parameters(self.model)
+
+
+def trainable_parameters(model: keras.Model) -> int:
+    """Number of trainable parameters of a model; a ValueError if it has none."""
+    size = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    if size == 0:
+        raise ValueError(
+            "Sizes are counted in trainable parameters. Received: model "
+            f"{model.name!r}, which has none. Set `model.trainable = True`"
+        )
+    return size
 
 
 def _new_trainable_parameters(planned: PlannedStep) -> int:

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from moda_keras.slicing.engine import Slicer
-from moda_keras.slicing.plan import Plan
+from moda_keras.slicing.slicer import Slicer
 
 
 def slice_model(
@@ -55,29 +54,3 @@ def slice_model(
     """
     slicer = Slicer(model)
     return slicer.build(slicer.plan(units, outputs, logits=logits), name=name)
-
-
-def plan_slices(
-    model: keras.Model,
-    units: Mapping[str, np.ndarray],
-    outputs: np.ndarray,
-    *,
-    logits: bool = False,
-) -> Plan:
-    """Decides what `slice_model` would build, without building it.
-
-    For many plans of one model, make one `Slicer` and call its `plan`.
-
-    Args:
-        model: As for `slice_model`.
-        units: As for `slice_model`.
-        outputs: As for `slice_model`.
-        logits: As for `slice_model`.
-
-    Returns:
-        A `Plan`, which knows the sliced model's size and the original weights in it.
-
-    Raises:
-        ValueError: As `slice_model`.
-    """
-    return Slicer(model).plan(units, outputs, logits=logits)

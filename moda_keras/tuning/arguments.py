@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from moda_keras.experiments.subtasks import Subtask
-from moda_keras.labelled_arrays import check_labelled_arrays
-from moda_keras.module_set import ModuleSet
+from moda_keras.evaluation.subtasks import Subtask
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.observing.labelled_arrays import check_labelled_arrays
 from moda_keras.tuning.reuse_loss import STATISTICS, ReuseLoss
 from moda_keras.tuning.subtask_sample import sample_subtasks
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from moda_keras.module_set import MINIMUM_FRACTION, ModuleSet
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.modules.selection import last_unfilled_thresholds
 from moda_keras.tuning.arguments import check_modules
 
 
@@ -54,7 +55,8 @@ def nested_thresholds(modules: ModuleSet) -> Iterator[np.ndarray]:
         Float64 arrays of descending thresholds, at least one each: together all distinct ones.
     """
     thresholds = distinct_thresholds(modules)
-    lasts = np.unique(np.concatenate([_last_unfilled(t) for t in _present_frequencies(modules)]))
+    present = _present_frequencies(modules)
+    lasts = np.unique(np.concatenate(list(map(last_unfilled_thresholds, present))))
     starts = np.searchsorted(thresholds, lasts, side="right")
     for part in np.split(thresholds, np.unique(starts)):
         if len(part):
@@ -64,9 +66,3 @@ def nested_thresholds(modules: ModuleSet) -> Iterator[np.ndarray]:
 def _present_frequencies(modules: ModuleSet) -> list[np.ndarray]:
     present = modules.classes_with_modules()
     return [table[present] for table in modules.frequency.values()]
-
-
-def _last_unfilled(frequency: np.ndarray) -> np.ndarray:
-    """Per class the highest threshold at which its module needs no refill."""
-    minimum = max(1, int(MINIMUM_FRACTION * frequency.shape[1]))
-    return np.sort(frequency, axis=1)[:, -minimum]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from moda_keras.module_set import ModuleSet
+from moda_keras.modules.module_set import ModuleSet
 from moda_keras.tuning.arguments import check_thresholds, measure_loss
 from moda_keras.tuning.candidates import distinct_thresholds
 from moda_keras.tuning.module_sizes import ModuleSizes

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from moda_keras.metrics.size import original_size
-from moda_keras.module_set import ModuleSet
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.slicing.plan import trainable_parameters
 
 
 class ModuleSizes:
@@ -15,7 +15,7 @@ class ModuleSizes:
 
     def __init__(self, modules: ModuleSet):
         self.slicer = modules.slicer
-        self.total = original_size(modules.model)
+        self.total = trainable_parameters(modules.model)
         self.present = modules.classes_with_modules()
         self._sizes: dict[tuple, int] = {}
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from moda_keras.module_set import ModuleSet
+from moda_keras.modules.module_set import ModuleSet
 from moda_keras.tuning.module_sizes import ModuleSizes
 from moda_keras.tuning.reuse_loss import ROUNDING, ReuseLoss
 

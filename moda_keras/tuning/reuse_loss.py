@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from moda_keras.experiments.masked_evaluation import MaskedEvaluator, beaten_by
-from moda_keras.experiments.staged_model import why_not_staged
-from moda_keras.experiments.subtasks import Subtask
-from moda_keras.labelled_arrays import take_samples
-from moda_keras.module_set import ModuleSet
+from moda_keras.evaluation.masked_evaluator import MaskedEvaluator, beaten_by
+from moda_keras.evaluation.staged_model import why_not_staged
+from moda_keras.evaluation.subtasks import Subtask
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.observing.labelled_arrays import take_samples
 
 Units = Mapping[str, np.ndarray]
 

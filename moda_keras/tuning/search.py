@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from moda_keras.module_set import ModuleSet
+from moda_keras.modules.module_set import ModuleSet
 from moda_keras.tuning.arguments import check_max_loss, check_thresholds, measure_loss
 from moda_keras.tuning.candidates import nested_thresholds
 from moda_keras.tuning.module_sizes import ModuleSizes

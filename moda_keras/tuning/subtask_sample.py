@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moda_keras.experiments.subtasks import Subtask
+from moda_keras.evaluation.subtasks import Subtask
 
 SIZES = 9
 OF_EACH_SIZE = 6

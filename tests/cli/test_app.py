@@ -82,7 +82,7 @@ def test_worker_processes_of_the_command_import_everything():
     """Workers are given the command's `sys.argv`, and unpickle functions of single modules."""
     run_in_fresh_process(
         "import sys; sys.argv[0] = 'moda'\n"
-        "from moda_keras.experiments.subtask_sweep import _measure\n"
+        "from moda_keras.evaluation.subtask_sweep import _measure\n"
         "import keras; assert keras.saving.get_registered_object('moda_keras>ChannelFill')"
     )
 
@@ -125,7 +125,7 @@ def test_version():
 
 
 def test_unexpected_error_is_one_line_with_its_type(monkeypatch):
-    monkeypatch.setattr("moda_keras.metrics.module_size", broken)
+    monkeypatch.setattr("moda_keras.evaluation.module_size", broken)
     monkeypatch.setattr("moda_keras.experiments.environment.describe_environment", broken)
     assert fail("info") == "Error: RuntimeError: in two lines (moda --debug ... shows where)"
     result = invoke("--debug", "info")

@@ -8,7 +8,7 @@ from moda_keras.cli.demo import FILES
 
 @pytest.mark.skipif(BACKEND != "torch", reason="one backend is enough for the demo, which is slow")
 def test_demo_writes_figures_and_modules(tmp_path, monkeypatch):
-    from moda_keras import demo
+    from moda_keras.experiments import demo
 
     # One sub-task of each number of classes is enough to see that everything is drawn.
     # Ten epochs of the weak LeNet5 train nothing that this test looks at.
@@ -33,7 +33,7 @@ def test_demo_replaces_files_by_force_alone(name, tmp_path, monkeypatch):
         runs.append(output)
         return {}
 
-    monkeypatch.setattr("moda_keras.demo.run_demo", run_demo)
+    monkeypatch.setattr("moda_keras.experiments.demo.run_demo", run_demo)
     (tmp_path / name).touch()
     assert f"{name}' exists. Pass --force" in fail("demo", "-o", tmp_path) and not runs
     ask("demo", "-o", tmp_path, "--force")

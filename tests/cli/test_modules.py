@@ -304,7 +304,7 @@ def test_report_is_written_from_all_that_is_given(trained, tmp_path, monkeypatch
         seen.update(given)
         path.write_text("page")
 
-    monkeypatch.setattr("moda_keras.report.write_report", write)
+    monkeypatch.setattr("moda_keras.reporting.write_report", write)
     (tmp_path / "subtasks.csv").write_text("classes,accuracy\n0 1,0.5\n")
     given = ("--history", trained.log, "--subtasks-file", tmp_path / "subtasks.csv", "--title", "T")
     run("report", trained.modules, "-o", tmp_path / "a.html", *TINY_DATA, *given)

@@ -10,7 +10,7 @@ import pytest
 from small_models import BACKEND
 
 import moda_keras as mk
-from moda_keras.experiments.results import read_rows
+from moda_keras.evaluation.results_file import read_rows
 from moda_keras.experiments.trained_model import Recipe, train_model
 
 TRAIN = """

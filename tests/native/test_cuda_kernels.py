@@ -9,7 +9,8 @@ import oracles
 import pytest
 from cuda_emulation import COMPILER, Memory, Runner, build
 
-from moda_keras.ops import cuda, native
+from moda_keras.ops.native import core as native
+from moda_keras.ops.native import cuda
 
 pytestmark = [
     pytest.mark.skipif(COMPILER is None, reason="no g++"),
@@ -450,7 +451,7 @@ def test_other_version_of_the_interface_is_refused(library, monkeypatch):
 @pytest.fixture
 def operators(library, monkeypatch):
     """PyTorch's operators, with the emulated library in the place of the CPU core."""
-    from moda_keras.ops.adapters import torch_native
+    from moda_keras.ops.native import torch as torch_native
 
     @contextmanager
     def operations(device):

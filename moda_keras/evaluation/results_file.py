@@ -1,0 +1,149 @@
+"""Results that grow row by row in a CSV file, and survive a kill."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from moda_keras.files import write_text
+
+
+class ResultsFile:
+    """A CSV file that rows are appended to, one for each key.
+
+    Rows are on disk when `append` returns. A process that is killed while it writes leaves at most
+    one torn line at the end, which is dropped when the file is next opened; a key that is present
+    is never written again.
+
+    Args:
+        path: The file; made with its folder if there is none.
+        columns: Names of the columns.
+        key: Names of the columns that tell rows apart.
+
+    Raises:
+        ValueError: If the file has other columns.
+
+    Example:
+        >>> import tempfile
+        >>> from moda_keras.experiments import ResultsFile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> results = ResultsFile(f"{folder.name}/results.csv", ["seed", "accuracy"], ["seed"])
+        >>> results.append([{"seed": 0, "accuracy": 0.5}, {"seed": 1, "accuracy": 0.75}])
+        >>> results.append([{"seed": 1, "accuracy": 0.75}])
+        >>> results.rows()
+        [{'seed': 0, 'accuracy': 0.5}, {'seed': 1, 'accuracy': 0.75}]
+        >>> folder.cleanup()
+    """
+
+    def __init__(self, path: str | Path, columns: Sequence[str], key: Sequence[str]):
+        self.path = Path(path)
+        self.columns = list(columns)
+        self.key = list(key)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._drop_torn_line()
+        self._check_columns()
+        self._present = {self._key_of(row) for row in self.rows()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows as dicts; numbers are read back as int or float, an empty field as None."""
+        return read_rows(self.path)
+
+    def has(self, **key: Any) -> bool:
+        """Whether there is a row with this key."""
+        return self._key_of(key) in self._present
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Writes rows and waits until they are on disk; those whose key is present are left out.
+
+        Args:
+            rows: Dicts with a value for every column.
+        """
+        lines = io.StringIO()
+        writer = csv.DictWriter(lines, self.columns, lineterminator="\n")
+        for row in rows:
+            if self._key_of(row) not in self._present:
+                self._present.add(self._key_of(row))
+                writer.writerow({name: _written(row[name]) for name in self.columns})
+        self._write(lines.getvalue())
+
+    def _key_of(self, row: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(str(_written(row[name])) for name in self.key)
+
+    def _write(self, text: str) -> None:
+        if not text:
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _drop_torn_line(self) -> None:
+        if not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
+                os.fsync(file.fileno())
+
+    def _check_columns(self) -> None:
+        header = ",".join(self.columns) + "\n"
+        if not self.path.exists() or not self.path.stat().st_size:
+            self._write(header)
+            return
+        with self.path.open(encoding="utf-8") as file:
+            found = file.readline()
+        if found != header:
+            raise ValueError(
+                f"Expected the columns {self.columns} in {str(self.path)!r}. Received a file with "
+                f"{found.strip().split(',')}, of another version or experiment. Choose another "
+                "folder, or remove the file"
+            )
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a results file as dicts.
+
+    Args:
+        path: The file.
+
+    Returns:
+        List of dicts; fields that read as numbers are int or float, empty ones None.
+    """
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return [{name: _read(text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def write_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes a CSV file anew, whole or not at all.
+
+    Args:
+        path: The file.
+        rows: Dicts with the same keys, at least one.
+    """
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _written(value) for name, value in row.items()} for row in rows)
+    write_text(path, lines.getvalue())
+
+
+def _written(value: Any) -> Any:
+    """Class lists are written "0 3 7"; None as nothing."""
+    if isinstance(value, (tuple, list)):
+        return " ".join(map(str, value))
+    return "" if value is None else value
+
+
+def _read(text: str) -> Any:
+    if text == "":
+        return None
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

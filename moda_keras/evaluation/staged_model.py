@@ -1,0 +1,186 @@
+"""A model cut at its hidden activations, with masks of units as inputs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from moda_keras import graph
+from moda_keras.graph import Graph, HiddenActivation, Tensor
+from moda_keras.graph.expansion import is_masked
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.slicing.plan import Plan
+
+
+class StagedModel:
+    """The masked model of any union of modules, in stages that end at hidden activations.
+
+    A stage takes the tensors that are alive at one hidden activation, one row per sample and union,
+    multiplies the activation's units by a mask per row, and computes what is alive at the next.
+    So each row has its own union, and rows that agree up to a stage need be computed up to it only
+    once. Stages are compiled once, for any masks. Units that no module has are sliced away first.
+
+    Args:
+        modules: The modules.
+
+    Attributes:
+        classes: Int array (P,): the classes that have modules, in the order of the logits.
+        names: Names of the hidden activations, in the order of the stages.
+        kept: Dict from activation name to an int array: the units that some module has.
+        stages: Callables on lists of arrays, one more than there are activations.
+
+    Raises:
+        ValueError: If the model cannot be cut: `why_not_staged` says why.
+    """
+
+    def __init__(self, modules: ModuleSet):
+        reason = why_not_staged(modules)
+        if reason:
+            raise ValueError(
+                f"Expected a model that can be cut at its hidden activations. Received: {reason}. "
+                "Measure its sub-tasks one by one, with `metrics.reuse_accuracy`"
+            )
+        self.classes = modules.classes_with_modules()
+        model, self.kept = _slim_model(modules, self.classes)
+        traced = graph.trace(model)
+        hidden = graph.hidden_activations_of(traced)
+        self.names = [activation.name for activation, _ in hidden]
+        self.stages = _cut(traced, hidden, model.inputs)
+
+
+class Stage(keras.Model):
+    """The steps from one hidden activation to the next.
+
+    Call arguments:
+        inputs: List of the tensors alive at the first, and a float mask (rows, units) of it unless
+            it is the first stage, which takes the model's inputs.
+
+    Returns:
+        List of the tensors alive at the next and a bool tensor (rows, units): which of its units
+        are not zero. The last stage: the logits alone.
+    """
+
+    def __init__(
+        self,
+        part: Graph,
+        masked: Tensor | None,
+        observed: Tensor | None,
+        entry: keras.Model | None,
+    ):
+        super().__init__(autocast=False)
+        self.part = part
+        self.masked = masked
+        self.observed = observed
+        self.entry = entry
+        operations = dict.fromkeys(step.operation for step in part.steps)
+        # Keras finds the weights of a list of layers.
+        self.steps_with_weights = [op for op in operations if isinstance(op, keras.layers.Layer)]
+        self.compile()
+
+    def call(self, inputs):
+        values = list(inputs)
+        if self.entry is not None:
+            values = keras.tree.flatten(self.entry(values, training=False))
+        if self.masked is not None:
+            mask = values.pop()
+            index = self.part.inputs.index(self.masked)
+            values[index] = _mask_units(values[index], mask, self.masked.channel_axis)
+        computed = self.part.run(values)
+        outputs = [computed[tensor] for tensor in self.part.outputs]
+        if self.observed is None:
+            return outputs
+        return [*outputs, _is_active(computed[self.observed], self.observed.channel_axis)]
+
+
+def why_not_staged(modules: ModuleSet) -> str | None:
+    """Why a model cannot be cut at its hidden activations, or None if it can.
+
+    Args:
+        modules: Modules of the model.
+
+    Returns:
+        Str or None.
+    """
+    slicer = modules.slicer
+    for step, rule in slicer.rules.items():
+        if rule.feeds_back and step.outputs[0] in slicer.hidden:
+            return f"layer {step.name!r} feeds its units back in time"
+    tensors = [*slicer.graph.inputs, *(t for step in slicer.graph.steps for t in step.outputs)]
+    for tensor in tensors:
+        if is_masked(tensor.keras_tensor):
+            return f"the tensor {tensor.keras_tensor.name!r} carries a mask of time steps"
+        if not tensor.shape or tensor.shape[0] is not None:
+            return f"the tensor {tensor.keras_tensor.name!r} has a batch axis of fixed size or none"
+    return None
+
+
+def _slim_model(
+    modules: ModuleSet, classes: np.ndarray
+) -> tuple[keras.Model, dict[str, np.ndarray]]:
+    """The model of all modules together, logits out, and the units that it has."""
+    for units in (modules.union(classes), {}):
+        plan = modules.slicer.plan(units, classes, logits=True)
+        kept = _kept_units(modules, plan)
+        model = modules.slicer.build(plan)
+        found = {h.name: h.units for h in graph.find_hidden_activations(model)}
+        if found == {name: len(indices) for name, indices in kept.items()}:
+            return model, kept
+    raise ValueError(
+        f"Expected the hidden activations {list(kept)} in the sliced model. Received: {list(found)}"
+    )
+
+
+def _kept_units(modules: ModuleSet, plan: Plan) -> dict[str, np.ndarray]:
+    hidden = modules.slicer.hidden
+    return {
+        hidden[tensor]: channels.kept
+        for planned in plan.steps
+        for tensor, channels in zip(planned.step.outputs, planned.slice.outputs, strict=True)
+        if tensor in hidden
+    }
+
+
+def _cut(
+    whole: Graph, hidden: Sequence[tuple[HiddenActivation, Tensor]], inputs: list
+) -> list[Stage]:
+    tensors = [tensor for _, tensor in hidden]
+    ends = [_position(whole, tensor) for tensor in tensors] + [len(whole.steps)]
+    starts = [0, *ends[:-1]]
+    alive = [whole.inputs, *(_alive_after(whole, end) for end in ends[:-1]), whole.outputs]
+    stages = []
+    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        part = Graph(alive[index], alive[index + 1], whole.steps[start:end])
+        stages.append(
+            Stage(
+                part,
+                masked=tensors[index - 1] if index else None,
+                observed=tensors[index] if index < len(tensors) else None,
+                entry=None if index else graph.Functional(inputs, inputs),
+            )
+        )
+    return stages
+
+
+def _position(whole: Graph, tensor: Tensor) -> int:
+    """How many steps it takes to have the tensor."""
+    return next(i for i, step in enumerate(whole.steps, 1) if tensor in step.outputs)
+
+
+def _alive_after(whole: Graph, end: int) -> list[Tensor]:
+    """What the first `end` steps and the inputs leave for the others to read."""
+    known = {*whole.inputs, *(t for step in whole.steps[:end] for t in step.outputs)}
+    later = [t for step in whole.steps[end:] for t in step.inputs]
+    return [t for t in dict.fromkeys([*later, *whole.outputs]) if t in known]
+
+
+def _mask_units(value: Any, mask: Any, axis: int) -> Any:
+    shape = [1] * len(value.shape)
+    shape[0], shape[axis] = -1, mask.shape[1]
+    return value * ops.cast(ops.reshape(mask, shape), value.dtype)
+
+
+def _is_active(value: Any, axis: int) -> Any:
+    others = [i for i in range(1, len(value.shape)) if i != axis]
+    return ops.any(ops.not_equal(value, 0), axis=others) if others else ops.not_equal(value, 0)

@@ -1,0 +1,176 @@
+"""Many sub-tasks, over several workers, into a file that a killed run goes on with."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moda_keras.evaluation.results_file import ResultsFile
+from moda_keras.evaluation.subtask_measurement import COLUMNS, SubtaskMeasurement
+from moda_keras.evaluation.subtasks import Subtask, subtasks_of
+from moda_keras.files import write_text
+from moda_keras.modules.load_modules import load_modules
+from moda_keras.modules.module_set import ModuleSet
+
+Progress = Callable[[int, int], Any]
+
+# The measurement of the last modules and data that this worker process has seen.
+_last: dict[str, SubtaskMeasurement] = {}
+
+
+def sweep_subtasks(
+    modules: ModuleSet,
+    x: Any,
+    y: np.ndarray,
+    path: str | Path,
+    *,
+    subtasks: Sequence[Subtask] | None = None,
+    n_jobs: int | None = 1,
+    batch_size: int = 256,
+    subtasks_per_job: int = 256,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Measures sub-tasks and writes one row for each to a CSV file.
+
+    Rows are written job by job; a run that was killed goes on with the jobs that are not complete,
+    and gives the same rows as one that was not. Sub-tasks that are alike come in one job.
+
+    Args:
+        modules: The modules.
+        x: Test inputs, an array of N samples.
+        y: Labels, integers (N,).
+        path: The CSV file. What was measured (modules, data) is told in a JSON file beside it.
+        subtasks: Tuples of class indices; by default `subtasks_of` the number of classes.
+        n_jobs: Worker processes, as in joblib: -1 for one per core, None for what the surrounding
+            `joblib.parallel_config` says, which may choose a cluster (dask, ray). 1 needs no
+            joblib.
+        batch_size: Rows that are computed at a time.
+        subtasks_per_job: How many sub-tasks share their computation, and are written together.
+        progress: Called as `progress(done, total)`, in sub-tasks.
+
+    Returns:
+        List of dicts as `SubtaskMeasurement.measure` gives, in the order of `subtasks`.
+
+    Raises:
+        ValueError: If the file is of other modules or other data.
+
+    Example:
+        ```python
+        rows = sweep_subtasks(modules, x_test, y_test, "subtasks.csv", n_jobs=-1)
+        with joblib.parallel_config(backend="dask"):
+            sweep_subtasks(modules, x_test, y_test, "subtasks.csv", n_jobs=None)
+        ```
+
+    Source: MODA (ICSE 2026), section 4.
+    """
+    y = np.asarray(y).reshape(-1)
+    subtasks = subtasks_of(modules.num_classes) if subtasks is None else list(subtasks)
+    digest = _digest(modules, x, y)
+    _check_identity(Path(path), digest)
+    results = ResultsFile(path, COLUMNS, key=["classes"])
+    jobs = _jobs(modules, subtasks, subtasks_per_job)
+    pending = [job for job in jobs if not all(results.has(classes=each) for each in job)]
+    done = sum(map(len, jobs)) - sum(map(len, pending))
+    measurement = SubtaskMeasurement(modules, x, y, batch_size=batch_size)
+    for rows in _run(measurement, pending, digest, n_jobs):
+        results.append(rows)
+        done += len(rows)
+        if progress:
+            progress(done, len(subtasks))
+    found = {row["classes"]: row for row in map(_with_classes, results.rows())}
+    return [found[subtask] for subtask in subtasks]
+
+
+def _with_classes(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "classes": tuple(map(int, str(row["classes"]).split()))}
+
+
+def _jobs(modules: ModuleSet, subtasks: list[Subtask], size: int) -> list[list[Subtask]]:
+    """The sub-tasks in an order in which neighbours have equal unions as deep as can be."""
+    if size < 1:
+        raise ValueError(
+            f"Expected a positive integer `subtasks_per_job`. Received: subtasks_per_job={size}"
+        )
+    unions = [modules.union(subtask) for subtask in subtasks]
+    keys = [tuple(np.packbits(mask).tobytes() for mask in units.values()) for units in unions]
+    order = sorted(range(len(subtasks)), key=keys.__getitem__)
+    return [[subtasks[i] for i in order[at : at + size]] for at in range(0, len(order), size)]
+
+
+def _run(
+    measurement: SubtaskMeasurement, jobs: list[list[Subtask]], digest: str, n_jobs: int | None
+) -> Iterator[list[dict[str, Any]]]:
+    if n_jobs == 1 or not jobs:
+        yield from map(measurement.measure, jobs)
+        return
+    joblib = _import_joblib()
+    archive = _archive(measurement.modules)
+    data = (archive, measurement.x, measurement.y, measurement.batch_size)
+    calls = [joblib.delayed(_measure)(digest, *data, job) for job in jobs]
+    try:
+        yield from joblib.Parallel(n_jobs, return_as="generator_unordered")(calls)
+    except ValueError as error:
+        if "return_as" not in str(error):
+            raise
+        yield from joblib.Parallel(n_jobs)(calls)
+
+
+def _import_joblib() -> Any:
+    try:
+        import joblib
+    except ImportError as error:
+        raise ImportError(
+            "Several workers need joblib, which is not installed. Install it with: "
+            'pip install "moda-keras[experiments]", or pass n_jobs=1'
+        ) from error
+    return joblib
+
+
+def _measure(
+    digest: str, archive: np.ndarray, x: Any, y: np.ndarray, batch_size: int, job: list[Subtask]
+) -> list[dict[str, Any]]:
+    """What a worker does; it keeps modules and compiled model from job to job."""
+    if digest not in _last:
+        _last.clear()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "modules"
+            path.write_bytes(archive.tobytes())
+            _last[digest] = SubtaskMeasurement(load_modules(path), x, y, batch_size=batch_size)
+    return _last[digest].measure(job)
+
+
+def _archive(modules: ModuleSet) -> np.ndarray:
+    """The module file as an array: joblib maps arrays into memory instead of copying them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "modules"
+        modules.save(path)
+        return np.frombuffer(path.read_bytes(), np.uint8)
+
+
+def _digest(modules: ModuleSet, x: Any, y: np.ndarray) -> str:
+    """Tells modules and data apart."""
+    digest = hashlib.blake2b(digest_size=16)
+    weights = [np.asarray(value) for value in modules.model.get_weights()]
+    for array in (*modules.units.values(), *weights, np.asarray(x), y):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _check_identity(path: Path, digest: str) -> None:
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(beside, json.dumps({"modules_and_data": digest}))
+        return
+    found = json.loads(beside.read_text())["modules_and_data"]
+    if found != digest:
+        raise ValueError(
+            f"Expected results of these modules and data in {str(path)!r}, to go on with. Received "
+            f"results of others (digest {found} instead of {digest}). Choose another path, or "
+            "remove the file and the JSON file beside it"
+        )

@@ -1,0 +1,1 @@
+"""Ways to find modules; each ends in a `ModuleSet`."""

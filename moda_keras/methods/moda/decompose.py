@@ -1,0 +1,113 @@
+"""Finding the modules of a trained model."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras import graph
+from moda_keras.modules.class_names import check_class_names
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.modules.selection import Threshold, check_threshold
+from moda_keras.observing.activation_counts import ActivationCounts
+from moda_keras.observing.activation_observer import ActivationObserver
+from moda_keras.observing.epsilons import DEFAULT_EPSILON, resolve_epsilons
+from moda_keras.ops import check_labels
+
+
+def decompose(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    threshold: Threshold = 0.9,
+    class_names: Sequence[str] | None = None,
+    epsilon: float | Mapping[str, float] = DEFAULT_EPSILON,
+    batch_size: int | None = None,
+    sample_weight: Any = None,
+    steps: int | None = None,
+    verbose: str | int = "auto",
+) -> ModuleSet:
+    """Finds the modules of a trained model, in one pass over its training data.
+
+    A unit is in the module of a class if it is active for at least a fraction `threshold` of the
+    class's samples. A unit is active if it is not zero; a channel of a map, an attention head or a
+    recurrent unit, if it is not at any position or time. Where a non-linearity is never exactly
+    zero (GELU, tanh, ...), a unit is active if its magnitude exceeds `epsilon`.
+
+    Args:
+        model: Any built Functional or Sequential model with one output (batch, C), modular or not.
+            It runs in inference mode.
+        x: Training data: anything that `fit` takes (arrays, `tf.data.Dataset`, `DataLoader`,
+            `PyDataset`, generator).
+        y: Labels, if `x` does not hold them: integers (N,) or one-hot (N, C).
+        threshold: Float in [0, 1], or a dict with one for each hidden activation.
+        class_names: C names; "0", "1", ... by default.
+        epsilon: Float >= 0, for the non-linearities that give no exact zeros; or a dict from names
+            of hidden activations to such floats, as `choose_epsilons` finds them in data.
+        batch_size: Batch size for arrays; 32 by default, as in Keras.
+        sample_weight: Optional weights (N,). Samples of weight 0 are not counted.
+        steps: Number of batches to draw; needed for an endless generator.
+        verbose: "auto", 0, 1 or 2, as in `evaluate`.
+
+    Returns:
+        A `ModuleSet`.
+
+    Raises:
+        ValueError: If the model has no graph, no hidden activation or several outputs, `epsilon` is
+            no such number or names an unknown activation, a label is out of range, the data has no
+            labels, or an activation is not finite.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> import moda_keras as mk
+    >>> model = keras.Sequential([
+    ...     keras.Input((2,)),
+    ...     keras.layers.Dense(3, activation="relu", kernel_initializer="ones", name="features"),
+    ...     keras.layers.Dense(2),
+    ... ])
+    >>> x, y = np.array([[1.0, 1.0], [-1.0, 0.0]]), np.array([0, 1])
+    >>> modules = mk.decompose(model, x, y, verbose=0)
+    >>> modules.frequency["features"].tolist()
+    [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+
+    Source: MODA (ICSE 2026), section 3.2, equation 9.
+    """
+    graph.require_graph(model)
+    graph.require_single_output(model)
+    classes = model.outputs[0].shape[-1]
+    class_names = check_class_names(class_names, classes)
+    if hasattr(y, "shape") or isinstance(y, list):
+        check_labels(y, classes)
+        _require_samples(len(y))
+    hidden = graph.find_hidden_activations(model)
+    threshold = check_threshold(threshold, [each.name for each in hidden])
+    epsilons = resolve_epsilons(hidden, epsilon)
+    observer = ActivationObserver(model, lambda hidden: ActivationCounts(hidden, classes, epsilons))
+    observer.observe(
+        x, y, batch_size=batch_size, sample_weight=sample_weight, steps=steps, verbose=verbose
+    )
+    counts, samples = observer.metric.tables()
+    _require_samples(samples.sum())
+    _warn_of_absent_classes(samples, class_names)
+    return ModuleSet.from_counts(
+        model, counts, samples, threshold=threshold, class_names=class_names, epsilons=epsilons
+    )
+
+
+def _require_samples(samples: int) -> None:
+    if not samples:
+        raise ValueError("Expected at least one training sample. Received: data with none")
+
+
+def _warn_of_absent_classes(samples: np.ndarray, class_names: Sequence[str]) -> None:
+    absent = [class_names[index] for index in np.flatnonzero(samples == 0)]
+    if absent:
+        warnings.warn(
+            f"The data has no sample of the classes {absent}: they have no modules and cannot be "
+            "composed.",
+            stacklevel=3,
+        )

@@ -1,0 +1,164 @@
+"""The module file format: a model and the tables of its modules in one zip archive.
+
+The archive holds `manifest.json` (format, version, threshold, epsilons, class names), `arrays.npz`
+(counts or units, without pickle) and `model.keras`.
+"""
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras.files import replacing
+from moda_keras.modules.selection import Threshold
+
+FORMAT = "moda_keras.modules"
+VERSION = 2
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleTables:
+    """What tells the modules of a model, in plain arrays.
+
+    Attributes:
+        class_names: C names.
+        tables: Dict from activation name to an int array (C, D) of counts, or a bool array (C, D)
+            of units where `sample_counts` is None.
+        sample_counts: Int array (C,), the training samples of each class; None for modules that are
+            known by their units alone.
+        threshold: As of `ModuleSet`.
+        epsilons: As of `ModuleSet`.
+    """
+
+    class_names: Sequence[str]
+    tables: Mapping[str, np.ndarray]
+    sample_counts: np.ndarray | None = None
+    threshold: Threshold | None = None
+    epsilons: Mapping[str, float] | None = None
+
+
+def write_archive(
+    path: str | Path, model: keras.Model, modules: ModuleTables, *, overwrite: bool = False
+) -> None:
+    """Writes a module file, whole or not at all.
+
+    Args:
+        path: The file.
+        model: The model that was decomposed.
+        modules: Its modules.
+        overwrite: Whether to replace an existing file.
+
+    Raises:
+        FileExistsError: If the file exists and `overwrite` is False.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"The file {str(path)!r} exists. Pass `overwrite=True` to replace it, or choose "
+            "another path"
+        )
+    manifest, arrays = _describe(modules)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    with replacing(path) as beside:
+        model_path = beside.with_name("model.keras")
+        model.save(model_path)
+        with zipfile.ZipFile(beside, "w") as archive:
+            archive.writestr("manifest.json", json.dumps(manifest, indent=2))
+            archive.writestr("arrays.npz", buffer.getvalue())
+            archive.write(model_path, "model.keras")
+
+
+def read_archive(
+    path: str | Path, *, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
+) -> tuple[keras.Model, ModuleTables]:
+    """Reads a module file.
+
+    Args:
+        path: The file.
+        custom_objects: Classes of the model's custom layers by name, as in Keras's `load_model`.
+        safe_mode: Whether to refuse models that hold Python lambdas, as in `load_model`.
+
+    Returns:
+        The model, and the tables of its modules.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not a module file, is damaged, or is of a newer format version.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"Module file not found: {str(path)!r}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = _read_manifest(archive, path)
+            with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as arrays:
+                modules = _read_tables(manifest, arrays)
+            content = archive.read("model.keras")
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
+        raise ValueError(
+            f"Expected a module file, as `ModuleSet.save` writes it. Received: {str(path)!r}, "
+            f"which is not one or is damaged ({error})"
+        ) from error
+    return _load_model(content, custom_objects, safe_mode), modules
+
+
+def _describe(modules: ModuleTables) -> tuple[dict, dict[str, np.ndarray]]:
+    """The manifest, and the arrays by name; activations are numbered in the manifest's order."""
+    has_counts = modules.sample_counts is not None
+    manifest = {
+        "format": FORMAT,
+        # Older versions of the library read version 1, which has one threshold for all activations.
+        "version": VERSION if isinstance(modules.threshold, dict) else 1,
+        "content": "counts" if has_counts else "units",
+        "activations": list(modules.tables),
+        "class_names": list(modules.class_names),
+        "threshold": modules.threshold,
+        "epsilons": modules.epsilons,
+        "keras_version": keras.__version__,
+    }
+    arrays = {f"activation_{i}": table for i, table in enumerate(modules.tables.values())}
+    return manifest, arrays | ({"sample_counts": modules.sample_counts} if has_counts else {})
+
+
+def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict:
+    try:
+        manifest = json.loads(archive.read("manifest.json"))
+    except ValueError as error:
+        raise zipfile.BadZipFile("its manifest cannot be read") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise zipfile.BadZipFile("its manifest has another format")
+    if manifest["version"] > VERSION:
+        raise ValueError(
+            f"Expected a module file of format version {VERSION} or older. Received: {str(path)!r} "
+            f"of version {manifest['version']}. Upgrade moda_keras to read it"
+        )
+    return manifest
+
+
+def _read_tables(manifest: dict, arrays: Mapping[str, np.ndarray]) -> ModuleTables:
+    return ModuleTables(
+        class_names=manifest["class_names"],
+        tables={name: arrays[f"activation_{i}"] for i, name in enumerate(manifest["activations"])},
+        sample_counts=None if manifest["content"] == "units" else arrays["sample_counts"],
+        threshold=manifest["threshold"],
+        epsilons=manifest.get("epsilons"),  # the first files do not have them
+    )
+
+
+def _load_model(
+    content: bytes, custom_objects: Mapping[str, Any] | None, safe_mode: bool
+) -> keras.Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(content)
+        return keras.saving.load_model(
+            path, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
+        )

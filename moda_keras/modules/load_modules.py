@@ -1,0 +1,43 @@
+"""Loading the modules that `ModuleSet.save` wrote."""
+
+from pathlib import Path
+from typing import Any
+
+from moda_keras.modules.archive import read_archive
+from moda_keras.modules.module_set import ModuleSet
+
+
+def load_modules(
+    path: str | Path, *, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True
+) -> ModuleSet:
+    """Loads the modules that `ModuleSet.save` wrote.
+
+    Args:
+        path: The file.
+        custom_objects: Classes of the model's custom layers by name, as in Keras's `load_model`.
+        safe_mode: Whether to refuse models that hold Python lambdas, as in `load_model`.
+
+    Returns:
+        A `ModuleSet`.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not a module file, is damaged, or is of a newer format version.
+
+    Example:
+        ```python
+        modules.save("vgg.modules")
+        modules = mk.load_modules("vgg.modules")
+        ```
+    """
+    model, found = read_archive(path, custom_objects=custom_objects, safe_mode=safe_mode)
+    if found.sample_counts is None:
+        return ModuleSet.from_units(model, found.tables, class_names=found.class_names)
+    return ModuleSet.from_counts(
+        model,
+        found.tables,
+        found.sample_counts,
+        threshold=found.threshold,
+        class_names=found.class_names,
+        epsilons=found.epsilons,
+    )

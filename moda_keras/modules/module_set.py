@@ -1,0 +1,380 @@
+"""Modules: the units of a model that each class needs."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from moda_keras import graph
+from moda_keras.graph import HiddenActivation
+from moda_keras.modules.archive import ModuleTables, write_archive
+from moda_keras.modules.class_names import check_class_names, class_index, unknown_class
+from moda_keras.modules.selection import Threshold, check_threshold, frequencies, select_units
+from moda_keras.slicing import Plan, Slicer
+
+
+class ModuleSet:
+    """The modules of a model, one for each class.
+
+    A module is the set of units, per hidden activation, that a class needs, plus the class's logit.
+    `decompose` makes module sets; `ModuleSet.from_units` takes modules found by any other means.
+
+    Attributes:
+        model: The Keras model that was decomposed.
+        class_names: Tuple of C names.
+        threshold: Float in [0, 1], or a dict with one for each hidden activation; None for modules
+            made by `from_units`.
+        units: Dict from activation name to a bool array (C, D): the units of each class.
+        activation_counts: Dict from activation name to an int64 array (C, D): how many training
+            samples of a class activate a unit. None for modules made by `from_units`.
+        sample_counts: Int64 array (C,), the training samples of each class; None likewise.
+        epsilons: Dict from activation name to the magnitude above which a unit counted as active,
+            0 where an activation has exact zeros; None if that is not known.
+
+    Indexing by class index or name gives a `Module`; iteration goes over all of them.
+
+    Source: MODA (ICSE 2026), section 3.2 and equation 9.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        units: Mapping[str, np.ndarray],
+        class_names: Sequence[str],
+        *,
+        threshold: Threshold | None = None,
+        activation_counts: Mapping[str, np.ndarray] | None = None,
+        sample_counts: np.ndarray | None = None,
+        epsilons: Mapping[str, float] | None = None,
+    ):
+        self.model = model
+        self.units = dict(units)
+        self.class_names = tuple(class_names)
+        self.threshold = threshold
+        self.activation_counts = None if activation_counts is None else dict(activation_counts)
+        self.sample_counts = sample_counts
+        self.epsilons = None if epsilons is None else dict(epsilons)
+
+    @classmethod
+    def from_counts(
+        cls,
+        model: keras.Model,
+        activation_counts: Mapping[str, np.ndarray],
+        sample_counts: np.ndarray,
+        *,
+        threshold: Threshold = 0.9,
+        class_names: Sequence[str] | None = None,
+        epsilons: Mapping[str, float] | None = None,
+    ) -> "ModuleSet":
+        """Modules from how often each unit is active.
+
+        Args:
+            model: The Keras model.
+            activation_counts: Dict from activation name to an int array (C, D): how many samples of
+                each class activate each unit.
+            sample_counts: Int array (C,), the samples of each class.
+            threshold: A unit is in a class's module if at least this fraction of the class's
+                samples activates it. A float in [0, 1], or a dict from activation name to one.
+            class_names: C names; "0", "1", ... by default.
+            epsilons: Dict from activation name to the magnitude above which a unit counted as
+                active, to be kept with the modules.
+
+        Returns:
+            A `ModuleSet`.
+        """
+        sample_counts = np.asarray(sample_counts, "int64")
+        counts = {name: np.asarray(values, "int64") for name, values in activation_counts.items()}
+        threshold = check_threshold(threshold, list(counts))
+        each = threshold if isinstance(threshold, dict) else dict.fromkeys(counts, threshold)
+        units = {
+            name: select_units(frequencies(values, sample_counts), sample_counts > 0, each[name])
+            for name, values in counts.items()
+        }
+        return cls(
+            model,
+            units,
+            check_class_names(class_names, len(sample_counts)),
+            threshold=threshold,
+            activation_counts=counts,
+            sample_counts=sample_counts,
+            epsilons=epsilons,
+        )
+
+    @classmethod
+    def from_units(
+        cls,
+        model: keras.Model,
+        units: Mapping[str, Any],
+        class_names: Sequence[str] | None = None,
+    ) -> "ModuleSet":
+        """Modules found by any means.
+
+        Args:
+            model: A built Functional or Sequential model with one output (batch, C).
+            units: Dict from the name of each hidden activation to a bool array (C, D). An
+                activation left out keeps all of its units in every module.
+            class_names: C names; "0", "1", ... by default.
+
+        Returns:
+            A `ModuleSet`.
+
+        Raises:
+            ValueError: If a name is none of the model's hidden activations, or a shape is wrong.
+        """
+        graph.require_graph(model)
+        graph.require_single_output(model)
+        classes = model.outputs[0].shape[-1]
+        hidden = {h.name: h for h in graph.find_hidden_activations(model)}
+        unknown = sorted(set(units) - set(hidden))
+        if unknown:
+            raise ValueError(
+                f"Unknown activation in `units`. Expected names among {list(hidden)}. Received: "
+                f"{unknown}"
+            )
+        checked = {
+            name: _check_units(name, units[name], (classes, h.units))
+            if name in units
+            else np.ones((classes, h.units), bool)
+            for name, h in hidden.items()
+        }
+        return cls(model, checked, check_class_names(class_names, classes))
+
+    # ---------------------------------------------------------------------------------- reading
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of classes of the model."""
+        return len(self.class_names)
+
+    @cached_property
+    def hidden_activations(self) -> list[HiddenActivation]:
+        """The model's hidden activations, in the order of execution."""
+        return graph.find_hidden_activations(self.model)
+
+    @cached_property
+    def frequency(self) -> dict[str, np.ndarray]:
+        """How often each unit is active, by activation name.
+
+        Float64 arrays (C, D): the fraction of a class's samples that activate a unit; 0 for a class
+        without samples.
+        """
+        self.require_counts("frequency")
+        return {
+            name: frequencies(counts, self.sample_counts)
+            for name, counts in self.activation_counts.items()
+        }
+
+    @cached_property
+    def slicer(self) -> Slicer:
+        """What slices the model; shared by all that looks at sliced models of it."""
+        return Slicer(self.model)
+
+    def __len__(self) -> int:
+        return self.num_classes
+
+    def __iter__(self) -> Iterator["Module"]:
+        return (Module(self, index) for index in range(self.num_classes))
+
+    def __getitem__(self, key: int | str) -> "Module":
+        """The module of a class, by index or name."""
+        if isinstance(key, Integral) and not 0 <= key < self.num_classes:
+            raise IndexError(unknown_class(key, self.class_names))
+        return Module(self, class_index(key, self.class_names))
+
+    def __repr__(self) -> str:
+        return (
+            f"<ModuleSet of {self.model.name!r}: {self.num_classes} classes, "
+            f"{len(self.units)} activations, threshold={self.threshold_label}>"
+        )
+
+    @property
+    def threshold_label(self) -> str:
+        """The threshold in few characters: "0.9", "0.2-0.95" for a dict, or "none"."""
+        if isinstance(self.threshold, dict):
+            return f"{min(self.threshold.values()):.4g}-{max(self.threshold.values()):.4g}"
+        return "none" if self.threshold is None else f"{self.threshold:.4g}"
+
+    def with_threshold(self, threshold: Threshold) -> "ModuleSet":
+        """The modules at another threshold, with no second pass over the data.
+
+        Args:
+            threshold: Float in [0, 1], or a dict with one for each hidden activation.
+
+        Returns:
+            A new `ModuleSet`.
+
+        Raises:
+            ValueError: If the modules were made by `from_units`, a threshold is not in [0, 1], or a
+                dict does not have the activations' names.
+        """
+        self.require_counts("with_threshold")
+        return ModuleSet.from_counts(
+            self.model,
+            self.activation_counts,
+            self.sample_counts,
+            threshold=threshold,
+            class_names=self.class_names,
+            epsilons=self.epsilons,
+        )
+
+    if TYPE_CHECKING:  # `moda_keras.api` binds these two: they reach into rooms further down.
+
+        def tune_threshold(
+            self, x: Any, y: Any, max_accuracy_loss: float = 0.01, **options: Any
+        ) -> "ModuleSet":
+            """See `moda_keras.tuning.tune_threshold`."""
+
+        def diagnose(self, x_test: Any = None, y_test: Any = None, **options: Any) -> list[Any]:
+            """See `moda_keras.diagnosis.diagnose`."""
+
+    def resolve_classes(self, classes: Iterable[int | str]) -> np.ndarray:
+        """Class indices of a list of classes, in the same order.
+
+        Args:
+            classes: Class indices or names, at least one, each once.
+
+        Returns:
+            Int array (k,).
+
+        Raises:
+            ValueError: If the list is empty, or a class is unknown, given twice, or had no training
+                sample.
+        """
+        if isinstance(classes, (str, Integral)) or not isinstance(classes, Iterable):
+            raise ValueError(
+                "Expected `classes` to be a list of class indices or names. Received: "
+                f"classes={classes!r}"
+            )
+        classes = list(classes)
+        if not classes:
+            raise ValueError("Expected at least one class in `classes`. Received: classes=[]")
+        indices = [class_index(key, self.class_names) for key in classes]
+        repeated = sorted({i for i in indices if indices.count(i) > 1})
+        if repeated:
+            raise ValueError(
+                "Duplicate class in `classes`. Expected each class once. Received: "
+                f"classes={classes}, in which class {repeated[0]} "
+                f"({self.class_names[repeated[0]]!r}) is repeated"
+            )
+        for index in indices:
+            self._require_samples(index)
+        return np.array(indices, "int64")
+
+    def classes_with_modules(self) -> np.ndarray:
+        """Int array: the classes that have modules, all but those without training samples."""
+        if self.sample_counts is None:
+            return np.arange(self.num_classes)
+        return np.flatnonzero(self.sample_counts)
+
+    def union(self, classes: Iterable[int | str]) -> dict[str, np.ndarray]:
+        """The units that any of these classes needs.
+
+        Args:
+            classes: Class indices or names, at least one, each once.
+
+        Returns:
+            Dict from activation name to a bool array (D,).
+        """
+        indices = self.resolve_classes(classes)
+        return {name: units[indices].any(axis=0) for name, units in self.units.items()}
+
+    def plan(self, classes: Iterable[int | str], *, logits: bool = False, align: int = 1) -> Plan:
+        """What the model of these classes keeps, without building it.
+
+        Args:
+            classes: Class indices or names, at least one, each once.
+            logits: Whether to leave out the output activation (softmax).
+            align: As in `compose`.
+
+        Returns:
+            A `moda_keras.slicing.Plan`; `slicer.build` makes a Keras model of it.
+        """
+        indices = self.resolve_classes(classes)
+        return self.slicer.plan(self.union(indices), indices, logits=logits, align=align)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Saves model and modules as one file, to be read by `moda_keras.load_modules`.
+
+        Args:
+            path: Where to.
+            overwrite: Whether an existing file may be replaced.
+
+        Raises:
+            FileExistsError: If the file exists and `overwrite` is False.
+        """
+        has_counts = self.activation_counts is not None
+        tables = ModuleTables(
+            class_names=self.class_names,
+            tables=self.activation_counts if has_counts else self.units,
+            sample_counts=self.sample_counts if has_counts else None,
+            threshold=self.threshold,
+            epsilons=self.epsilons,
+        )
+        write_archive(path, self.model, tables, overwrite=overwrite)
+
+    def require_counts(self, what: str) -> None:
+        """Raises a ValueError that says what needs frequencies, if there are none."""
+        if self.activation_counts is None:
+            raise ValueError(
+                f"`{what}` needs the frequencies that `decompose` counts. Received: modules made "
+                "from units alone"
+            )
+
+    def _require_samples(self, index: int) -> None:
+        if self.sample_counts is not None and self.sample_counts[index] == 0:
+            raise ValueError(
+                "Expected classes that had training samples when the model was decomposed. "
+                f"Received: class {index} ({self.class_names[index]!r}), which had none"
+            )
+
+
+class Module:
+    """The module of one class: a view into a `ModuleSet`.
+
+    Attributes:
+        modules: The `ModuleSet`.
+        class_index: Int.
+    """
+
+    def __init__(self, modules: ModuleSet, class_index: int):
+        self.modules = modules
+        self.class_index = class_index
+
+    @property
+    def class_name(self) -> str:
+        """Name of the class."""
+        return self.modules.class_names[self.class_index]
+
+    @property
+    def units(self) -> dict[str, np.ndarray]:
+        """Dict from activation name to a bool array (D,)."""
+        return {name: units[self.class_index] for name, units in self.modules.units.items()}
+
+    @property
+    def size(self) -> float:
+        """Trainable parameters of the module as a model of its own, over those of the original."""
+        return self.modules.plan([self.class_index]).relative_size
+
+    def to_model(self, name: str | None = None) -> keras.Model:
+        """The module as a plain Keras model with the class's output alone, (batch, 1)."""
+        plan = self.modules.plan([self.class_index])
+        return self.modules.slicer.build(plan, name=name)
+
+    def __repr__(self) -> str:
+        kept = sum(int(units.sum()) for units in self.units.values())
+        total = sum(len(units) for units in self.units.values())
+        return f"<Module of class {self.class_index} ({self.class_name!r}): {kept}/{total} units>"
+
+
+def _check_units(name: str, units: Any, shape: tuple[int, int]) -> np.ndarray:
+    array = np.asarray(units)
+    if array.shape != shape or array.dtype != bool:
+        raise ValueError(
+            f"Expected `units[{name!r}]` to be a bool array of shape {shape}, (classes, units). "
+            f"Received: an array of shape {array.shape} and dtype {array.dtype}"
+        )
+    return array

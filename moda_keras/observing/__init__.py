@@ -1,0 +1,1 @@
+"""Running data through a model and looking at its hidden activations."""

@@ -1,0 +1,90 @@
+"""How many samples of each class activate each unit."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from moda_keras.graph import HiddenActivation
+from moda_keras.observing.activation_observer import require_finite
+from moda_keras.ops import activation_counts, sum_by_class, unchecked_class_ids
+
+
+class ActivationCounts(keras.metrics.Metric):
+    """How many samples of each class activate each unit.
+
+    Args:
+        hidden: The hidden activations.
+        classes: C, the number of classes.
+        epsilons: Dict from activation name to the magnitude above which a unit is active.
+
+    Attributes:
+        not_finite: Int variable (A,): for each activation the values that are NaN or infinite.
+    """
+
+    def __init__(
+        self, hidden: Sequence[HiddenActivation], classes: int, epsilons: Mapping[str, float]
+    ):
+        super().__init__(name="samples", dtype="float32")
+        self.hidden = hidden
+        self.classes = classes
+        self.epsilons = [epsilons[activation.name] for activation in hidden]
+        self.counts = [self._add(f"counts_{i}", (classes, h.units)) for i, h in enumerate(hidden)]
+        self.samples = self._add("samples", (classes,))
+        self.not_finite = self._add("not_finite", (len(hidden),))
+        self.invalid_labels = self._add("invalid_labels", ())
+
+    def _add(self, name: str, shape: tuple):
+        return self.add_variable(shape, initializer="zeros", dtype="int32", name=name)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if y_true is None:
+            raise ValueError(
+                "Expected labels, in `y` or as the second element of what `x` yields. Received: "
+                "data without labels"
+            )
+        out_of_range = unchecked_class_ids(y_true, self.classes) == self.classes
+        ids = unchecked_class_ids(y_true, self.classes, sample_weight)
+        _add_to(self.invalid_labels, _count(out_of_range))
+        _add_to(self.samples, self._count_by_class(ops.ones_like(ids)[:, None], ids)[:, 0])
+        counts, not_finite = activation_counts(
+            y_pred,
+            ids,
+            self.classes,
+            axes=[hidden.channel_axis for hidden in self.hidden],
+            epsilons=self.epsilons,
+        )
+        for variable, count in zip(self.counts, counts, strict=True):
+            _add_to(variable, count)
+        _add_to(self.not_finite, not_finite)
+
+    def _count_by_class(self, rows, ids):
+        return sum_by_class(ops.cast(rows, "int32"), ids, self.classes)
+
+    def result(self):
+        return ops.cast(ops.sum(self.samples), "float32")
+
+    def tables(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Activation counts by activation name, and sample counts; ValueError if data was bad."""
+        invalid = int(ops.convert_to_numpy(self.invalid_labels))
+        if invalid:
+            raise ValueError(
+                f"Expected labels from 0 to {self.classes - 1}. Received: data with "
+                f"{invalid} labels out of that range"
+            )
+        require_finite(self.hidden, self.not_finite)
+        counts = {
+            hidden.name: ops.convert_to_numpy(variable).astype("int64")
+            for hidden, variable in zip(self.hidden, self.counts, strict=True)
+        }
+        return counts, ops.convert_to_numpy(self.samples).astype("int64")
+
+
+def _add_to(variable, value) -> None:
+    variable.assign(variable + value)
+
+
+def _count(condition) -> Any:
+    return ops.sum(ops.cast(condition, "int32"))

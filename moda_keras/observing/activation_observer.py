@@ -1,0 +1,85 @@
+"""Running data through the hidden activations of a model."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from moda_keras.graph import HiddenActivation
+from moda_keras.observing.activation_probe import ActivationProbe
+from moda_keras.ops.backends import adapter
+
+
+class ActivationObserver(keras.Model):
+    """Shows a metric the hidden activations of a model, in Keras's own evaluation loop.
+
+    A Keras metric streams, and is right in any compiled evaluation step.
+
+    Args:
+        model: A built Functional or Sequential model.
+        make_metric: Given the hidden activations, makes the `keras.metrics.Metric`. Its
+            `update_state(labels, activations, sample_weight)` is called for every batch.
+
+    Raises:
+        ValueError: If the model has no hidden activation.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        make_metric: Callable[[Sequence[HiddenActivation]], keras.metrics.Metric],
+    ):
+        super().__init__(name="observation")
+        self.probe = ActivationProbe(model)
+        self.hidden = self.probe.hidden
+        if not self.hidden:
+            raise ValueError(
+                "Expected a model with at least one hidden activation: a hidden layer with a "
+                f"non-linear activation. Received: model {model.name!r}, which has none"
+            )
+        self.metric = make_metric(self.hidden)
+        self.compile()
+        # All layers are built; Keras would run the model on a batch to find that out.
+        self.built = self.probe.built = True
+
+    def observe(self, x: Any, y: Any = None, **arguments: Any) -> None:
+        """Goes through the data once.
+
+        Args:
+            x: Data: anything that `evaluate` takes.
+            y: Labels, if the metric needs any and `x` does not hold them.
+            **arguments: Further arguments of `evaluate`.
+        """
+        with adapter.keep_variables(self):
+            self.evaluate(x, y, **arguments)
+
+    def call(self, inputs):
+        return self.probe(inputs, training=False)
+
+    @property
+    def metrics(self):
+        return [self.metric]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=False):
+        return ops.zeros(())
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        self.metric.update_state(y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+
+def require_finite(hidden: Sequence[HiddenActivation], not_finite: Any) -> None:
+    """Raises a ValueError that names the activations with NaN or infinity.
+
+    Args:
+        hidden: The hidden activations.
+        not_finite: For each, the number of values that are not finite.
+    """
+    counts = ops.convert_to_numpy(not_finite)
+    names = [h.name for h, count in zip(hidden, counts, strict=True) if count]
+    if names:
+        raise ValueError(
+            "Expected finite activations. Received: NaN or infinity in the activations "
+            f"{names}; check the data and the model's weights"
+        )

@@ -1,0 +1,146 @@
+"""How modular a model is on a fixed sample of data, measured again and again while it trains."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from moda_keras import graph
+from moda_keras.graph import HiddenActivation
+from moda_keras.observing.activation_counts import ActivationCounts
+from moda_keras.observing.activation_observer import ActivationObserver
+from moda_keras.observing.epsilons import resolve_epsilons
+from moda_keras.observing.labelled_arrays import take_samples
+from moda_keras.ops import (
+    ClassStatistics,
+    statistics_of_magnitudes,
+    unchecked_class_ids,
+    unit_magnitudes,
+)
+from moda_keras.ops.backends import adapter
+
+
+class SampleTotals(NamedTuple):
+    """What a sample of data shows of the hidden activations of a model.
+
+    Attributes:
+        activation_counts: Dict from activation name to an int64 array (C, D): how many samples of
+            each class activate each unit.
+        sample_counts: Int64 array (C,), the samples of each class.
+        statistics: Dict from activation name to `ClassStatistics` of float32 arrays.
+        is_finite: Whether no activation has NaN or infinity.
+    """
+
+    activation_counts: dict[str, np.ndarray]
+    sample_counts: np.ndarray
+    statistics: dict[str, ClassStatistics]
+    is_finite: bool
+
+
+class ModularityObserver:
+    """Runs a fixed sample through a model, as often as asked, in a step that is compiled once.
+
+    It draws no random number and leaves the model as it was.
+
+    Args:
+        model: A built Functional or Sequential model with one output (batch, C).
+        x: Array of N samples, or a list or dict of arrays.
+        y: Labels, integers (N,).
+        epsilon: As in `decompose`.
+        batch_size: Samples that run at a time.
+
+    Raises:
+        ValueError: If the model has no graph, several outputs or no hidden activation, or `epsilon`
+            is impossible.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Any,
+        y: np.ndarray,
+        *,
+        epsilon: float | Mapping[str, float],
+        batch_size: int,
+    ):
+        graph.require_graph(model)
+        graph.require_single_output(model)
+        self.model = model
+        classes = model.outputs[0].shape[-1]
+        self.epsilons = resolve_epsilons(graph.find_hidden_activations(model), epsilon)
+        self._observer = ActivationObserver(
+            model, lambda hidden: _Totals(hidden, classes, self.epsilons)
+        )
+        self._batches = list(_batches(x, y, min(batch_size, len(y))))
+
+    def observe(self) -> SampleTotals:
+        """Runs the sample through the model as it is now."""
+        observer = self._observer
+        totals: list[np.ndarray] = []
+        with adapter.keep_variables(observer):
+            # Not `evaluate`: PyTorch's data loader draws from the random numbers of the training.
+            for x, y, weight in self._batches:
+                observer.reset_metrics()
+                observer.test_on_batch(x, y, sample_weight=weight)
+                found = [ops.convert_to_numpy(each) for each in observer.metric.tables]
+                totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
+        return observer.metric.named(totals)
+
+
+class _Totals(keras.metrics.Metric):
+    """Activation counts and class statistics."""
+
+    def __init__(
+        self, hidden: Sequence[HiddenActivation], classes: int, epsilons: Mapping[str, float]
+    ):
+        super().__init__(name="samples", dtype="float32")
+        self.hidden = hidden
+        self.classes = classes
+        self.counts = ActivationCounts(hidden, classes, epsilons)
+        shapes = [((classes, each.units), (classes,), (classes,), (classes,)) for each in hidden]
+        self.statistics = [
+            [self.add_variable(shape, initializer="zeros") for shape in four] for four in shapes
+        ]
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.counts.update_state(y_true, y_pred, sample_weight)
+        ids = unchecked_class_ids(y_true, self.classes, sample_weight)
+        for hidden, values, variables in zip(self.hidden, y_pred, self.statistics, strict=True):
+            magnitudes = unit_magnitudes(
+                values, axis=hidden.channel_axis, non_negative=hidden.non_negative
+            )
+            found = statistics_of_magnitudes(magnitudes, ids, self.classes)
+            for variable, value in zip(variables, found, strict=True):
+                variable.assign(variable + ops.cast(value, variable.dtype))
+
+    def result(self):
+        return self.counts.result()
+
+    @property
+    def tables(self) -> list:
+        """The variables, in the order that `named` takes."""
+        flat = [variable for four in self.statistics for variable in four]
+        return [self.counts.samples, self.counts.not_finite, *self.counts.counts, *flat]
+
+    def named(self, tables: Sequence[np.ndarray]) -> SampleTotals:
+        """Sums of the tables of batches, by activation name."""
+        samples, not_finite, *others = tables
+        names = [each.name for each in self.hidden]
+        counts, flat = others[: len(names)], others[len(names) :]
+        return SampleTotals(
+            {name: count.astype("int64") for name, count in zip(names, counts, strict=True)},
+            samples.astype("int64"),
+            {name: ClassStatistics(*flat[4 * i : 4 * i + 4]) for i, name in enumerate(names)},
+            not not_finite.any(),
+        )
+
+
+def _batches(x: Any, y: np.ndarray, size: int):
+    """Batches of one size, for which a step is compiled; what fills the last has weight 0."""
+    for start in range(0, len(y), size):
+        rows = np.arange(start, start + size)
+        weight = (rows < len(y)).astype("float32")
+        rows = np.minimum(rows, len(y) - 1)
+        yield take_samples(x, rows), y[rows], weight

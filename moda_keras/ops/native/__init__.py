@@ -1,0 +1,1 @@
+"""The native operations: building blocks in C++ and CUDA, and how frameworks call them."""

@@ -1,0 +1,222 @@
+"""Matplotlib figures of modules and of the models composed of them: the pictures of the report.
+
+Every function draws into `ax` (a new figure's by default) and returns it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+try:
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+except ImportError as error:
+    raise ImportError(
+        "`moda_keras.reporting.plots` needs matplotlib, which is not installed. Install it with: "
+        'pip install "moda-keras[plots]"'
+    ) from error
+
+from moda_keras.evaluation import module_overlap, module_size
+from moda_keras.evaluation.shared_units import shared_units
+from moda_keras.modules.module_set import ModuleSet
+
+MAX_LABELLED_CLASSES = 20
+
+
+def plot_overlap(
+    modules: ModuleSet,
+    ax: Axes | None = None,
+    title: str | None = None,
+    *,
+    maximum: float | None = None,
+) -> Axes:
+    """Heatmap of the weights that each two modules share; sizes on the diagonal.
+
+    Args:
+        modules: The modules.
+        ax: Where to draw.
+        title: Title of the plot.
+        maximum: Value at the top of the colour scale, to compare several plots.
+
+    Returns:
+        The axes.
+    """
+    ax = ax or plt.subplots(figsize=(5, 4.4), layout="constrained")[1]
+    overlap = module_overlap(modules)
+    image = ax.imshow(overlap, cmap="viridis", vmin=0, vmax=maximum)
+    bar = ax.figure.colorbar(image, ax=ax, format=PercentFormatter(1, decimals=0))
+    bar.set_label("share of the model's weights")
+    if modules.num_classes <= MAX_LABELLED_CLASSES:
+        ticks = np.arange(modules.num_classes)
+        ax.set_xticks(ticks, modules.class_names, rotation=45, ha="right")
+        ax.set_yticks(ticks, modules.class_names)
+    ax.set(xlabel="module", ylabel="module", title=title or "Weights that modules share")
+    return ax
+
+
+def plot_shared_units(
+    module_sets: dict[str, ModuleSet], ax: Axes | None = None, title: str | None = None
+) -> Axes:
+    """Bars: by layer, the share of units that two modules have in common.
+
+    Args:
+        module_sets: Modules by the name they get in the legend, of models of one architecture.
+        ax: Where to draw.
+        title: Title of the plot.
+
+    Returns:
+        The axes.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    width = 0.8 / len(module_sets)
+    for index, (label, modules) in enumerate(module_sets.items()):
+        shares = shared_units(modules)
+        places = np.arange(len(shares)) + (index - (len(module_sets) - 1) / 2) * width
+        bars = ax.bar(places, shares.values(), width, label=label)
+        ax.bar_label(bars, [f"{100 * share:.0f}" for share in shares.values()], fontsize=8)
+        ax.set_xticks(np.arange(len(shares)), shares.keys(), rotation=30, ha="right")
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(ylim=(0, 1.1), ylabel="units in common / units of either")
+    ax.set_title(title or "Units that modules share, layer by layer")
+    ax.legend()
+    return ax
+
+
+def plot_subtasks(
+    sizes: Sequence[int],
+    curves: dict[str, dict[str, Sequence[float]]],
+    ylabel: str,
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Lines against the number of classes that are composed.
+
+    Args:
+        sizes: Numbers of classes k.
+        curves: For each model, by name, its lines by name: one value in [0, 1] for each k. A model
+            has a colour, lines of one name a style.
+        ylabel: What the values are.
+        ax: Where to draw.
+        title: Title of the plot.
+
+    Returns:
+        The axes.
+    """
+    ax = ax or plt.subplots(figsize=(5, 3.6), layout="constrained")[1]
+    for index, (model, lines) in enumerate(curves.items()):
+        for (line, values), style in zip(lines.items(), ("-o", "--", ":", "-."), strict=False):
+            label = f"{model}, {line}"
+            ax.plot(sizes, values, style, color=f"C{index}", markersize=5, label=label)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="classes composed", ylabel=ylabel, title=title)
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def plot_module_sizes(modules: ModuleSet, ax: Axes | None = None, title: str | None = None) -> Axes:
+    """Bars: the size of every module, and a line at their mean.
+
+    Args:
+        modules: The modules.
+        ax: Where to draw.
+        title: Title of the plot.
+
+    Returns:
+        The axes.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    sizes = module_size(modules)
+    ax.bar(np.arange(len(sizes)), sizes)
+    ax.axhline(np.nanmean(sizes), color="C1", linestyle="--", label="mean")
+    _label_classes(ax, modules.class_names)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(ylabel="share of the model's parameters", title=title or "Size of each module")
+    ax.legend()
+    return ax
+
+
+def plot_class_accuracy(
+    accuracy: Mapping[str, Sequence[float]],
+    class_names: Sequence[str],
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Dots: the accuracy of several models on each class, joined class by class.
+
+    Args:
+        accuracy: Per model, by the name it gets in the legend, C floats in [0, 1]; NaN is left out.
+        class_names: C names.
+        ax: Where to draw.
+        title: Title of the plot.
+
+    Returns:
+        The axes.
+
+    Example:
+        ```python
+        before = [mk.metrics.full_accuracy(model, ...), ...]
+        mk.plots.plot_class_accuracy({"before": before, "after": after}, modules.class_names)
+        ```
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    places, values = np.arange(len(class_names)), np.array(list(accuracy.values()), float)
+    ax.vlines(places, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color="0.7")
+    for name, row in zip(accuracy, values, strict=True):
+        ax.plot(places, row, "o", label=name)
+    _label_classes(ax, class_names)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(ylabel="accuracy on the class", title=title or "Accuracy by class")
+    ax.grid(axis="y", alpha=0.3)
+    ax.margins(y=0.2)  # room for the legend
+    ax.legend(loc="upper center", ncols=len(accuracy))
+    return ax
+
+
+def plot_threshold_curve(
+    rows: Sequence[Mapping[str, Any]],
+    ax: Axes | None = None,
+    title: str | None = None,
+    *,
+    threshold: float | None = None,
+) -> Axes:
+    """Lines: accuracy of composed models and size of modules against tau.
+
+    Args:
+        rows: What `moda_keras.tuning.threshold_curve` gives for thresholds that are numbers.
+        ax: Where to draw.
+        title: Title of the plot.
+        threshold: A tau to mark.
+
+    Returns:
+        The axes.
+
+    Source: MODA (ICSE 2026), figure 4.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    rows = sorted(rows, key=lambda row: row["threshold"])
+    thresholds = [row["threshold"] for row in rows]
+    columns = {
+        "reuse accuracy": ("reuse_accuracy", "-o"),
+        "full model": ("full_accuracy", "--"),
+        "module size": ("module_size", "-s"),
+    }
+    for label, (key, style) in columns.items():
+        ax.plot(thresholds, [row[key] for row in rows], style, markersize=4, label=label)
+    if threshold is not None:
+        ax.axvline(threshold, color="0.5", linestyle=":", label=f"tau = {threshold:g}")
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(xlabel="tau", ylim=(0, 1.03), title=title or "What tau does")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def _label_classes(ax: Axes, names: Sequence[str]) -> None:
+    if len(names) > MAX_LABELLED_CLASSES:
+        ax.set_xlabel("class")
+    else:
+        ax.set_xticks(np.arange(len(names)), names, rotation=45, ha="right")

@@ -1,0 +1,1 @@
+"""Reusing modules: compose, mask, replace."""

@@ -1,0 +1,284 @@
+"""The modular objectives of MODA and their weighted sum.
+
+Source: MODA, "Activation-driven modular training" (ICSE 2026), equations 3, 5 and 6, over class
+sums instead of pairs of samples.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from moda_keras.ops import (
+    ClassStatistics,
+    check_activation,
+    class_ids,
+    statistics_of_magnitudes,
+    unit_magnitudes,
+)
+from moda_keras.ops.backends import adapter
+
+OBJECTIVES = ("affinity", "dispersion", "compactness")
+AVERAGINGS = ("class", "pair")
+COMPACTNESS_FORMS = ("unit", "norm")
+
+
+def affinity(statistics: ClassStatistics, averaging: str = "class") -> Any:
+    """One minus the mean cosine similarity of two samples of the same class (eq. 3).
+
+    Args:
+        statistics: Class statistics of one activation.
+        averaging: "class": mean over classes with two samples or more of the class's mean over
+            pairs. "pair": mean over all such pairs.
+
+    Returns:
+        Float scalar; 0 with zero gradient if no class has two samples.
+    """
+    counts = statistics.counts
+    similarity = (_squared_norms(statistics.sums) - statistics.nonzero) / 2
+    pairs = counts * (counts - 1) / 2
+    if averaging == "pair":
+        mean = _safe_divide(ops.sum(similarity), ops.sum(pairs))
+    else:
+        has_pair = ops.cast(pairs > 0, counts.dtype)
+        mean = _safe_divide(ops.sum(_safe_divide(similarity, pairs)), ops.sum(has_pair))
+    return ops.where(ops.any(pairs > 0), 1 - mean, ops.zeros_like(mean))
+
+
+def dispersion(statistics: ClassStatistics, averaging: str = "class") -> Any:
+    """Mean cosine similarity of two samples of different classes (eq. 5).
+
+    Args:
+        statistics: Class statistics of one activation.
+        averaging: "class": mean over pairs of classes, both present, of their mean over pairs of
+            samples. "pair": mean over all pairs of samples of different classes.
+
+    Returns:
+        Float scalar; 0 with zero gradient if fewer than two classes are present.
+    """
+    counts = statistics.counts
+    if averaging == "pair":
+        sums, weights = statistics.sums, counts
+    else:
+        sums = _safe_divide(statistics.sums, ops.expand_dims(counts, 1))
+        weights = ops.cast(counts > 0, counts.dtype)
+    between = _sum_over_pairs(sums)
+    pairs = (ops.square(ops.sum(weights)) - ops.sum(ops.square(weights))) / 2
+    return _safe_divide(between, pairs)
+
+
+def compactness(statistics: ClassStatistics, averaging: str = "class", form: str = "unit") -> Any:
+    """Mean L1 norm of the activation vectors (eq. 6), divided by the number of units.
+
+    Args:
+        statistics: Class statistics of one activation.
+        averaging: "class": mean over present classes of the class's mean. "pair": mean over
+            samples.
+        form: "unit": divided by the number of units. "norm": the bare norm, as eq. 6 prints it.
+
+    Returns:
+        Float scalar; 0 with zero gradient for an empty batch.
+    """
+    counts, l1 = statistics.counts, statistics.l1
+    if averaging == "pair":
+        mean = _safe_divide(ops.sum(l1), ops.sum(counts))
+    else:
+        present = ops.cast(counts > 0, counts.dtype)
+        mean = _safe_divide(ops.sum(_safe_divide(l1, counts)), ops.sum(present))
+    return mean / statistics.sums.shape[-1] if form == "unit" else mean
+
+
+def _squared_norms(rows: Any) -> Any:
+    return ops.sum(ops.square(rows), axis=-1)
+
+
+def _sum_over_pairs(rows: Any) -> Any:
+    """Sum of the dot products of all pairs of distinct rows."""
+    return (_squared_norms(ops.sum(rows, axis=0)) - ops.sum(ops.square(rows))) / 2
+
+
+def _safe_divide(numerator: Any, denominator: Any) -> Any:
+    """The quotient, and 0 with zero gradient where the denominator is 0."""
+    valid = denominator > 0
+    quotient = numerator / ops.where(valid, denominator, ops.ones_like(denominator))
+    return ops.where(valid, quotient, ops.zeros_like(quotient))
+
+
+@keras.saving.register_keras_serializable(package="moda_keras")
+class MODALoss:
+    """The modular loss: `alpha * affinity + beta * dispersion + gamma * compactness`.
+
+    Affinity pulls the activations of samples of a class together, dispersion pushes those of
+    different classes apart, compactness silences units. Each is averaged over the hidden
+    activations of a model; the total is added to the task loss by `ModularModel`.
+
+    Args:
+        alpha: Float >= 0, weight of affinity.
+        beta: Float >= 0, weight of dispersion.
+        gamma: Float >= 0, weight of compactness.
+        averaging: "class" averages over classes, so that each weighs the same however many samples
+            a batch has of it (the paper's equations 3, 5, 6); "pair" averages over pairs of samples
+            (the authors' released code).
+        compactness: "unit" divides each L1 norm by the number of units; "norm" is equation 6 as
+            printed, which with the default `gamma` suppresses all units and ends in chance
+            accuracy.
+
+    Example:
+    >>> import numpy as np
+    >>> import moda_keras as mk
+    >>> loss = mk.MODALoss(alpha=1.0, beta=1.0, gamma=0.3)
+    >>> activations = [np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], "float32")]
+    >>> objectives = loss.objectives(activations, labels=[0, 0, 1], num_classes=2)
+    >>> {name: round(float(value), 2) for name, value in objectives.items()}
+    {'affinity': 0.0, 'dispersion': 0.0, 'compactness': 0.5}
+    >>> round(float(loss(activations, labels=[0, 0, 1], num_classes=2)), 2)
+    0.15
+
+    Source: MODA (ICSE 2026), equations 3, 5, 6 and 7.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        gamma: float = 0.3,
+        averaging: str = "class",
+        compactness: str = "unit",
+    ):
+        for name, weight in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+            if not weight >= 0:
+                raise ValueError(f"Expected `{name}` >= 0. Received: {name}={weight}")
+        _check_choice("averaging", averaging, AVERAGINGS)
+        _check_choice("compactness", compactness, COMPACTNESS_FORMS)
+        self.alpha = alpha
+        self.beta = beta
+        self.gamma = gamma
+        self.averaging = averaging
+        self.compactness = compactness
+
+    def objectives(
+        self,
+        activations: Sequence,
+        labels: Any,
+        num_classes: int,
+        *,
+        sample_weight: Any = None,
+        axes: Sequence[int] | None = None,
+        non_negative: Sequence[bool] | None = None,
+    ) -> dict[str, Any]:
+        """The three objectives, each averaged over the activations.
+
+        Args:
+            activations: List of float tensors (B, D), or maps (B, ..., D).
+            labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
+            num_classes: C, the number of classes.
+            sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.
+            axes: Axis of the units of each activation; the last by default.
+            non_negative: For each activation, whether it is known to have no negative element.
+
+        Returns:
+            Dict of float scalars "affinity", "dispersion" and "compactness".
+
+        Raises:
+            ValueError: If there is no activation, a label is out of range, or shapes do not fit.
+        """
+        if not len(activations):
+            raise ValueError("Expected at least one activation. Received: activations=[]")
+        axes = _one_for_each(activations, "axes", axes, default=-1)
+        non_negative = _one_for_each(activations, "non_negative", non_negative, default=False)
+        activations = [ops.convert_to_tensor(activation) for activation in activations]
+        ids = class_ids(labels, num_classes, sample_weight)
+        axes = [
+            check_activation(activation, axis, ids)
+            for activation, axis in zip(activations, axes, strict=True)
+        ]
+        values = adapter.native_objectives(
+            activations,
+            ids,
+            num_classes,
+            axes,
+            non_negative,
+            averages_pairs=self.averaging == "pair",
+            unit_divides=self.compactness == "unit",
+        )
+        if values is None:
+            values = self._reference_objectives(activations, ids, num_classes, axes, non_negative)
+        means = ops.sum(values, axis=0) / len(activations)
+        return {name: means[i] for i, name in enumerate(OBJECTIVES)}
+
+    def objectives_of(self, statistics: ClassStatistics) -> dict[str, Any]:
+        """The three objectives of one activation.
+
+        Args:
+            statistics: Its class statistics, which may be those of several batches, added up.
+
+        Returns:
+            Dict of float scalars "affinity", "dispersion" and "compactness".
+        """
+        return {
+            "affinity": affinity(statistics, self.averaging),
+            "dispersion": dispersion(statistics, self.averaging),
+            "compactness": compactness(statistics, self.averaging, self.compactness),
+        }
+
+    def _reference_objectives(
+        self,
+        activations: list,
+        ids: Any,
+        num_classes: int,
+        axes: Sequence[int],
+        non_negative: Sequence[bool],
+    ) -> Any:
+        """The objectives of every activation, float (A, 3)."""
+        rows = []
+        for activation, axis, known in zip(activations, axes, non_negative, strict=True):
+            magnitudes = unit_magnitudes(activation, axis=axis, non_negative=known)
+            statistics = statistics_of_magnitudes(magnitudes, ids, num_classes)
+            rows.append(ops.stack(list(self.objectives_of(statistics).values())))
+        # Not `result_type`, which makes float32 of float64 with PyTorch.
+        dtypes = {keras.backend.standardize_dtype(row.dtype) for row in rows}
+        dtype = "float64" if "float64" in dtypes else "float32"
+        return ops.stack([ops.cast(row, dtype) for row in rows])
+
+    def weighted_sum(self, objectives: dict[str, Any]) -> Any:
+        """`alpha * affinity + beta * dispersion + gamma * compactness`."""
+        return (
+            self.alpha * objectives["affinity"]
+            + self.beta * objectives["dispersion"]
+            + self.gamma * objectives["compactness"]
+        )
+
+    def __call__(self, activations: Sequence, labels: Any, num_classes: int, **kwargs) -> Any:
+        """The weighted sum of the objectives; arguments as in `objectives`."""
+        return self.weighted_sum(self.objectives(activations, labels, num_classes, **kwargs))
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return {
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "gamma": self.gamma,
+            "averaging": self.averaging,
+            "compactness": self.compactness,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "MODALoss":
+        """Builds the loss from its config."""
+        return cls(**config)
+
+
+def _one_for_each(activations: Sequence, name: str, values: Sequence | None, default: Any) -> list:
+    values = [default] * len(activations) if values is None else list(values)
+    if len(values) != len(activations):
+        raise ValueError(
+            f"Expected `{name}` to have one entry for each of the {len(activations)} activations. "
+            f"Received: {name}={values}"
+        )
+    return values
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"Expected `{name}` to be one of {choices}. Received: {name}={value!r}")

@@ -1,0 +1,353 @@
+"""A Keras model that trains for modularity."""
+
+import functools
+import threading
+import warnings
+from contextlib import contextmanager
+
+import keras
+
+from moda_keras import graph
+from moda_keras.graph import Functional, HiddenActivation
+from moda_keras.layers.modular_activation import collect_marked
+from moda_keras.ops import check_labels
+from moda_keras.ops.backends import adapter
+from moda_keras.training.moda_loss import MODALoss
+from moda_keras.training.taps import InLineProbe, Observation, OutputProbe, probe_for
+
+OBJECTIVE_METRICS = ("task_loss", "affinity", "dispersion", "compactness")
+
+
+def _begins_forward_pass(call):
+    """Keras may run `call` once more, on placeholders, to build a subclassed model's layers."""
+
+    @functools.wraps(call)
+    def forward(self, *args, **kwargs):
+        state = getattr(self, "_modular", None)
+        if state is None or not state.is_collecting:
+            return call(self, *args, **kwargs)
+        with state.forward_pass():
+            return call(self, *args, **kwargs)
+
+    return forward
+
+
+class ModularModel(keras.Model):
+    """A Keras model whose hidden activations `fit` can train for modularity.
+
+    It is an ordinary model: `compile`, `fit`, `evaluate`, `predict`, saving and export are Keras's
+    own. `compile(modular_loss=MODALoss(...))` adds the modular objectives to the loss; the task
+    loss, affinity, dispersion and compactness appear among the metrics.
+
+    Three ways to get one:
+
+    - `ModularModel(inputs, outputs)`, as with `keras.Model`;
+    - `ModularModel.from_model(model)` of any Functional or Sequential model, layers shared;
+    - a subclass with a `call` of its own, in which `moda_keras.layers.ModularActivation` marks the
+      hidden activations. It trains with the objectives, but `decompose` needs a graph.
+
+    Nested Functional and Sequential models are inlined, their layers shared.
+
+    Args:
+        inputs: Input tensor of `keras.Input`, or a list or dict of them.
+        outputs: Output tensor of shape (batch, classes): logits or probabilities.
+        name: Name of the model.
+        **kwargs: Keyword arguments of `keras.Model`.
+
+    Raises:
+        ValueError: If the model has several outputs, or no hidden activation.
+
+    Example:
+    >>> import keras
+    >>> import moda_keras as mk
+    >>> inputs = keras.Input((4,))
+    >>> x = keras.layers.Dense(8, activation="relu")(inputs)
+    >>> model = mk.ModularModel(inputs, keras.layers.Dense(3)(x))
+    >>> model.compile(
+    ...     "sgd",
+    ...     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    ...     modular_loss=mk.MODALoss(alpha=1.0, beta=1.0, gamma=0.3),
+    ... )
+
+    Source: MODA (ICSE 2026).
+    """
+
+    def __new__(cls, *args, **kwargs):
+        if cls is ModularModel and _has_graph_arguments(args, kwargs):
+            return super().__new__(_FunctionalModularModel)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, inputs=None, outputs=None, name=None, **kwargs):
+        if inputs is not None and outputs is not None:
+            _derive_from_functional(type(self))
+            _FunctionalModularModel.__init__(self, inputs, outputs, name=name, **kwargs)
+            return
+        super().__init__(name=name, **kwargs)
+        self._modular = _TrainingState()
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "call" in vars(cls):
+            cls.call = _begins_forward_pass(cls.call)
+
+    @classmethod
+    def from_model(cls, model: keras.Model, name: str | None = None) -> "ModularModel":
+        """Makes a modular model of any Functional or Sequential model; layers are shared.
+
+        Args:
+            model: A built Functional or Sequential model.
+            name: Name of the new model; that of `model` by default.
+
+        Returns:
+            A `ModularModel`.
+
+        Raises:
+            ValueError: If the model has no graph, is not built, has several outputs, or has no
+                hidden activation.
+        """
+        inputs, outputs = graph.inputs_and_outputs(model)
+        return cls(inputs, outputs, name=name or model.name)
+
+    @property
+    def hidden_activations(self) -> list[HiddenActivation]:
+        """The hidden activations, in the order of execution."""
+        return list(self._modular.hidden_activations)
+
+    # -------------------------------------------------------------------------------- training
+
+    def compile(self, *args, modular_loss: MODALoss | None = None, **kwargs):
+        """Configures the model for training; arguments of `keras.Model.compile`, and one more.
+
+        Args:
+            *args: Positional arguments of `keras.Model.compile`.
+            modular_loss: A `MODALoss`, added to the task loss; None trains as usual.
+            **kwargs: Keyword arguments of `keras.Model.compile`.
+        """
+        if modular_loss is not None and not callable(getattr(modular_loss, "objectives", None)):
+            raise ValueError(
+                "Expected `modular_loss` to be a `MODALoss` or None. Received: "
+                f"modular_loss={modular_loss}"
+            )
+        super().compile(*args, **kwargs)
+        self._modular.set_loss(modular_loss)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config:
+            loss = self._modular.loss
+            config["modular_loss"] = keras.saving.serialize_keras_object(loss)
+        return config
+
+    def compile_from_config(self, config):
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**config)
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self):
+        metrics = super().metrics
+        return metrics + self._modular.metrics if self.compiled else metrics
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        self._check_labels(y)
+        with adapter.keep_variables(self):
+            return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        self._check_labels(y)
+        with adapter.keep_variables(self):
+            return super().evaluate(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        self._check_labels(y)
+        with adapter.keep_variables(self):
+            return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        self._check_labels(y)
+        with adapter.keep_variables(self):
+            return super().test_on_batch(x, y, *args, **kwargs)
+
+    def train_step(self, *args, **kwargs):
+        with self._modular.collecting():
+            return super().train_step(*args, **kwargs)
+
+    def test_step(self, *args, **kwargs):
+        with self._modular.collecting():
+            return super().test_step(*args, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        task_loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
+        state = self._modular
+        if not state.is_collecting:
+            return task_loss
+        objectives = state.loss.objectives(
+            labels=y,
+            num_classes=y_pred.shape[-1],
+            sample_weight=sample_weight,
+            **state.collected(self),
+        )
+        batch_size = keras.ops.shape(y_pred)[0]
+        values = {"task_loss": task_loss, **objectives}
+        for metric in state.metrics:
+            metric.update_state(values[metric.name], sample_weight=batch_size)
+        return task_loss + keras.ops.cast(state.loss.weighted_sum(objectives), task_loss.dtype)
+
+    def _check_labels(self, y) -> None:
+        """Finds a wrong label in arrays before anything is trained on it, on every backend."""
+        if self._modular.loss is not None and self._modular.classes and hasattr(y, "shape"):
+            check_labels(y, self._modular.classes)
+
+
+@keras.saving.register_keras_serializable(package="moda_keras", name="ModularModel")
+class _FunctionalModularModel(ModularModel, Functional):
+    """What `ModularModel(inputs, outputs)` gives: it reads its activations from its graph.
+
+    Keras splices its Functional class into the bases of a model class on the first call with
+    inputs and outputs, for good; a subclass of `ModularModel` with its own `call` must not inherit
+    that, so there are two classes.
+    """
+
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        inputs, outputs = graph.inline_nested(Functional(inputs, outputs, name="nested"))
+        Functional.__init__(self, inputs, outputs, name=name or _auto_name(), **kwargs)
+        graph.require_single_output(self)
+        self._modular = _TrainingState(self)
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        state = getattr(self, "_modular", None)
+        if state is None or not state.is_collecting:
+            return super().call(inputs, training=training, mask=mask, **kwargs)
+        output, state.probed = state.probe(inputs, training)
+        return output
+
+
+graph.GRAPH_CALLS.add(_FunctionalModularModel.call)
+
+
+class _TrainingState:
+    """What training needs beside the model; a plain object, so that no backend tracks the probe."""
+
+    def __init__(self, model: keras.Model | None = None):
+        self.loss: MODALoss | None = None
+        self.metrics: list[keras.metrics.Metric] = []
+        self.hidden_activations: list[HiddenActivation] = []
+        self.classes: int | None = None
+        self.probe: OutputProbe | InLineProbe | None = None
+        self._step = threading.local()
+        if model is not None:
+            self._read_graph(model)
+
+    def _read_graph(self, model: keras.Model) -> None:
+        self.hidden_activations = graph.find_hidden_activations(model)
+        self.classes = model.outputs[0].shape[-1]
+        unreadable = graph.find_unreadable_layers(model)
+        marked_inside = any(graph.contains_marked_activation(layer) for layer in model.layers)
+        if not self.hidden_activations and not marked_inside:
+            raise ValueError(
+                "Expected a model with at least one hidden activation: a hidden layer with a "
+                "non-linear activation. Received: a model whose layers show none"
+                f"{_hidden_inside(unreadable)}. Apply the activations as Keras layers in the "
+                "graph, or mark them with `moda_keras.layers.ModularActivation`."
+            )
+        if unreadable:
+            warnings.warn(
+                "The modular objectives cannot see the activations inside the subclassed layers "
+                f"{[layer.name for layer in unreadable]}. Mark them there with "
+                "`moda_keras.layers.ModularActivation`, or build these layers with the functional "
+                "API.",
+                stacklevel=4,
+            )
+        self.probe = probe_for(model, self.hidden_activations)
+
+    def set_loss(self, loss: MODALoss | None) -> None:
+        self.loss = loss
+        names = OBJECTIVE_METRICS if loss is not None else ()
+        self.metrics = [keras.metrics.Mean(name=name) for name in names]
+
+    @contextmanager
+    def collecting(self):
+        """Within it, calls of the model leave their activations here."""
+        if self.loss is None:
+            yield
+            return
+        with collect_marked() as marked:
+            self._step.marked, self._step.probed = marked, []
+            self._step.in_forward_pass = False
+            try:
+                yield
+            finally:
+                self._step.marked = self._step.probed = None
+
+    @contextmanager
+    def forward_pass(self):
+        """Around the model's `call`: what an earlier call left, one to build layers, is dropped."""
+        outermost = self.is_collecting and not self._step.in_forward_pass
+        if not outermost:
+            yield
+            return
+        self._step.marked.clear()
+        self._step.in_forward_pass = True
+        try:
+            yield
+        finally:
+            self._step.in_forward_pass = False
+
+    @property
+    def is_collecting(self) -> bool:
+        return getattr(self._step, "marked", None) is not None
+
+    @property
+    def probed(self) -> list[Observation]:
+        """Observations of the graph's hidden activations."""
+        return self._step.probed
+
+    @probed.setter
+    def probed(self, observations: list[Observation]) -> None:
+        self._step.probed = observations
+
+    def collected(self, model: keras.Model) -> dict[str, list]:
+        """The activations of this step as arguments of `MODALoss.objectives`."""
+        in_graph = {id(hidden.operation) for hidden in self.hidden_activations}
+        observed = self.probed + [
+            Observation(value, layer.channel_axis(len(value.shape)), graph.is_non_negative(layer))
+            for layer, value in self._step.marked
+            if id(layer) not in in_graph
+        ]
+        if not observed:
+            raise ValueError(
+                f"Expected the `call` of {type(model).__name__} to apply at least one "
+                "`moda_keras.layers.ModularActivation`, which marks a hidden activation for the "
+                "modular objectives. Received: a model that applies none"
+            )
+        activations, axes, non_negative = map(list, zip(*observed, strict=True))
+        return {"activations": activations, "axes": axes, "non_negative": non_negative}
+
+
+def _has_graph_arguments(args: tuple, kwargs: dict) -> bool:
+    return len(args) >= 2 or "outputs" in kwargs
+
+
+def _derive_from_functional(cls: type) -> None:
+    """Puts the functional class in the place of `ModularModel` among the bases of a subclass."""
+    if issubclass(cls, _FunctionalModularModel):
+        return
+    if ModularModel in cls.__bases__:
+        cls.__bases__ = tuple(
+            _FunctionalModularModel if base is ModularModel else base for base in cls.__bases__
+        )
+        return
+    for base in cls.__bases__:
+        if issubclass(base, ModularModel):
+            _derive_from_functional(base)
+
+
+def _auto_name() -> str:
+    count = keras.backend.get_uid("modular_model")
+    return "modular_model" if count == 1 else f"modular_model_{count - 1}"
+
+
+def _hidden_inside(layers: list) -> str:
+    names = [layer.name for layer in layers]
+    return f" (those inside the subclassed layers {names} cannot be seen)" if names else ""
