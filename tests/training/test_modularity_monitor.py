@@ -8,11 +8,12 @@ from keras import layers
 from small_models import mlp
 
 import moda_keras as mk
+from moda_keras.training.moda_loss import OBJECTIVES
 
 CLASSES, SAMPLES = 3, 60
 NAMES = ["first", "second"]
 FIGURES = [
-    *(f"{objective}/{name}" for objective in mk.losses.OBJECTIVES for name in NAMES),
+    *(f"{objective}/{name}" for objective in OBJECTIVES for name in NAMES),
     "modules/size",
     "modules/overlap",
 ]
