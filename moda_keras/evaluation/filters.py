@@ -66,7 +66,7 @@ def cohesion(
 
     Source: MwT (ICSE 2024), definition 2.
     """
-    probe = ActivationProbe(modules.model)
+    probe = ActivationProbe(modules.slicer.graph)
     random, y = np.random.default_rng(seed), np.asarray(y).reshape(-1)
     values = []
     for label in modules.classes_with_modules():
