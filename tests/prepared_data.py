@@ -1,4 +1,4 @@
-"""Small data sets as tensorflow-datasets prepares them; the color of every image tells it."""
+"""Small data sets as tensorflow-datasets prepares them; each image has a color of its own."""
 
 import numpy as np
 
@@ -11,6 +11,8 @@ SPLITS = {
 }
 # The classes of the stored ImageNet, in turn; of the others it is classes 0 to 4.
 SYNSETS = ["n02085620", "n01440764", "n02085782", "n02091134", "n15075141"]
+# Streamed data sets are stored for random access.
+FORMATS = {"imagenet2012": "array_record", "stanford_dogs": "array_record"}
 REDS = {"train": 50, "extra": 150, "test": 250, "validation": 250}
 
 
@@ -39,12 +41,14 @@ def prepare(folder):
                 {
                     "image": tfds.features.Image(shape=(None, None, 3)),
                     "label": tfds.features.ClassLabel(names=names),
+                    "objects": tfds.features.Sequence({"bbox": tfds.features.BBoxFeature()}),
                 }
             ),
             split_datasets={
                 split: _images(name, names, split, samples) for split, samples in splits.items()
             },
             data_dir=folder,
+            file_format=FORMATS.get(name),
             disable_shuffling=True,
         )
 
@@ -65,10 +69,13 @@ def _images(name, names, split, samples):
     def draw():
         for row in range(samples):
             shape = (32, 32) if is_small else tuple(random.integers(20, 60, 2))
-            yield {"image": np.full((*shape, 3), color_of(split, row)), "label": classes[row % 5]}
+            image = np.full((*shape, 3), color_of(split, row))
+            boxes = np.array([[0, 0, 1, 1]], "float32")
+            yield {"image": image, "label": classes[row % 5], "objects": {"bbox": boxes}}
 
     signature = {
         "image": tf.TensorSpec((None, None, 3), "uint8"),
         "label": tf.TensorSpec((), "int64"),
+        "objects": {"bbox": tf.TensorSpec((None, 4), "float32")},
     }
     return tf.data.Dataset.from_generator(draw, output_signature=signature)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from moda_keras.datasets import Dataset
 from moda_keras.datasets.augmentation import pad_crop_flip
-from moda_keras.datasets.standardization import channel_statistics
+from moda_keras.datasets.pixels import channel_statistics
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_statistics_are_those_of_loops(samples, scale, offset, seed):
 def test_statistics_of_many_images_are_taken_in_blocks(monkeypatch):
     x = np.random.default_rng(0).normal(size=(10, 3, 2, 3)).astype("float32")
     whole = channel_statistics(x)
-    monkeypatch.setattr("moda_keras.datasets.standardization.BLOCK", 4)
+    monkeypatch.setattr("moda_keras.datasets.pixels.BLOCK", 4)
     for one, other in zip(whole, channel_statistics(x), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7)
 
@@ -134,9 +134,9 @@ def test_augmentation_is_a_shift_and_a_mirror_image(seed, flips):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"augment": "mixup"}, r"`augment` out of \['none', 'crop', 'crop_flip'\]"),
-        ({"batch_size": 0}, "positive integer `batch_size`"),
-        ({"batch_size": "many"}, "positive integer `batch_size`.*'many'"),
+        ({"augment": "mixup"}, r"`augment` to be one of \['none', 'crop', 'crop_flip'\]"),
+        ({"batch_size": 0}, "`batch_size` to be a positive integer"),
+        ({"batch_size": "many"}, "`batch_size` to be a positive integer.*'many'"),
     ],
 )
 def test_impossible_batches_are_refused(data, options, message):

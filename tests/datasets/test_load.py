@@ -1,3 +1,5 @@
+import dataclasses
+import inspect
 import sys
 
 import keras
@@ -96,7 +98,7 @@ def test_image_size_resizes_a_folder(folder):
 def test_images_of_different_size_ask_for_image_size(folder):
     write_image(folder / "train" / "ant" / "large.png", np.zeros((20, 30, 3), dtype="uint8"))
 
-    with pytest.raises(ValueError, match=r"pass `image_size`.*(6, 8, 3)"):
+    with pytest.raises(ValueError, match=r"\(6, 8, 3\).*Pass `image_size`"):
         datasets.load(folder)
 
 
@@ -104,7 +106,7 @@ def test_test_images_of_another_size_ask_for_image_size(folder):
     for path in (folder / "test").glob("*/*.png"):
         write_image(path, np.zeros((3, 3, 3), dtype="uint8"))
 
-    with pytest.raises(ValueError, match=r"pass `image_size`.*\(6, 8, 3\) and \(3, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"\(6, 8, 3\) and \(3, 3, 3\).*Pass `image_size`"):
         datasets.load(folder)
 
 
@@ -159,7 +161,7 @@ def test_impossible_class_names_are_refused(folder, class_names):
 def test_class_without_test_images_is_refused_unless_left_out(folder):
     write_image(folder / "train" / "dog" / "0.png", np.zeros((6, 8, 3), dtype="uint8"))
 
-    with pytest.raises(ValueError, match=r"no test image of: \['dog'\]"):
+    with pytest.raises(ValueError, match=r"no test images of \['dog'\]"):
         datasets.load(folder)
     assert datasets.load(folder, class_names=["ant", "bee"]).class_names == ("ant", "bee")
 
@@ -168,7 +170,7 @@ def test_folder_without_images_is_refused(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
     (tmp_path / "test" / "ant").mkdir(parents=True)
 
-    with pytest.raises(ValueError, match=r"Received none in: .*train"):
+    with pytest.raises(ValueError, match=r"Received: no images in .*train"):
         datasets.load(tmp_path)
 
 
@@ -236,12 +238,15 @@ def test_rgb_digits_repeat_the_channel():
     ("options", "message"),
     [
         ({"image_size": 33}, "from 8 to 32"),
-        ({"image_size": 0}, "`image_size` should be a positive integer"),
-        ({"image_size": (8, 8, 3)}, "`image_size` should be a positive integer"),
-        ({"color": "blue"}, '`color` should be "grey" or "rgb"'),
-        ({"samples_per_class": 0}, "`samples_per_class` should be a positive integer"),
-        ({"test_samples_per_class": -1}, "`test_samples_per_class` should be a positive integer"),
-        ({"test_fraction": 1.0}, "`test_fraction` should be between 0 and 1"),
+        ({"image_size": 0}, "Expected `image_size` to be a positive integer"),
+        ({"image_size": (8, 8, 3)}, "Expected `image_size` to be a positive integer"),
+        ({"color": "blue"}, 'Expected `color` to be "grey" or "rgb"'),
+        ({"samples_per_class": 0}, "Expected `samples_per_class` to be a positive integer"),
+        (
+            {"test_samples_per_class": -1},
+            "Expected `test_samples_per_class` to be a positive integer",
+        ),
+        ({"test_fraction": 1.0}, "Expected `test_fraction` between 0 and 1"),
     ],
 )
 def test_impossible_arguments_are_refused(options, message):
@@ -254,3 +259,23 @@ def test_missing_scikit_learn_says_what_to_install(monkeypatch):
 
     with pytest.raises(ImportError, match=r"moda-keras\[data\]"):
         datasets.load("digits")
+
+
+def test_settings_are_the_arguments_of_load():
+    expected = inspect.signature(datasets.load).parameters
+    names = {"name": "data", "seed": "data_seed"}
+    defaults = {field.name: field.default for field in dataclasses.fields(datasets.DataSettings)}
+    assert list(defaults) == [names.get(name, name) for name in expected]
+    for name, parameter in expected.items():
+        if name != "name":
+            assert defaults[names.get(name, name)] == parameter.default
+    assert all("help" in field.metadata for field in dataclasses.fields(datasets.DataSettings))
+
+
+def test_settings_load_what_they_say(folder):
+    settings = datasets.DataSettings(
+        data=folder, class_names=("cow", "ant"), samples_per_class=2, data_seed=3
+    )
+    expected = datasets.load(folder, class_names=("cow", "ant"), samples_per_class=2, seed=3)
+    np.testing.assert_array_equal(settings.load_data().x_train, expected.x_train)
+    assert settings.load_data().class_names == expected.class_names
