@@ -96,8 +96,8 @@ def open_source(builder: Any, split: str) -> Sequence[dict[str, Any]]:
         return builder.as_data_source(split=split, decoders=decoders)
     except ImportError as error:
         raise ImportError(
-            "Streamed data sets need the package array_record, which is not installed. Install it "
-            f"with: {INSTALL}"
+            "Streamed data sets need array_record (Linux, macOS), which is not installed. Install "
+            f"it with: {INSTALL}"
         ) from error
     except (NotImplementedError, ValueError) as error:
         raise _missing(builder, split, error) from error
