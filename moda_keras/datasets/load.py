@@ -157,8 +157,8 @@ def load(
         return _streamed(name, builder, choice, ImageDecoder(size or STREAMED_SIZE, color), cache)
     if not is_image_folder(name):
         raise ValueError(
-            f"Unknown data set. Expected `name` to be one of {list(NAMES)}, or the path of a "
-            f"folder of images, {LAYOUT}. Received: name={str(name)!r}"
+            f"Unknown data set. Expected one of {list(NAMES)}, or the path of a folder of images, "
+            f"{LAYOUT}. Received: name={str(name)!r}"
         )
     splits = find_images(name)
     _check_tested(*splits, choice)

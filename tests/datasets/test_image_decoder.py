@@ -1,4 +1,4 @@
-"""Crops of streamed images, against loops."""
+"""Crops of streamed images, compared with loops."""
 
 import io
 
@@ -18,21 +18,21 @@ def encode(image, image_format="png", **options):
 
 
 def ramp(height, width):
-    """Red is the row, green the column: a crop tells where it is from."""
+    """Red is the row and green the column, so a crop shows its position."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows, columns, rows * 0 + 77], axis=-1).astype("uint8")
 
 
 def resized_by_loops(image, height, width):
-    """Bilinear where it enlarges; where it reduces, the triangle is as wide as a new pixel."""
+    """Bilinear; when reducing, the triangle filter is as wide as a new pixel."""
     for axis, size in enumerate((height, width)):
         old = image.shape[axis]
         scale = old / size
         reach = max(scale, 1.0)
         lines = []
         for index in range(size):
-            centre = (index + 0.5) * scale - 0.5
-            weights = np.array([max(0.0, 1 - abs(i - centre) / reach) for i in range(old)])
+            center = (index + 0.5) * scale - 0.5
+            weights = np.array([max(0.0, 1 - abs(i - center) / reach) for i in range(old)])
             lines.append(np.tensordot(weights / weights.sum(), image, (0, axis)))
         image = np.stack(lines, axis=axis)
     return image
@@ -62,7 +62,7 @@ def crops(augment, number=300):
 
 def test_random_crops_have_the_areas_and_ratios_of_the_papers():
     images = crops("crop")
-    # Between the centres of 8 equal parts lie 7/8 of a crop.
+    # The centers of the first and the last of 8 equal parts are 7/8 of a crop apart.
     heights = (images[:, -1, 0, 0] - images[:, 0, 0, 0]) * 8 / 7
     widths = (images[:, 0, -1, 1] - images[:, 0, 0, 1]) * 8 / 7
     areas, ratios = heights * widths / (60 * 100), widths / heights

@@ -16,7 +16,7 @@ def write_image(path, pixels):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three classes, each image one flat color that tells its split, class and number."""
+    """Three classes; each image has one color, which encodes split, class and number."""
     for split, (red, samples) in {"train": (0, 4), "test": (255, 2)}.items():
         for index, name in enumerate(["ant", "bee", "cow"]):
             for number in range(samples):
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 
 def colors(images):
-    """The flat color of each image, as the integers that were written."""
+    """The color of each image, as the integers that were written."""
     assert (images == images[:, :1, :1]).all()
     return np.rint(images[:, 0, 0] * 255).astype(int)
 
@@ -124,7 +124,7 @@ def test_channels_first_moves_the_channels(folder, channels_first):
     assert digits.x_train.shape == (1437, 3, 8, 8)
 
 
-def test_files_that_are_no_images_are_ignored(folder):
+def test_other_files_are_ignored(folder):
     (folder / "train" / "ant" / "notes.txt").write_text("ants")
     (folder / "train" / "README").write_text("three classes")
     (folder / "train" / ".cache").mkdir()
@@ -153,12 +153,12 @@ def test_missing_pillow_is_named(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("class_names", [["dog"], ["ant", "ant"], [], "ant"])
-def test_impossible_class_names_are_refused(folder, class_names):
+def test_invalid_class_names_raise(folder, class_names):
     with pytest.raises(ValueError, match=r"distinct names out of \['ant', 'bee', 'cow'\]"):
         datasets.load(folder, class_names=class_names)
 
 
-def test_class_without_test_images_is_refused_unless_left_out(folder):
+def test_class_without_test_images_raises_unless_left_out(folder):
     write_image(folder / "train" / "dog" / "0.png", np.zeros((6, 8, 3), dtype="uint8"))
 
     with pytest.raises(ValueError, match=r"no test images of \['dog'\]"):
@@ -166,7 +166,7 @@ def test_class_without_test_images_is_refused_unless_left_out(folder):
     assert datasets.load(folder, class_names=["ant", "bee"]).class_names == ("ant", "bee")
 
 
-def test_folder_without_images_is_refused(tmp_path):
+def test_folder_without_images_raises(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
     (tmp_path / "test" / "ant").mkdir(parents=True)
 
@@ -174,7 +174,7 @@ def test_folder_without_images_is_refused(tmp_path):
         datasets.load(tmp_path)
 
 
-def test_unknown_name_is_refused():
+def test_unknown_name_raises():
     with pytest.raises(ValueError, match=r"Unknown data set.*Received: name='mnits'"):
         datasets.load("mnits")
 
@@ -249,7 +249,7 @@ def test_rgb_digits_repeat_the_channel():
         ({"test_fraction": 1.0}, "Expected `test_fraction` between 0 and 1"),
     ],
 )
-def test_impossible_arguments_are_refused(options, message):
+def test_invalid_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         datasets.load("digits", **options)
 
@@ -272,7 +272,7 @@ def test_settings_are_the_arguments_of_load():
     assert all("help" in field.metadata for field in dataclasses.fields(datasets.DataSettings))
 
 
-def test_settings_load_what_they_say(folder):
+def test_settings_load_the_data(folder):
     settings = datasets.DataSettings(
         data=folder, class_names=("cow", "ant"), samples_per_class=2, data_seed=3
     )

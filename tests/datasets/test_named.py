@@ -1,4 +1,4 @@
-"""Data sets that come through tensorflow-datasets: on its mock data, and as it prepares them."""
+"""Data sets of tensorflow-datasets: its mock data, and small prepared data sets."""
 
 import socket
 import sys
@@ -27,7 +27,7 @@ CLASSES = {
 
 @pytest.mark.parametrize("name", [name for name in datasets.NAMES if name != "digits"])
 def test_every_name_loads_from_mock_data(name, monkeypatch):
-    # The mock boxes around dogs are random, and refused.
+    # The mock boxes around dogs are random and may be invalid.
     monkeypatch.setattr(tfds.features.BBoxFeature, "encode_example", lambda feature, box: box)
     with tfds.testing.mock_data(num_examples=60):
         size = {} if name in ("cifar10", "cifar100", "svhn") else {"image_size": 32}
@@ -74,7 +74,7 @@ def test_seed_fixes_which_samples_are_taken(prepared):
 
 
 @pytest.mark.parametrize(("extra", "reds"), [({}, {50: 20, 150: 30}), ({"extra": False}, {50: 20})])
-def test_svhn_has_its_extra_split_unless_told_otherwise(prepared, extra, reds):
+def test_svhn_has_its_extra_split_by_default(prepared, extra, reds):
     data = datasets.load("svhn", data_dir=prepared, **extra)
     found = rows_of(data.x_train)[0]
     assert {red: (found == red).sum() for red in set(found)} == reds
@@ -108,7 +108,7 @@ def imagenet_synsets():
 
 
 def test_dogs_are_the_synsets_151_to_250():
-    """By the table of ILSVRC 2012: 151 is the Chihuahua, 250 the Siberian husky."""
+    """In the table of ILSVRC 2012, 151 is the Chihuahua and 250 the Siberian husky."""
     synsets = imagenet_synsets()
     with tfds.testing.mock_data():
         dogs = datasets.load("imagenet100d").class_names
@@ -127,7 +127,7 @@ def test_random_classes_are_always_the_same_hundred():
     assert other != list(chosen) and len(set(other)) == 100
 
 
-def test_own_list_of_synsets_is_taken_in_its_order(prepared):
+def test_own_list_of_synsets_keeps_its_order(prepared):
     synsets = [SYNSETS[3], SYNSETS[1]]
     data = datasets.load("imagenet100r", data_dir=prepared, class_names=synsets, image_size=8)
     x, y = data.unaugmented_batches()[0]
@@ -138,11 +138,11 @@ def test_own_list_of_synsets_is_taken_in_its_order(prepared):
     assert data.y_test.tolist() == [1, 0] * 4
 
 
-# ------------------------------------------------------------------------------ what can go wrong
+# ------------------------------------------------------------------------------------------ errors
 
 
 @pytest.mark.parametrize("name", ["cifar10", "svhn", "stanford_dogs"])
-def test_data_that_is_not_there_says_how_to_get_it(name, tmp_path):
+def test_missing_data_says_how_to_get_it(name, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing there\. Pass `download=True` to `load`"):
         datasets.load(name, data_dir=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -184,14 +184,14 @@ def test_download_prepares_streamed_data_for_random_access(name, expected, tmp_p
     assert formats == [expected]
 
 
-def test_what_is_there_is_not_downloaded_again(prepared, monkeypatch):
+def test_prepared_data_is_not_downloaded_again(prepared, monkeypatch):
     monkeypatch.setattr(
         "tensorflow_datasets.core.dataset_builder.DatasetBuilder.download_and_prepare", pytest.fail
     )
     assert len(datasets.load("cifar10", data_dir=prepared, download=True).y_train) == 40
 
 
-def test_split_that_was_not_prepared_is_named(prepared):
+def test_missing_split_is_named(prepared):
     builder = open_builder("stanford_dogs", prepared, False)
     with pytest.raises(FileNotFoundError, match=r"split 'extra'.*prepare the data set again"):
         open_source(builder, "extra")
@@ -200,7 +200,7 @@ def test_split_that_was_not_prepared_is_named(prepared):
         read_split(builder, "extra")
 
 
-def test_streamed_data_in_another_format_is_to_be_prepared_again(prepared):
+def test_streamed_data_in_another_format_must_be_prepared_again(prepared):
     builder = open_builder("cifar10", prepared, False)
     message = r"format 'array_record'.*Received: the format 'tfrecord'.*prepare the data set again"
     with pytest.raises(FileNotFoundError, match=message):
@@ -249,7 +249,7 @@ def test_package_missing_in_preparation_is_named(tmp_path, monkeypatch):
         ("stanford_dogs", {"image_size": -1}, "Expected `image_size` to be a positive integer"),
     ],
 )
-def test_impossible_arguments_are_refused(name, options, message, prepared):
+def test_invalid_arguments_raise(name, options, message, prepared):
     given = {"data_dir": prepared} if name != "digits" else {}
     with pytest.raises(ValueError, match=message):
         datasets.load(name, **{**given, **options})

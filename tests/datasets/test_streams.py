@@ -1,4 +1,7 @@
-"""Streamed data: which samples come, in which order, and into `fit` and `decompose`."""
+"""Streamed data: samples and their order, and use in `fit` and `decompose`."""
+
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -53,7 +56,7 @@ def test_batches_of_an_epoch_depend_on_seed_and_epoch_alone(dogs):
     assert (drawn(dogs.train_batches(9, seed=4), 5)[0] != later[0]).any()
 
 
-def test_augmentation_is_repeated_with_the_epoch(prepared):
+def test_augmentation_is_repeatable(prepared):
     with_texture = datasets.load("imagenet100d", data_dir=prepared, image_size=8)
     images = [with_texture.train_batches(4, augment=how)[0][0] for how in ("none", "crop_flip")]
     assert images[0].shape == images[1].shape
@@ -99,7 +102,7 @@ def test_samples_per_class_are_limited_by_seed(prepared):
     assert drawn(load(1).unaugmented_batches())[0].tolist() != rows.tolist()
 
 
-def test_classes_and_samples_can_be_chosen_further(five):
+def test_classes_and_samples_of_a_choice_can_be_chosen(five):
     assert five.class_names == ("kind003", "kind001", "kind000", "kind002", "kind004")
     pair = five.of_classes([2, 0])
     assert pair.class_names == ("kind000", "kind003")
@@ -110,7 +113,7 @@ def test_classes_and_samples_can_be_chosen_further(five):
     assert len(few.y_test) == len(pair.y_test) == 8
 
 
-def test_digest_tells_data_apart(five):
+def test_digests_of_different_data_differ(five):
     digests = [
         five.digest(),
         five.standardized().digest(),
@@ -131,7 +134,7 @@ def test_standardized_images_are_scaled_by_imagenets_figures(dogs):
         np.testing.assert_allclose(scaled[..., channel], expected, atol=1e-5)
 
 
-def test_cache_keeps_the_labels_which_are_then_not_read_again(prepared, tmp_path, monkeypatch):
+def test_cached_labels_are_not_read_again(prepared, tmp_path, monkeypatch):
     def load(classes):
         return datasets.load(
             "imagenet100d",
@@ -154,7 +157,7 @@ def test_cache_keeps_the_labels_which_are_then_not_read_again(prepared, tmp_path
 
 
 @pytest.mark.parametrize("found", [None, np.zeros(3, "int32")])
-def test_labels_are_read_anew_unless_the_cache_has_them_all(found, tmp_path):
+def test_labels_are_read_again_if_the_cache_is_incomplete(found, tmp_path):
     file = tmp_path / "folder" / "labels.npy"
     source = [{"image": b"", "label": label} for label in (2, 0, 1, 1)]
     if found is not None:
@@ -174,12 +177,33 @@ def test_interrupted_cache_is_written_again(tmp_path, monkeypatch):
     assert stored_samples.open_samples(source, tmp_path / "labels.npy").labels.tolist() == [1]
 
 
+WITHOUT_TENSORFLOW = """
+import importlib.machinery, sys
+find = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = lambda name, path=None, target=None: (
+    None if name.split(".")[0] == "tensorflow" else find(name, path, target)
+)
+from moda_keras import datasets
+dogs = datasets.load("stanford_dogs", data_dir=sys.argv[1], image_size=8)
+print(dogs.train_batches(4)[0][0].shape)
+"""
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="TensorFlow needs itself; JAX is like torch"
+)
+def test_streamed_data_is_read_without_tensorflow(prepared):
+    arguments = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(prepared)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.stdout.strip() == "(4, 8, 8, 3)", done.stderr
+
+
 def test_training_images_are_not_in_memory(dogs):
     with pytest.raises(AttributeError, match=r"train_batches\(\).*unaugmented_batches\(\)"):
         dogs.x_train  # noqa: B018
 
 
-def test_no_sample_of_the_classes_is_refused(dogs):
+def test_classes_without_samples_raise(dogs):
     with pytest.raises(ValueError, match="at least one training sample"):
         dogs.of_classes([100, 101]).train_batches()
 
@@ -207,7 +231,7 @@ def compiled(model):
     return model
 
 
-def test_streamed_images_train_and_decompose_as_arrays_do(five):
+def test_streamed_images_train_and_decompose_like_arrays(five):
     model = compiled(tiny_network())
     batches = five.standardized().train_batches(8)
     history = model.fit(batches, epochs=2, shuffle=False, verbose=0)
@@ -223,7 +247,7 @@ def test_streamed_images_train_and_decompose_as_arrays_do(five):
     assert model.evaluate(data.test_batches(), verbose=0, return_dict=True)["accuracy"] <= 1
 
 
-def test_training_that_is_resumed_sees_the_same_batches(five):
+def test_resumed_training_sees_the_same_batches(five):
     seen = {}
 
     class Seen(keras.callbacks.Callback):
