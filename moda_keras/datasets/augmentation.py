@@ -8,11 +8,7 @@ PADDING = 4
 
 
 def check_augmentation(augment: str) -> None:
-    """Raises a ValueError if the augmentation is unknown.
-
-    Args:
-        augment: Name of an augmentation.
-    """
+    """Raises a ValueError if the augmentation is unknown."""
     if augment not in AUGMENTATIONS:
         raise ValueError(
             f"Expected `augment` to be one of {list(AUGMENTATIONS)}. Received: augment={augment!r}"

@@ -1,7 +1,8 @@
 """The arguments of `load` as one value."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 from moda_keras.datasets.dataset import Dataset
 from moda_keras.datasets.load import load
@@ -12,7 +13,7 @@ from moda_keras.datasets.streamed_dataset import StreamedDataset
 class DataSettings:
     """The arguments of `load`, for configuration files and command lines to inherit.
 
-    Each field has a line of help in its `metadata`. The names are those of `load`, but `data` for
+    Each field is annotated with a line of help. The names are those of `load`, except `data` for
     `name` and `data_seed` for `seed`, which would be ambiguous among the settings of an experiment.
 
     Example:
@@ -21,48 +22,20 @@ class DataSettings:
         (16, 16, 1)
     """
 
-    data: str = field(
-        default="digits",
-        metadata={
-            "help": "Name of a data set, or a folder of images: train/CLASS/* and test/CLASS/*."
-        },
+    data: Annotated[str, "Name of a data set, or a folder: train/CLASS/* and test/CLASS/*."]
+    image_size: Annotated[int | None, "Height and width in pixels; by default the images' own."] = (
+        None
     )
-    image_size: int | None = field(
-        default=None,
-        metadata={"help": "Height and width in pixels; by default the size of the images."},
-    )
-    color: str | None = field(
-        default=None, metadata={"help": "grey or rgb; by default the color of the images."}
-    )
-    class_names: tuple[str, ...] | None = field(
-        default=None,
-        metadata={"help": "The classes to load, in the order of their labels; by default all."},
-    )
-    samples_per_class: int | None = field(
-        default=None, metadata={"help": "Maximum number of training images per class."}
-    )
-    test_samples_per_class: int | None = field(
-        default=None, metadata={"help": "Maximum number of test images per class."}
-    )
-    test_fraction: float = field(
-        default=0.2, metadata={"help": "Fraction of the digits held out for testing."}
-    )
-    data_seed: int = field(
-        default=0, metadata={"help": "Seed of the choice of images and of the split of the digits."}
-    )
-    extra: bool | None = field(
-        default=None,
-        metadata={"help": "SVHN: whether to train on the extra split too; by default yes."},
-    )
-    download: bool = field(
-        default=False, metadata={"help": "Download the data set if it is not on this machine."}
-    )
-    data_dir: str | Path | None = field(
-        default=None, metadata={"help": "Folder of the prepared data of tensorflow-datasets."}
-    )
-    cache: str | Path | None = field(
-        default=None, metadata={"help": "ImageNet and Stanford Dogs: folder that keeps the labels."}
-    )
+    color: Annotated[str | None, "grey or rgb; by default the images' own."] = None
+    class_names: Annotated[tuple[str, ...] | None, "Classes in label order; by default all."] = None
+    samples_per_class: Annotated[int | None, "Maximum number of training images per class."] = None
+    test_samples_per_class: Annotated[int | None, "Maximum number of test images per class."] = None
+    test_fraction: Annotated[float, "Digits: fraction held out for testing."] = 0.2
+    data_seed: Annotated[int, "Seed of the choice of images and of the split of the digits."] = 0
+    extra: Annotated[bool | None, "SVHN: train on the extra split too; by default yes."] = None
+    download: Annotated[bool, "Download the data set if it is not on this machine."] = False
+    data_dir: Annotated[str | Path | None, "Folder of tensorflow-datasets' prepared data."] = None
+    cache: Annotated[str | Path | None, "Streamed data sets: folder that keeps the labels."] = None
 
     def load_data(self) -> Dataset | StreamedDataset:
         """Loads the data.

@@ -55,14 +55,7 @@ class DeviceBatches(EpochBatches):
 
 
 def suits_device(x: np.ndarray) -> bool:
-    """Whether to keep training images on the device: with PyTorch on a GPU, if they fit.
-
-    Args:
-        x: Training images, (N, height, width, channels) or channels first.
-
-    Returns:
-        Bool.
-    """
+    """Whether to keep training images on the device: with PyTorch on a GPU, if they fit."""
     if keras.backend.backend() != "torch" or x.nbytes > MAX_BYTES:
         return False
     return ops.zeros(()).device.type != "cpu"

@@ -89,20 +89,12 @@ class EpochBatches(TrainingBatches):
         return pad_crop_flip(self.x[rows], self.augment, random), self.y[rows]
 
     def draw(self, index: int) -> tuple[np.ndarray, np.random.Generator]:
-        """Draws a batch of the current epoch.
-
-        Args:
-            index: Which batch.
-
-        Returns:
-            The rows of its samples, int (batch_size,), and the random number generator of its
-            augmentation.
-        """
+        """The rows of a batch of this epoch, and the generator of its augmentation."""
         self._note_draw(index)
         return self.draw_of(self.epoch, index)
 
     def draw_of(self, epoch: int, index: int) -> tuple[np.ndarray, np.random.Generator]:
-        """As `draw`, of any epoch and without counting it as drawn."""
+        """As `draw`, for any epoch; the batch does not count as drawn."""
         order = _order_of_epoch(self.seed, epoch, len(self.y))
         rows = order[index * self.batch_size : (index + 1) * self.batch_size]
         return rows, np.random.default_rng((self.seed, epoch, index))
@@ -128,12 +120,8 @@ class OrderedBatches(keras.utils.PyDataset):
         return -(-len(self.y) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.rows(index)
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
         return self.x[rows], self.y[rows]
-
-    def rows(self, index: int) -> slice:
-        """The samples of a batch."""
-        return slice(index * self.batch_size, (index + 1) * self.batch_size)
 
 
 @functools.lru_cache(maxsize=2)

@@ -13,14 +13,7 @@ LAYOUT = "train/<class>/* and test/<class>/*"
 
 
 def is_image_folder(path: str | Path) -> bool:
-    """Whether a path has the folders `train` and `test`.
-
-    Args:
-        path: A path, or the name of a data set.
-
-    Returns:
-        Bool.
-    """
+    """Whether a path has the folders `train` and `test`."""
     return (Path(path) / "train").is_dir() and (Path(path) / "test").is_dir()
 
 

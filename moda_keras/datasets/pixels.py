@@ -74,16 +74,7 @@ def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standardize(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Subtracts the mean and divides by the deviation.
-
-    Args:
-        x: Images, float32.
-        mean: Array that broadcasts with `x`.
-        deviation: Array that broadcasts with `x`.
-
-    Returns:
-        A new float32 array like `x`.
-    """
+    """Subtracts the mean and divides by the deviation; returns a new float32 array."""
     x = x - mean
     x /= deviation
     return x

@@ -109,12 +109,7 @@ def rows_of_classes(
 
 
 def check_classes(classes: Sequence[int], num_classes: int) -> None:
-    """Raises a ValueError unless the classes are distinct indices, at least one.
-
-    Args:
-        classes: Class indices.
-        num_classes: How many classes there are.
-    """
+    """Raises a ValueError unless there are classes, all valid indices and distinct."""
     is_known = all(0 <= index < num_classes for index in classes)
     if not is_known or not 0 < len(classes) == len(set(classes)):
         raise ValueError(

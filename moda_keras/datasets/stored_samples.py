@@ -35,14 +35,7 @@ class StoredSamples:
         return self._choice[1]
 
     def encoded(self, index: int) -> bytes:
-        """The content of one image file.
-
-        Args:
-            index: Which sample.
-
-        Returns:
-            Bytes.
-        """
+        """The content of the image file of one sample."""
         return self.source[int(self._choice[0][index])]["image"]
 
     def select(self, choose: Callable[[np.ndarray], Choice]) -> "StoredSamples":

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from moda_keras.datasets.dataset import ImageDataset
+from moda_keras.datasets.epoch_batches import OrderedBatches
 from moda_keras.datasets.image_decoder import ImageDecoder
 from moda_keras.datasets.pixels import GREY_WEIGHTS, IMAGENET_DEVIATION, IMAGENET_MEAN
 from moda_keras.datasets.sample_choice import check_classes, rows_of_classes
 from moda_keras.datasets.stored_samples import StoredSamples
-from moda_keras.datasets.streamed_batches import StreamedEpochBatches, StreamedOrderedBatches
+from moda_keras.datasets.streamed_batches import StreamedEpochBatches, StreamedImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +73,19 @@ class StreamedDataset(ImageDataset):
     @functools.cached_property
     def x_test(self) -> np.ndarray:
         """All test images, read into memory: 600 kB per image of 224x224."""
-        images = np.empty((len(self.y_test), *self.image_shape), "float32")
-        batches = self.test_batches()
-        for index in range(len(batches)):
-            images[batches.rows(index)] = batches[index][0]
-        return images
+        return StreamedImages(self.test, self.decoder)[:]
 
     def _train_batches(self, **arguments: Any) -> StreamedEpochBatches:
-        return StreamedEpochBatches(self.train, self.decoder, **arguments)
+        images = StreamedImages(self.train, self.decoder)
+        return StreamedEpochBatches(images, self.y_train, **arguments)
 
-    def unaugmented_batches(self, batch_size: int = 256) -> StreamedOrderedBatches:
-        return StreamedOrderedBatches(self.train, self.decoder, batch_size=batch_size)
+    def unaugmented_batches(self, batch_size: int = 256) -> OrderedBatches:
+        images = StreamedImages(self.train, self.decoder)
+        return OrderedBatches(images, self.y_train, batch_size=batch_size)
 
-    def test_batches(self, batch_size: int = 256) -> StreamedOrderedBatches:
-        return StreamedOrderedBatches(self.test, self.decoder, batch_size=batch_size)
+    def test_batches(self, batch_size: int = 256) -> OrderedBatches:
+        images = StreamedImages(self.test, self.decoder)
+        return OrderedBatches(images, self.y_test, batch_size=batch_size)
 
     @property
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

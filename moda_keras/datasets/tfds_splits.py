@@ -104,27 +104,13 @@ def open_source(builder: Any, split: str) -> Sequence[dict[str, Any]]:
 
 
 def class_names_of(builder: Any) -> tuple[str, ...]:
-    """Names of all classes, in the order of the labels.
-
-    Args:
-        builder: From `open_builder`.
-
-    Returns:
-        Tuple of names.
-    """
+    """Names of all classes, in the order of the labels."""
     return tuple(builder.info.features["label"].names)
 
 
 @functools.cache
 def import_tfds() -> Any:
-    """The module `tensorflow_datasets`.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
+    """The module `tensorflow_datasets`; raises an ImportError if it is not installed."""
     try:
         import tensorflow_datasets
     except ImportError as error:

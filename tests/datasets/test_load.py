@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import sys
+import typing
 
 import keras
 import numpy as np
@@ -269,7 +270,8 @@ def test_settings_are_the_arguments_of_load():
     for name, parameter in expected.items():
         if name != "name":
             assert defaults[names.get(name, name)] == parameter.default
-    assert all("help" in field.metadata for field in dataclasses.fields(datasets.DataSettings))
+    hints = typing.get_type_hints(datasets.DataSettings, include_extras=True)
+    assert all(hint.__metadata__[0].endswith(".") for hint in hints.values())
 
 
 def test_settings_load_the_data(folder):
