@@ -55,7 +55,6 @@ class ImageDataset(abc.ABC):
     def _train_batches(self, **arguments: Any) -> EpochBatches:
         """`train_batches` with all arguments given."""
 
-    @abc.abstractmethod
     def unaugmented_batches(self, batch_size: int = 256) -> OrderedBatches:
         """The training images without augmentation, each once, for `decompose`.
 
@@ -65,8 +64,8 @@ class ImageDataset(abc.ABC):
         Returns:
             A `keras.utils.PyDataset`, in the order of `y_train`.
         """
+        return OrderedBatches(self._train_images, self.y_train, batch_size=batch_size)
 
-    @abc.abstractmethod
     def test_batches(self, batch_size: int = 256) -> OrderedBatches:
         """The test images, each once, for `evaluate` and `predict`.
 
@@ -76,6 +75,7 @@ class ImageDataset(abc.ABC):
         Returns:
             A `keras.utils.PyDataset`, in the order of `y_test`.
         """
+        return OrderedBatches(self._test_images, self.y_test, batch_size=batch_size)
 
     @abc.abstractmethod
     def standardized(self) -> "ImageDataset":
@@ -154,11 +154,13 @@ class Dataset(ImageDataset):
         batches = DeviceBatches if suits_device(self.x_train) else EpochBatches
         return batches(self.x_train, self.y_train, **arguments)
 
-    def unaugmented_batches(self, batch_size: int = 256) -> OrderedBatches:
-        return OrderedBatches(self.x_train, self.y_train, batch_size=batch_size)
+    @property
+    def _train_images(self) -> np.ndarray:
+        return self.x_train
 
-    def test_batches(self, batch_size: int = 256) -> OrderedBatches:
-        return OrderedBatches(self.x_test, self.y_test, batch_size=batch_size)
+    @property
+    def _test_images(self) -> np.ndarray:
+        return self.x_test
 
     @property
     def channel_statistics(self) -> tuple[list[float], list[float]]:

@@ -20,7 +20,7 @@ from moda_keras.datasets.sample_choice import (
     choose_imagenet_classes,
     choose_rows,
 )
-from moda_keras.datasets.stored_samples import open_samples
+from moda_keras.datasets.stored_samples import read_samples
 from moda_keras.datasets.streamed_dataset import StreamedDataset
 from moda_keras.datasets.tfds_splits import (
     RANDOM_ACCESS,
@@ -198,9 +198,8 @@ def _streamed(
     splits, origins = [], []
     for split, limit in zip((prepared.train, prepared.test), choice.limits, strict=True):
         file = f"{builder.info.full_name.replace('/', '-')}-{split}-labels.npy"
-        samples = open_samples(open_source(builder, split), cache and Path(cache) / file)
-        choose = partial(choose_rows, classes=classes, limit=limit, seed=choice.seed)
-        splits.append(samples.select(choose))
+        samples = read_samples(open_source(builder, split), cache and Path(cache) / file)
+        splits.append(samples.select(*choose_rows(samples.labels, classes, limit, choice.seed)))
         origins.append(repr((builder.info.full_name, split, names, limit, choice.seed)))
     return StreamedDataset(*splits, names, decoder, "; ".join(origins), prepared.augment)
 

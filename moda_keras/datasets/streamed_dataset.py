@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from moda_keras.datasets.dataset import ImageDataset
-from moda_keras.datasets.epoch_batches import OrderedBatches
 from moda_keras.datasets.image_decoder import ImageDecoder
 from moda_keras.datasets.pixels import GREY_WEIGHTS, IMAGENET_DEVIATION, IMAGENET_MEAN
 from moda_keras.datasets.sample_choice import check_classes, rows_of_classes
@@ -73,19 +72,18 @@ class StreamedDataset(ImageDataset):
     @functools.cached_property
     def x_test(self) -> np.ndarray:
         """All test images, read into memory: 600 kB per image of 224x224."""
-        return StreamedImages(self.test, self.decoder)[:]
+        return self._test_images[:]
+
+    @property
+    def _train_images(self) -> StreamedImages:
+        return StreamedImages(self.train, self.decoder)
+
+    @property
+    def _test_images(self) -> StreamedImages:
+        return StreamedImages(self.test, self.decoder)
 
     def _train_batches(self, **arguments: Any) -> StreamedEpochBatches:
-        images = StreamedImages(self.train, self.decoder)
-        return StreamedEpochBatches(images, self.y_train, **arguments)
-
-    def unaugmented_batches(self, batch_size: int = 256) -> OrderedBatches:
-        images = StreamedImages(self.train, self.decoder)
-        return OrderedBatches(images, self.y_train, batch_size=batch_size)
-
-    def test_batches(self, batch_size: int = 256) -> OrderedBatches:
-        images = StreamedImages(self.test, self.decoder)
-        return OrderedBatches(images, self.y_test, batch_size=batch_size)
+        return StreamedEpochBatches(self._train_images, self.y_train, **arguments)
 
     @property
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -102,11 +100,10 @@ class StreamedDataset(ImageDataset):
     def of_classes(self, classes: Sequence[int]) -> "StreamedDataset":
         classes = list(classes)
         check_classes(classes, number := len(self.class_names))
-        choose = functools.partial(rows_of_classes, classes=classes, num_classes=number)
         return replace(
             self,
-            train=self.train.select(choose),
-            test=self.test.select(choose),
+            train=self.train.select(*rows_of_classes(self.y_train, classes, number)),
+            test=self.test.select(*rows_of_classes(self.y_test, classes, number)),
             class_names=tuple(self.class_names[index] for index in classes),
             name=f"{self.name}/{classes}",
         )
@@ -114,8 +111,7 @@ class StreamedDataset(ImageDataset):
     def with_training_samples(self, rows: np.ndarray) -> "StreamedDataset":
         text = np.sort(rows).astype("<i8").tobytes()
         name = f"{self.name}/{hashlib.blake2b(text, digest_size=8).hexdigest()}"
-        train = self.train.select(lambda labels: (rows, labels[rows]))
-        return replace(self, train=train, name=name)
+        return replace(self, train=self.train.select(rows, self.y_train[rows]), name=name)
 
     def digest(self) -> str:
         text = repr((self.name, self.class_names, self.decoder, self.image_shape))

@@ -147,11 +147,11 @@ def test_cached_labels_are_not_read_again(prepared, tmp_path, monkeypatch):
     first = load(["n02085782", "n02085620"])
     rows, labels = drawn(first.unaugmented_batches())
     assert (np.where(labels == 0, 2, 0) == rows % 5).all() and len(rows) == 16
-    files = [path.name for path in (tmp_path / "cache").iterdir()]
-    assert files == ["imagenet2012-5.1.0-train-labels.npy"]  # the test split was not read
+    files = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert files == [f"imagenet2012-5.1.0-{split}-labels.npy" for split in ("train", "validation")]
 
+    monkeypatch.setattr(type(first.train.source), "__getitem__", pytest.fail)
     again, other = load(["n02085782", "n02085620"]), load(["n02085620"])
-    monkeypatch.setattr(type(again.train.source), "__getitem__", pytest.fail)
     assert again.y_train.tolist() == labels.tolist()
     assert len(other.y_train) == 8
 
@@ -163,7 +163,7 @@ def test_labels_are_read_again_if_the_cache_is_incomplete(found, tmp_path):
     if found is not None:
         file.parent.mkdir()
         np.save(file, found)
-    assert stored_samples.open_samples(source, file).labels.tolist() == [2, 0, 1, 1]
+    assert stored_samples.read_samples(source, file).labels.tolist() == [2, 0, 1, 1]
     assert np.load(file).tolist() == [2, 0, 1, 1] and len(list(file.parent.iterdir())) == 1
 
 
@@ -172,9 +172,9 @@ def test_interrupted_cache_is_written_again(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.replace", lambda *arguments: (_ for _ in ()).throw(OSError))
         with pytest.raises(OSError):
-            _ = stored_samples.open_samples(source, tmp_path / "labels.npy").labels
+            _ = stored_samples.read_samples(source, tmp_path / "labels.npy").labels
     assert not (tmp_path / "labels.npy").exists()
-    assert stored_samples.open_samples(source, tmp_path / "labels.npy").labels.tolist() == [1]
+    assert stored_samples.read_samples(source, tmp_path / "labels.npy").labels.tolist() == [1]
 
 
 WITHOUT_TENSORFLOW = """
