@@ -23,7 +23,7 @@ from moda_keras.graph.non_linearities import (
     is_feature_activation,
     is_non_negative,
 )
-from moda_keras.graph.operations import accepts_training, is_keras_class, kind_of
+from moda_keras.graph.operations import accepts_training, is_keras_class, kind_of, shallow_copy
 from moda_keras.graph.tracing import (
     Functional,
     inputs_and_outputs,
@@ -63,6 +63,7 @@ __all__ = [
     "require_single_output",
     "runs_graph",
     "runs_graph_alone",
+    "shallow_copy",
     "trace",
     "unique_name",
 ]

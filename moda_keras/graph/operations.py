@@ -1,5 +1,6 @@
 """Questions about a single Keras layer or operation."""
 
+import copy
 import inspect
 from typing import Any
 
@@ -21,6 +22,23 @@ def runs_keras_call(layer: keras.layers.Layer) -> bool:
     """Whether the `call` of a layer is one of Keras's own, perhaps inherited by another class."""
     definer = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
     return is_keras_class(definer)
+
+
+def shallow_copy(operation: Any, name: str) -> Any:
+    """A copy without nodes, which shares with the original whatever it holds.
+
+    Args:
+        operation: A layer or operation.
+        name: Name of the copy.
+
+    Returns:
+        The copy.
+    """
+    made = copy.copy(operation)
+    # Private, as in Keras 3.12 to 3.15: a copy has no place in the graph of the original.
+    made._inbound_nodes, made._outbound_nodes = [], []
+    made.name = name
+    return made
 
 
 def accepts_training(operation: Any) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from moda_keras.graph import Functional, Step, Tensor, unique_name
 from moda_keras.layers.channel_fill import ChannelFill
-from moda_keras.slicing.copying import copy_or_share, set_weights
+from moda_keras.slicing.copying import copy_operation, set_weights
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
 
 
@@ -84,7 +84,7 @@ class _Builder:
         key = original if getattr(original, "weights", ()) else planned.step
         if key not in self.copies:
             name = unique_name(planned.step.name, self.names)
-            self.copies[key] = copy_or_share(original, name, **planned.slice.config)
+            self.copies[key] = copy_operation(original, name, **planned.slice.config)
         return self.copies[key]
 
     def fill(self, tensor: Tensor, fill: Fill | None, reader: str) -> Any:
@@ -110,7 +110,7 @@ class _Builder:
         """Gives a new layer its part of the original's weights."""
         original = planned.step.operation
         layer = self.copies.get(original)
-        if layer is None or layer is original:
+        if layer is None:
             return
         values = _sliced_weights(planned, layer)
         expected = [tuple(weight.shape) for weight in layer.weights]
