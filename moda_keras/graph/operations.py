@@ -35,7 +35,7 @@ def shallow_copy(operation: Any, name: str) -> Any:
     """
     made = object.__new__(type(operation))  # `copy.copy` would go through the config
     vars(made).update(vars(operation))
-    # Private, as in Keras 3.12 to 3.15: a copy has no place in the graph of the original.
+    # Private, as in Keras 3.14 to 3.15: a copy has no place in the graph of the original.
     made._inbound_nodes, made._outbound_nodes = [], []
     made.name = name
     return made

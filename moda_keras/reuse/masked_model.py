@@ -6,10 +6,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, Step, Tensor, observed_tensors, unique_name
+from moda_keras.graph import (
+    Graph,
+    Step,
+    Tensor,
+    in_structure_of,
+    new_inputs,
+    observed_tensors,
+    unique_name,
+)
 from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.slicing.builder import in_structure_of, new_inputs
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 

@@ -227,6 +227,11 @@ class _FunctionalModularModel(ModularModel, Functional):
         return output
 
 
+# Keras shows the name in every repr, and HDF5 files name classes without their package.
+_FunctionalModularModel.__name__ = "ModularModel"
+keras.saving.get_custom_objects()["ModularModel"] = _FunctionalModularModel
+
+
 class _TrainingState:
     """What training needs beside the model. A plain object: no backend tracks its layers."""
 
