@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import keras
 
-from moda_keras.modules.module_set import ModuleSet
+from moda_keras.modules.checks import chosen_modules
+from moda_keras.modules.module_set import Module, ModuleSet
 
 
 def compose(
-    modules: ModuleSet,
-    classes: Sequence[int | str],
+    modules: ModuleSet | Sequence[Module],
+    classes: Sequence[int | str] | None = None,
     *,
     name: str | None = None,
     align: int = 1,
@@ -20,7 +21,8 @@ def compose(
     `masked_model(modules, classes)` to float tolerance (MODA, ICSE 2026, section 3.4).
 
     Args:
-        modules: The modules of a decomposed model.
+        modules: The modules of a decomposed model; or a list of modules of one model, such as
+            `[modules[3], modules["cat"]]`, instead of `classes`.
         classes: Class indices or names, at least one. Output `j` is `classes[j]`.
         name: Name of the new model.
         align: Positive int. Numbers of channels are rounded up to a multiple of it, as far as the
@@ -50,4 +52,5 @@ def compose(
         >>> small.output_shape, small.count_params()  # 4 of 6 units
         ((None, 2), 22)
     """
+    modules, classes = chosen_modules(modules, classes)
     return modules.slicer.build(modules.plan(classes, align=align), name=name)

@@ -43,7 +43,10 @@ class _Builder:
         output = self.fill(self.plan.graph.outputs[0], self.plan.output_fill, "logits")
         for planned in self.plan.steps:
             self.set_weights(planned)
-        return keras.Model(*in_structure_of(self.plan.model, inputs, output), name=name)
+        inputs, output = in_structure_of(self.plan.model, inputs, output)
+        model = keras.Model(inputs, output, name=name)
+        model(inputs)  # Keras's exporters refuse a model that was never called
+        return model
 
     def run(self, planned: PlannedStep) -> None:
         """Calls the new layer of a step."""
