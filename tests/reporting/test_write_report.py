@@ -274,6 +274,8 @@ def test_hundred_classes(tmp_path):
     images = [a["xlink:href"] for a in page.all("image")]  # the matrix and its colour bar
     assert [image[:22] for image in images] == ["data:image/png;base64,"] * 2
     assert "200 test samples, drawn at random from 300" in page.shown
+    assert "among them single classes, pairs and all classes together" in page.shown
+    assert "For the rest they are an estimate" in page.shown
 
 
 def test_class_without_samples_and_a_model_that_cannot_be_cut(tmp_path):
