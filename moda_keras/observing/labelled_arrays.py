@@ -78,6 +78,30 @@ def take_samples(x: Any, index: Any) -> Any:
     return keras.tree.map_structure(lambda values: values[index], x)
 
 
+def draw_of_each_class(
+    y: np.ndarray, classes: Iterable[int], number: int | float | None, seed: int = 0
+) -> list[np.ndarray]:
+    """Random samples of each class.
+
+    Args:
+        y: Labels, integers (N,).
+        classes: The classes to draw from.
+        number: How many samples of each class at most: an int; or a float in (0, 1], that fraction
+            of the class's samples, at least one; or None for all of them.
+        seed: Seed of the draw.
+
+    Returns:
+        For each class an int array of positions in `y`, in random order.
+    """
+    random = np.random.default_rng(seed)
+    drawn = []
+    for label in classes:
+        rows = random.permutation(np.flatnonzero(y == label))
+        is_fraction = isinstance(number, float)
+        drawn.append(rows[: max(1, round(number * len(rows))) if is_fraction else number])
+    return drawn
+
+
 def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:
     if y.dtype.kind not in "biuf":
         raise ValueError(
