@@ -1,33 +1,35 @@
-"""Small data sets as tensorflow-datasets prepares them; the color of every image tells it."""
+"""Small data sets as tensorflow-datasets prepares them; each image has a color of its own."""
 
 import numpy as np
 
-# Of each: version, and how many samples each split has.
+# Version, and number of samples per split.
 SPLITS = {
     "cifar10": ("3.0.2", {"train": 40, "test": 20}),
     "svhn_cropped": ("3.1.0", {"train": 20, "extra": 30, "test": 20}),
     "imagenet2012": ("5.1.0", {"train": 40, "validation": 20}),
     "stanford_dogs": ("0.2.0", {"train": 40, "test": 20}),
 }
-# The classes of the stored ImageNet, in turn; of the others it is classes 0 to 4.
+# The classes of the prepared ImageNet, in turn. The other data sets have the classes 0 to 4.
 SYNSETS = ["n02085620", "n01440764", "n02085782", "n02091134", "n15075141"]
+# Streamed data sets are stored for random access.
+FORMATS = {"imagenet2012": "array_record", "stanford_dogs": "array_record"}
 REDS = {"train": 50, "extra": 150, "test": 250, "validation": 250}
 
 
 def color_of(split, row):
-    """Red tells the split, green and blue the sample."""
+    """Red encodes the split, green and blue the sample."""
     return np.array([REDS[split], 2 * row, 255 - 3 * row], "uint8")
 
 
 def rows_of(images):
-    """Of images of one color each: the red, and the row."""
+    """The red value and the row of images of one color each."""
     colors = np.rint(np.asarray(images)[:, 0, 0] * 255).astype(int)
     assert (colors[:, 2] == 255 - 3 * (colors[:, 1] // 2)).all()
     return colors[:, 0], colors[:, 1] // 2
 
 
 def prepare(folder):
-    """Writes all of `SPLITS` into a folder, for tensorflow-datasets to find them there."""
+    """Prepares all of `SPLITS` in a folder, as a data directory of tensorflow-datasets."""
     import tensorflow_datasets as tfds
 
     for name, (version, splits) in SPLITS.items():
@@ -39,12 +41,14 @@ def prepare(folder):
                 {
                     "image": tfds.features.Image(shape=(None, None, 3)),
                     "label": tfds.features.ClassLabel(names=names),
+                    "objects": tfds.features.Sequence({"bbox": tfds.features.BBoxFeature()}),
                 }
             ),
             split_datasets={
                 split: _images(name, names, split, samples) for split, samples in splits.items()
             },
             data_dir=folder,
+            file_format=FORMATS.get(name),
             disable_shuffling=True,
         )
 
@@ -65,10 +69,13 @@ def _images(name, names, split, samples):
     def draw():
         for row in range(samples):
             shape = (32, 32) if is_small else tuple(random.integers(20, 60, 2))
-            yield {"image": np.full((*shape, 3), color_of(split, row)), "label": classes[row % 5]}
+            image = np.full((*shape, 3), color_of(split, row))
+            boxes = np.array([[0, 0, 1, 1]], "float32")
+            yield {"image": image, "label": classes[row % 5], "objects": {"bbox": boxes}}
 
     signature = {
         "image": tf.TensorSpec((None, None, 3), "uint8"),
         "label": tf.TensorSpec((), "int64"),
+        "objects": {"bbox": tf.TensorSpec((None, 4), "float32")},
     }
     return tf.data.Dataset.from_generator(draw, output_signature=signature)

@@ -8,24 +8,20 @@ PADDING = 4
 
 
 def check_augmentation(augment: str) -> None:
-    """Raises a ValueError if there is no such augmentation.
-
-    Args:
-        augment: A name.
-    """
+    """Raises a ValueError if the augmentation is unknown."""
     if augment not in AUGMENTATIONS:
         raise ValueError(
-            f"Expected `augment` out of {list(AUGMENTATIONS)}. Received: augment={augment!r}"
+            f"Expected `augment` to be one of {list(AUGMENTATIONS)}. Received: augment={augment!r}"
         )
 
 
 def pad_crop_flip(x: np.ndarray, augment: str, random: np.random.Generator) -> np.ndarray:
-    """Shifts each image by up to 4 pixels, zeros coming in, and mirrors half of them.
+    """Pads by 4 pixels of zero, crops each image at random, and mirrors half of them.
 
     Args:
-        x: Images (N, height, width, channels), or channels first where Keras is so configured.
-        augment: "crop_flip"; "crop" mirrors none; "none" gives `x` as it is.
-        random: Where chance comes from.
+        x: Images (N, height, width, channels), or channels first if Keras is so configured.
+        augment: "crop_flip"; "crop" does not mirror; "none" returns `x`.
+        random: Random number generator.
 
     Returns:
         Images like `x`.
@@ -50,15 +46,15 @@ def pad_crop_flip(x: np.ndarray, augment: str, random: np.random.Generator) -> n
 def draw_crops(
     samples: int, augment: str, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where to cut padded images, and which ones to mirror.
+    """Draws where to crop padded images, and which ones to mirror.
 
     Args:
         samples: Number of images.
-        augment: "crop_flip"; "crop" mirrors none; "none" cuts out the image as it is.
-        random: Where chance comes from.
+        augment: "crop_flip"; "crop" does not mirror; "none" does neither.
+        random: Random number generator.
 
     Returns:
-        Int array (samples, 2) of the upper left corners, and a bool array (samples,).
+        Int array (samples, 2) of top-left corners, and a bool array (samples,): mirrored or not.
     """
     if augment == "none":
         return np.full((samples, 2), PADDING), np.zeros(samples, bool)

@@ -1,4 +1,4 @@
-"""Training batches that are cut and mirrored where they are used, on the accelerator."""
+"""Training batches that are cropped and mirrored on the accelerator."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from keras import ops
 from moda_keras.datasets.augmentation import PADDING, draw_crops
 from moda_keras.datasets.epoch_batches import EpochBatches
 
-# Images that take more bytes than this stay in the host's memory.
+# Larger data stays in the host's memory.
 MAX_BYTES = 8 * 2**30
 
 
 class DeviceBatches(EpochBatches):
-    """The batches of `EpochBatches`, the same to the bit, of images that stay on the device.
+    """`EpochBatches` with the images on the device: the same batches, bit for bit.
 
-    Only the samples' numbers, corners and mirrorings go to the device. All training images are
-    kept there, padded, in float32. It is made for PyTorch, where Keras hands tensors through to the
-    model; the other backends copy batches to the host and back.
+    All training images are kept on the device, padded, in float32. A step sends only row numbers,
+    corners and mirroring flags there. This pays off with PyTorch, where Keras passes tensors on to
+    the model; the other backends copy batches to the host and back.
 
     Args:
-        x, y, batch_size, augment, seed: As of `EpochBatches`.
+        x, y, batch_size, augment, seed: As for `EpochBatches`.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, **arguments: Any):
@@ -41,7 +41,7 @@ class DeviceBatches(EpochBatches):
         return images, ops.take(self._labels, ops.convert_to_tensor(rows), axis=0)
 
     def _places(self, rows: np.ndarray, corners: np.ndarray, is_mirrored: np.ndarray) -> Any:
-        """Int tensor (batch, height, width): where each pixel is among all, found on the device."""
+        """Int tensor (batch, height, width): the index of each pixel among all pixels."""
         _, height, width, _ = self._shape
         drawn = np.concatenate([rows[:, None], corners, is_mirrored[:, None]], axis=1)
         sample, top, left, mirrored = (
@@ -55,14 +55,7 @@ class DeviceBatches(EpochBatches):
 
 
 def suits_device(x: np.ndarray) -> bool:
-    """Whether training images are better kept on the device: on a GPU, with PyTorch, if they fit.
-
-    Args:
-        x: Training images, (N, height, width, channels) or channels first.
-
-    Returns:
-        Bool.
-    """
+    """Whether to keep training images on the device: with PyTorch on a GPU, if they fit."""
     if keras.backend.backend() != "torch" or x.nbytes > MAX_BYTES:
         return False
     return ops.zeros(()).device.type != "cpu"

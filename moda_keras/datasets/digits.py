@@ -2,26 +2,26 @@
 
 import numpy as np
 
-from moda_keras.datasets.small_images import to_images
-from moda_keras.datasets.stored_split import StoredSplit
+from moda_keras.datasets.pixels import to_images
+from moda_keras.datasets.sample_choice import StoredSplit
 
-# The largest value of a pixel, and the sizes to which 8x8 pixels can sensibly be enlarged.
+# The largest value of a pixel, and the sizes to which 8x8 pixels may be enlarged.
 LARGEST = 16
 SIZES = range(8, 33)
 
 
 def split_digits(test_fraction: float, seed: int) -> tuple[StoredSplit, StoredSplit]:
-    """The digits, split alike in each class.
+    """The digits, split in the same proportion in each class.
 
     Args:
-        test_fraction: Fraction that is held out for testing, between 0 and 1.
+        test_fraction: Fraction held out for testing, between 0 and 1.
         seed: Seed of the split.
 
     Returns:
-        Training and test split; samples are float64 (N, 8, 8) from 0 to 16.
+        Training and test split; their samples are float64 (N, 8, 8), from 0 to 16.
 
     Raises:
-        ValueError: If the fraction is impossible.
+        ValueError: If the fraction is out of range.
         ImportError: If scikit-learn is not installed.
     """
     try:
@@ -35,7 +35,7 @@ def split_digits(test_fraction: float, seed: int) -> tuple[StoredSplit, StoredSp
 
     if not 0 < test_fraction < 1:
         raise ValueError(
-            "`test_fraction` should be between 0 and 1, both excluded. "
+            "Expected `test_fraction` between 0 and 1, both excluded. "
             f"Received: test_fraction={test_fraction}"
         )
     digits = load_digits()
@@ -51,15 +51,15 @@ def split_digits(test_fraction: float, seed: int) -> tuple[StoredSplit, StoredSp
 
 
 def resize_digits(scans: np.ndarray, size: tuple[int, int] | None, color: str) -> np.ndarray:
-    """Scans as images.
+    """Turns scans into images.
 
     Args:
         scans: Array (N, 8, 8), from 0 to 16.
-        size: Height and width from 8 to 32, or None for 8.
+        size: Height and width, each from 8 to 32, or None for 8.
         color: "grey" or "rgb".
 
     Returns:
-        Float32 array in [0, 1], (N, height, width, channels), or channels first where Keras is so
+        Float32 array in [0, 1], (N, height, width, channels), or channels first if Keras is so
         configured.
 
     Raises:
@@ -67,6 +67,6 @@ def resize_digits(scans: np.ndarray, size: tuple[int, int] | None, color: str) -
     """
     if size and not all(side in SIZES for side in size):
         raise ValueError(
-            f"`image_size` of the digits should be from 8 to 32. Received: image_size={size}"
+            f"Expected `image_size` from 8 to 32 for the digits. Received: image_size={size}"
         )
     return to_images(scans[..., np.newaxis], LARGEST, size, color)

@@ -1,7 +1,8 @@
-"""Training batches that depend on seed and epoch alone, so that training can be resumed."""
+"""Batches of images, shuffled by seed and epoch alone, or in order."""
 
 import functools
 from numbers import Integral
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,12 +11,12 @@ from moda_keras.datasets.augmentation import check_augmentation, pad_crop_flip
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """Batches whose content is fixed by a seed and the number of the epoch.
+    """Batches that depend only on a seed and the epoch, so that training can be resumed.
 
-    Keras tells a data set that an epoch begins, but not which: without more, the one after the last
-    that was drawn to its end. A training that is resumed passes `tell_epoch()` among its callbacks,
-    and so does one whose epochs are a single batch, which Keras draws once more to look at it.
-    Pass `shuffle=False` to `fit`, which would else deal the batches out in an order of its own.
+    Keras announces that an epoch begins, but not which one. By default these batches count the
+    epochs that were drawn to their end. Pass `tell_epoch()` as a callback to `fit` to get the
+    right epoch when training is resumed, and when an epoch is a single batch (Keras draws the first
+    batch once more to inspect it). Pass `shuffle=False` to `fit` to keep the order of the batches.
 
     Attributes:
         epoch: The epoch whose batches are drawn.
@@ -27,7 +28,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self._is_told = self._is_complete = False
 
     def tell_epoch(self) -> keras.callbacks.Callback:
-        """The callback that sets `epoch` at the beginning of each."""
+        """The callback that sets `epoch` when an epoch begins."""
         return keras.callbacks.LambdaCallback(on_epoch_begin=self._set_epoch)
 
     def _set_epoch(self, epoch: int, logs: dict | None = None) -> None:
@@ -35,33 +36,34 @@ class TrainingBatches(keras.utils.PyDataset):
         self._is_told = True
 
     def on_epoch_begin(self) -> None:
-        # Keras also begins an epoch to see what a batch is like, and breaks it off.
+        # Keras also begins an epoch to inspect the first batch, and then abandons it.
         if self._is_complete and not self._is_told:
             self.epoch += 1
         self._is_told = self._is_complete = False
 
     def _note_draw(self, index: int) -> None:
-        """For subclasses to say which batch is drawn."""
+        """Subclasses call this for each batch that is drawn."""
         self._is_complete |= index == len(self) - 1
 
 
 class EpochBatches(TrainingBatches):
     """Shuffled, augmented batches of arrays.
 
-    Batches are full: what is left of the samples is left out, another part in every epoch.
+    All batches are full. The samples that do not fill a batch are left out; they differ from epoch
+    to epoch.
 
     Args:
-        x: Images (N, height, width, channels), or channels first where Keras is so configured.
+        x: Images (N, height, width, channels), or channels first if Keras is so configured.
         y: Labels (N,).
         batch_size: Samples in a batch.
         augment: "crop" pads by 4 pixels of zero and crops at random, "crop_flip" also mirrors at
-            random (the paper's), "none" does neither.
+            random (the papers' augmentation), "none" does neither.
         seed: Seed of order and augmentation, an integer >= 0.
     """
 
     def __init__(
         self,
-        x: np.ndarray,
+        x: Any,
         y: np.ndarray,
         *,
         batch_size: int = 128,
@@ -70,8 +72,9 @@ class EpochBatches(TrainingBatches):
     ):
         super().__init__()
         check_augmentation(augment)
-        check_batch_size(batch_size)
-        check_samples(len(y))
+        _check_batch_size(batch_size)
+        if not len(y):
+            raise ValueError("Expected at least one training sample. Received: no samples")
         self.x = x
         self.y = y
         self.batch_size = min(batch_size, len(y))
@@ -81,23 +84,20 @@ class EpochBatches(TrainingBatches):
     def __len__(self) -> int:
         return len(self.y) // self.batch_size
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
         rows, random = self.draw(index)
         return pad_crop_flip(self.x[rows], self.augment, random), self.y[rows]
 
     def draw(self, index: int) -> tuple[np.ndarray, np.random.Generator]:
-        """Which samples a batch of this epoch has, and where its augmentation takes chance from.
-
-        Args:
-            index: The batch.
-
-        Returns:
-            Int array (batch_size,) and a generator.
-        """
+        """The rows of a batch of this epoch, and the generator of its augmentation."""
         self._note_draw(index)
-        order = _order_of_epoch(self.seed, self.epoch, len(self.y))
+        return self.draw_of(self.epoch, index)
+
+    def draw_of(self, epoch: int, index: int) -> tuple[np.ndarray, np.random.Generator]:
+        """As `draw`, for any epoch; the batch does not count as drawn."""
+        order = _order_of_epoch(self.seed, epoch, len(self.y))
         rows = order[index * self.batch_size : (index + 1) * self.batch_size]
-        return rows, np.random.default_rng((self.seed, self.epoch, index))
+        return rows, np.random.default_rng((self.seed, epoch, index))
 
 
 class OrderedBatches(keras.utils.PyDataset):
@@ -106,12 +106,12 @@ class OrderedBatches(keras.utils.PyDataset):
     Args:
         x: Inputs (N, ...).
         y: Labels (N,).
-        batch_size: Samples in a batch; the last one has what is left.
+        batch_size: Samples in a batch; the last one has the rest.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int = 256):
+    def __init__(self, x: Any, y: np.ndarray, *, batch_size: int = 256):
         super().__init__()
-        check_batch_size(batch_size)
+        _check_batch_size(batch_size)
         self.x = x
         self.y = y
         self.batch_size = batch_size
@@ -129,23 +129,8 @@ def _order_of_epoch(seed: int, epoch: int, samples: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
-def check_samples(samples: int) -> None:
-    """Raises a ValueError if there are none.
-
-    Args:
-        samples: How many training samples there are.
-    """
-    if not samples:
-        raise ValueError("Expected at least one training sample. Received: data with none")
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Raises a ValueError if it is not positive.
-
-    Args:
-        batch_size: Samples in a batch.
-    """
+def _check_batch_size(batch_size: int) -> None:
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(
-            f"Expected a positive integer `batch_size`. Received: batch_size={batch_size!r}"
+            f"Expected `batch_size` to be a positive integer. Received: batch_size={batch_size!r}"
         )

@@ -1,28 +1,30 @@
-"""From image files to images of one size, in TensorFlow's input pipelines."""
+"""From the content of an image file to an image of a fixed size."""
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
-from moda_keras.datasets.tfds_splits import import_tensorflow
-
-# A random crop takes this share of the area, of this ratio of width to height; the crop in the
-# centre this share of the shorter side (224 of 256 pixels).
+# A random crop covers this share of the area and has this ratio of width to height.
 CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
-CENTRE = 0.875
+# How often a random crop is drawn until one lies within the image.
+ATTEMPTS = 10
+# The center crop covers this share of the shorter side: 224 of 256 pixels.
+CENTER = 0.875
+INSTALL_PILLOW = 'Install it with: pip install "moda-keras[data]"'
 
 
 @dataclass(frozen=True)
 class ImageDecoder:
-    """How image files become images.
+    """Decodes image files with Pillow, crops and resizes (bilinear, antialiased).
 
     Attributes:
-        size: Height and width.
+        size: Height and width of the images.
         color: "grey" or "rgb".
-        mean, deviation: For each channel, what is subtracted from and what divides values in
-            [0, 1].
+        mean, deviation: Per channel: subtracted from, and divided into, values in [0, 1].
     """
 
     size: tuple[int, int]
@@ -32,88 +34,91 @@ class ImageDecoder:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Shape of an image."""
+        """Shape of an image, in Keras's image data format."""
         channels = 1 if self.color == "grey" else 3
         if keras.config.image_data_format() == "channels_first":
             return (channels, *self.size)
         return (*self.size, channels)
 
-    def centre(self, encoded: Any) -> Any:
-        """The centre of an image.
+    def center(self, encoded: bytes) -> np.ndarray:
+        """The center of an image.
 
         Args:
-            encoded: Content of an image file, a string tensor.
+            encoded: Content of an image file.
 
         Returns:
-            Float32 tensor of `image_shape`: the largest crop from the centre with the ratio of
-            `size`, less an eighth, resized.
+            Float32 array of `image_shape`: 7/8 of the largest centered crop with the aspect ratio
+            of `size`, resized.
         """
         image = self._decode(encoded)
-        return self._finish(_crop(image, *_centre_box(image, self.size)))
+        return self._finish(image, _center_box(image.size, self.size))
 
-    def random(self, encoded: Any, augment: str, seed: Any) -> Any:
+    def random(self, encoded: bytes, augment: str, random: np.random.Generator) -> np.ndarray:
         """A random part of an image.
 
         Args:
-            encoded: Content of an image file, a string tensor.
-            augment: "crop" takes 8 to 100 % of the area, of a ratio of 3/4 to 4/3; "crop_flip" also
-                mirrors half of the images; "none" takes the centre.
-            seed: Int tensor (2,), of which alone the crop depends.
+            encoded: Content of an image file.
+            augment: "crop" takes 8 to 100 % of the area, with an aspect ratio of 3/4 to 4/3;
+                "crop_flip" also mirrors half of the images; "none" takes the center.
+            random: Random number generator.
 
         Returns:
-            Float32 tensor of `image_shape`.
+            Float32 array of `image_shape`.
         """
         if augment == "none":
-            return self.centre(encoded)
-        random = import_tensorflow().random
-        seeds = random.split(seed, 2)
+            return self.center(encoded)
         image = self._decode(encoded)
-        image = _crop(image, *_random_box(image, seeds[0]))
-        if augment == "crop_flip":
-            image = _mirrored(image, random.stateless_uniform((), seeds[1]) < 0.5)
-        return self._finish(image)
+        box = _random_box(image.size, random)
+        return self._finish(image, box, augment == "crop_flip" and random.random() < 0.5)
 
-    def _decode(self, encoded: Any) -> Any:
-        channels = 1 if self.color == "grey" else 3
-        return import_tensorflow().io.decode_image(encoded, channels, expand_animations=False)
+    def _decode(self, encoded: bytes) -> Any:
+        image = _pillow().open(io.BytesIO(encoded))
+        return image.convert("L" if self.color == "grey" else "RGB")
 
-    def _finish(self, image: Any) -> Any:
-        tf = import_tensorflow()
-        image = tf.image.resize(image, self.size, antialias=True) / 255.0
-        image = (image - tf.constant(self.mean)) / tf.constant(self.deviation)
+    def _finish(self, image: Any, box: tuple[int, ...], mirrored: bool = False) -> np.ndarray:
+        height, width = self.size
+        image = image.crop(box).resize((width, height), _pillow().Resampling.BILINEAR)
+        pixels = np.asarray(image, "float32").reshape(height, width, -1) / np.float32(255)
+        pixels = (pixels - np.float32(self.mean)) / np.float32(self.deviation)
+        pixels = pixels[:, ::-1] if mirrored else pixels
         if keras.config.image_data_format() == "channels_first":
-            image = tf.transpose(image, (2, 0, 1))
-        return tf.ensure_shape(image, self.image_shape)
+            pixels = np.moveaxis(pixels, -1, 0)
+        return pixels
 
 
-def _centre_box(image: Any, size: tuple[int, int]) -> tuple[Any, Any]:
-    """Corner and size of the crop from the centre."""
-    tf = import_tensorflow()
-    shape = tf.shape(image)[:2]
-    scale = tf.reduce_min(tf.cast(shape, "float32") / tf.constant(size, "float32"))
-    box = tf.maximum(tf.cast(tf.round(CENTRE * scale * tf.constant(size, "float32")), "int32"), 1)
-    return (shape - box) // 2, box
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            f"Streamed images need Pillow, which is not installed. {INSTALL_PILLOW}"
+        ) from error
+    return Image
 
 
-def _random_box(image: Any, seed: Any) -> tuple[Any, Any]:
-    """Corner and size of a random crop."""
-    tf = import_tensorflow()
-    corner, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
-        tf.zeros((1, 0, 4)),
-        seed,
-        min_object_covered=0.0,
-        aspect_ratio_range=CROP_RATIO,
-        area_range=CROP_AREA,
-        use_image_if_no_bounding_boxes=True,
-    )
-    return corner[:2], size[:2]
+def _center_box(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, ...]:
+    """Left, top, right and bottom; `image_size` is Pillow's, (width, height)."""
+    width, height = image_size
+    scale = CENTER * min(height / size[0], width / size[1])
+    return _centered(image_size, max(1, round(scale * size[1])), max(1, round(scale * size[0])))
 
 
-def _crop(image: Any, corner: Any, size: Any) -> Any:
-    return image[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
+def _random_box(image_size: tuple[int, int], random: np.random.Generator) -> tuple[int, ...]:
+    """As `_center_box`: a random crop, as Inception and torchvision draw it."""
+    width, height = image_size
+    for _ in range(ATTEMPTS):
+        area = random.uniform(*CROP_AREA) * width * height
+        ratio = np.exp(random.uniform(*np.log(CROP_RATIO)))
+        columns, rows = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
+        if 1 <= columns <= width and 1 <= rows <= height:
+            left = int(random.integers(width - columns + 1))
+            top = int(random.integers(height - rows + 1))
+            return left, top, left + columns, top + rows
+    lowest, highest = CROP_RATIO
+    columns = max(1, min(width, round(height * highest)))
+    return _centered(image_size, columns, max(1, min(height, round(columns / lowest))))
 
 
-def _mirrored(image: Any, condition: Any) -> Any:
-    tf = import_tensorflow()
-    return tf.where(condition, tf.reverse(image, [1]), image)
+def _centered(image_size: tuple[int, int], columns: int, rows: int) -> tuple[int, ...]:
+    left, top = (image_size[0] - columns) // 2, (image_size[1] - rows) // 2
+    return left, top, left + columns, top + rows

@@ -1,39 +1,33 @@
-"""Images in a folder for each class."""
+"""Images in one folder per class."""
 
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from moda_keras.datasets.stored_split import StoredSplit
+from moda_keras.datasets.image_decoder import INSTALL_PILLOW
+from moda_keras.datasets.sample_choice import StoredSplit
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 LAYOUT = "train/<class>/* and test/<class>/*"
 
 
 def is_image_folder(path: str | Path) -> bool:
-    """Whether there are folders `train` and `test`.
-
-    Args:
-        path: A path, or anything else that a data set is named by.
-
-    Returns:
-        Bool.
-    """
+    """Whether a path has the folders `train` and `test`."""
     return (Path(path) / "train").is_dir() and (Path(path) / "test").is_dir()
 
 
 def find_images(path: str | Path) -> tuple[StoredSplit, StoredSplit]:
-    """The paths of all images, by class.
+    """Finds all images and their classes.
 
     Args:
         path: A folder with `train/<class>/*` and `test/<class>/*`.
 
     Returns:
-        Training and test split; their classes are those of the training images, sorted.
+        Training and test split. The classes are the training folders, sorted by name.
 
     Raises:
-        ValueError: If there is no image in one of them.
+        ValueError: If a split has no images.
     """
     train, test = (_image_paths(Path(path) / name) for name in ("train", "test"))
     known = sorted({file.parent.name for file in train})
@@ -46,8 +40,8 @@ def _image_paths(folder: Path) -> list[Path]:
     ]
     if not files:
         raise ValueError(
-            f"Expected images in `<class>/` folders, named {', '.join(IMAGE_SUFFIXES)}. "
-            f"Received none in: {folder}"
+            f"Expected images ({', '.join(IMAGE_SUFFIXES)}) in folders `<class>/`. "
+            f"Received: no images in {folder}"
         )
     return files
 
@@ -63,24 +57,25 @@ def read_images(paths: np.ndarray, size: tuple[int, int] | None, color: str) -> 
 
     Args:
         paths: Str array (N,).
-        size: Height and width to resize to (bilinear); None for the images' own.
+        size: Height and width to resize to (bilinear); None to keep the size.
         color: "grey" or "rgb".
 
     Returns:
-        Float32 array in [0, 1], (N, height, width, channels), or channels first where Keras is so
+        Float32 array in [0, 1], (N, height, width, channels), or channels first if Keras is so
         configured.
 
     Raises:
-        ValueError: If the images are of several sizes, or a file is no image.
+        ValueError: If the images differ in size, or a file is not an image.
         ImportError: If Pillow is not installed.
     """
-    # Keras reads one image with Pillow alone, but a whole folder only with TensorFlow or Grain.
+    # Keras reads single images with Pillow, but whole folders only with TensorFlow or Grain.
     images = [_read_image(str(path), size, color) for path in paths]
     for path, image in zip(paths, images, strict=True):
         if image.shape != images[0].shape:
             raise ValueError(
-                "The images should have one size; pass `image_size` to resize them. Received: "
-                f"{paths[0]} of shape {images[0].shape} and {path} of shape {image.shape}"
+                "Expected images of one size. Received: "
+                f"{paths[0]} of shape {images[0].shape} and {path} of shape {image.shape}. "
+                "Pass `image_size` to resize them"
             )
     return np.stack(images).astype("float32") / np.float32(255)
 
@@ -91,11 +86,10 @@ def _read_image(path: str, size: tuple[int, int] | None, color: str) -> np.ndarr
         image = keras.utils.load_img(path, color_mode, target_size=size, interpolation="bilinear")
     except OSError as error:
         raise ValueError(
-            f"Expected an image file. Received one that cannot be read: {path}"
+            f"Expected an image file. Received a file that cannot be read: {path}"
         ) from error
     except ImportError as error:
         raise ImportError(
-            "Folders of images are read with Pillow, which is not installed. "
-            'Install it with: pip install "moda-keras[data]"'
+            f"Folders of images need Pillow, which is not installed. {INSTALL_PILLOW}"
         ) from error
     return keras.utils.img_to_array(image, dtype="uint8")

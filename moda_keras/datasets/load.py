@@ -1,4 +1,4 @@
-"""Data sets by name, or from a folder."""
+"""Data sets by name or from a folder."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -13,23 +13,32 @@ from moda_keras.datasets.dataset import Dataset
 from moda_keras.datasets.digits import resize_digits, split_digits
 from moda_keras.datasets.image_decoder import ImageDecoder
 from moda_keras.datasets.image_folder import LAYOUT, find_images, is_image_folder, read_images
-from moda_keras.datasets.imagenet_classes import choose_imagenet_classes
-from moda_keras.datasets.sample_choice import SampleChoice, choose_rows
-from moda_keras.datasets.sample_streams import CachedSamples, PreparedSamples, sample_of
-from moda_keras.datasets.small_images import to_images
-from moda_keras.datasets.stored_split import StoredSplit
+from moda_keras.datasets.pixels import to_images
+from moda_keras.datasets.sample_choice import (
+    SampleChoice,
+    StoredSplit,
+    choose_imagenet_classes,
+    choose_rows,
+)
+from moda_keras.datasets.stored_samples import read_samples
 from moda_keras.datasets.streamed_dataset import StreamedDataset
-from moda_keras.datasets.tfds_splits import class_names_of, open_builder, read_split
+from moda_keras.datasets.tfds_splits import (
+    RANDOM_ACCESS,
+    class_names_of,
+    open_builder,
+    open_source,
+    read_split,
+)
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Where tensorflow-datasets has a data set.
+    """A data set of tensorflow-datasets.
 
     Attributes:
         builder: Its name there.
         train, test: Its splits.
-        augment: The augmentation that suits its images.
+        augment: Its default augmentation.
     """
 
     builder: str
@@ -38,7 +47,7 @@ class _Prepared:
     augment: str = "crop_flip"
 
 
-# A mirrored digit is none.
+# Mirroring is left out for SVHN: a mirrored digit is not a digit.
 IN_MEMORY = {
     "cifar10": _Prepared("cifar10"),
     "cifar100": _Prepared("cifar100"),
@@ -69,45 +78,44 @@ def load(
     data_dir: str | Path | None = None,
     cache: str | Path | None = None,
 ) -> Dataset | StreamedDataset:
-    """Loads a data set: into memory, or so that its images are read while they are used.
+    """Loads a data set, into memory or streamed from files.
 
-    Nothing is downloaded unless you ask for it.
+    Nothing is downloaded unless `download` is set.
 
     Args:
         name: One of
-            `"digits"`: the 1,797 scanned digits that come with scikit-learn;
-            `"cifar10"`, `"cifar100"`, `"svhn"`: through tensorflow-datasets, into memory;
-            `"stanford_dogs"`, `"imagenet100r"`, `"imagenet100d"` (100 classes of ImageNet, chosen
-            at random, and dogs): through tensorflow-datasets, streamed;
+            `"digits"`: the 1,797 scanned digits of scikit-learn;
+            `"cifar10"`, `"cifar100"`, `"svhn"`: from tensorflow-datasets, in memory;
+            `"stanford_dogs"`, `"imagenet100r"`, `"imagenet100d"` (100 random classes of ImageNet,
+            and 100 breeds of dogs): from tensorflow-datasets, streamed;
             or the path of a folder of 8-bit images, `train/<class>/*` and `test/<class>/*`.
         image_size: Height and width in pixels, or one integer for both. Images of another size
-            are resized (bilinear). By default the images' own size, of a folder it must then be the
-            same for all; 224 for streamed images. Digits: 8 to 32.
+            are resized (bilinear). By default 224 for streamed images, and the images' own size
+            for all others; then all images of a folder must have the same size. Digits: 8 to 32.
         color: `"grey"` (one channel) or `"rgb"` (three). By default `"grey"` for the digits and
             `"rgb"` for all others.
-        class_names: The classes to load, in the order that their labels take. By default all, in
-            the data set's own order; a folder's is alphabetical. Of ImageNet: any synset ids, such
-            as `"n02085620"`, by default those of `choose_imagenet_classes`.
-        samples_per_class: Training images of each class, at most. By default all.
-        test_samples_per_class: Test images of each class, at most. By default all.
-        test_fraction: Fraction of the digits that is held out for testing, the same in each class.
-            All others have their own test images.
+        class_names: The classes to load, in the order of their labels. By default all, in the data
+            set's own order; a folder's classes are sorted by name. For ImageNet: any synset ids,
+            such as `"n02085620"`, by default those of `choose_imagenet_classes`.
+        samples_per_class: Maximum number of training images per class. By default all.
+        test_samples_per_class: Maximum number of test images per class. By default all.
+        test_fraction: Fraction of the digits held out for testing, in each class. All other data
+            sets have their own test images.
         seed: Seed of the digits' split, and of the choice and the order of the samples.
-        extra: Only of `"svhn"`: whether to train with its extra split too, 604,388 images in all
-            (the default), or without, 73,257.
+        extra: Only for `"svhn"`: True trains on the extra split too, 604,388 images (the default);
+            False does not, 73,257 images.
         download: Whether to download and prepare the data set if it is not on this machine.
-        data_dir: Folder of tensorflow-datasets' prepared data; by default its own.
-        cache: Only of streamed data sets: a folder in which the chosen samples are kept, so that
-            later epochs and runs read them alone. Without, all of ImageNet is read for each epoch.
+        data_dir: Folder of the prepared data of tensorflow-datasets; by default its own default.
+        cache: Only for streamed data sets: a folder that keeps their labels. Without it, each
+            process reads all files once to find the labels.
 
     Returns:
-        A `Dataset`, or a `StreamedDataset`; the same on every backend.
+        A `Dataset` or a `StreamedDataset`, the same on every backend.
 
     Raises:
-        ValueError: If an argument is impossible, or the folder is not as described.
+        ValueError: If an argument is invalid, or the folder is not laid out as described.
         FileNotFoundError: If the data is not on this machine; the message says how to get it.
-        ImportError: If scikit-learn (digits), Pillow (folder), or tensorflow-datasets or TensorFlow
-            (all others) is not installed.
+        ImportError: If a package that reads the data is not installed; the message says which.
 
     Example:
         >>> from moda_keras import datasets
@@ -115,8 +123,7 @@ def load(
         >>> digits.x_train.shape, digits.x_test.shape, digits.class_names
         ((285, 16, 16, 1), (72, 16, 16, 1), ('3', '8'))
 
-        CIFAR-10 from a folder, its labels in their usual order, 1,000 training images of each
-        class:
+        CIFAR-10 from a folder, with its usual labels and 1,000 training images per class:
 
         ```python
         names = "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -126,7 +133,7 @@ def load(
     _check_limit("samples_per_class", samples_per_class)
     _check_limit("test_samples_per_class", test_samples_per_class)
     if color not in (None, "grey", "rgb"):
-        raise ValueError(f'`color` should be "grey" or "rgb". Received: color={color!r}')
+        raise ValueError(f'Expected `color` to be "grey" or "rgb". Received: color={color!r}')
     size = _height_and_width(image_size)
     _check_owner("extra", extra, name, ["svhn"])
     _check_owner("cache", cache, name, STREAMED)
@@ -146,7 +153,7 @@ def load(
         read = partial(to_images, largest=255, size=size, color=color)
         return _in_memory(splits, choice, read, prepared.augment)
     if name in STREAMED:
-        builder = open_builder(STREAMED[name].builder, data_dir, download)
+        builder = open_builder(STREAMED[name].builder, data_dir, download, RANDOM_ACCESS)
         return _streamed(name, builder, choice, ImageDecoder(size or STREAMED_SIZE, color), cache)
     if not is_image_folder(name):
         raise ValueError(
@@ -164,7 +171,7 @@ def _in_memory(
     read: Callable[[np.ndarray], np.ndarray],
     augment: str,
 ) -> Dataset:
-    """The chosen samples of both splits; `read` makes images of them."""
+    """The chosen samples of both splits; `read` turns them into images."""
     known = splits[0].class_names
     classes = choice.classes(known, known)
     arrays = []
@@ -174,8 +181,8 @@ def _in_memory(
     x_train, _, x_test, _ = arrays
     if x_test.shape[1:] != x_train.shape[1:]:
         raise ValueError(
-            "Training and test images should have one size; pass `image_size` to resize them. "
-            f"Received: images of shape {x_train.shape[1:]} and {x_test.shape[1:]}"
+            "Expected training and test images of one size. Received: images of shape "
+            f"{x_train.shape[1:]} and {x_test.shape[1:]}. Pass `image_size` to resize them"
         )
     return Dataset(*arrays, tuple(known[index] for index in classes), augment)
 
@@ -188,24 +195,27 @@ def _streamed(
     default = choose_imagenet_classes(name, known) if is_imagenet else known
     classes = choice.classes(known, default)
     names = tuple(known[index] for index in classes)
-    streams, identities = [], []
+    splits, origins = [], []
     for split, limit in zip((prepared.train, prepared.test), choice.limits, strict=True):
-        samples = sample_of(PreparedSamples(builder, split), classes, limit, choice.seed)
-        identities.append(repr((builder.info.full_name, split, names, limit, choice.seed)))
-        streams.append(samples if cache is None else CachedSamples(samples, cache, identities[-1]))
-    return StreamedDataset(*streams, names, decoder, "; ".join(identities), prepared.augment)
+        file = f"{builder.info.full_name.replace('/', '-')}-{split}-labels.npy"
+        samples = read_samples(open_source(builder, split), cache and Path(cache) / file)
+        splits.append(samples.select(*choose_rows(samples.labels, classes, limit, choice.seed)))
+        origins.append(repr((builder.info.full_name, split, names, limit, choice.seed)))
+    return StreamedDataset(*splits, names, decoder, "; ".join(origins), prepared.augment)
 
 
 def _check_limit(argument: str, limit: int | None) -> None:
     if limit is not None and limit < 1:
-        raise ValueError(f"`{argument}` should be a positive integer. Received: {argument}={limit}")
+        raise ValueError(
+            f"Expected `{argument}` to be a positive integer. Received: {argument}={limit}"
+        )
 
 
 def _check_owner(argument: str, value: Any, name: str | Path, owners: Collection[str]) -> None:
     if value is not None and name not in owners:
         raise ValueError(
-            f"`{argument}` is an argument of {list(owners)} alone. Received: {argument}={value!r} "
-            f"with name={str(name)!r}"
+            f"Expected `{argument}` only for {list(owners)}. Received: {argument}={value!r} with "
+            f"name={str(name)!r}"
         )
 
 
@@ -215,19 +225,19 @@ def _height_and_width(image_size: int | Size | None) -> Size | None:
     size = (image_size, image_size) if isinstance(image_size, Integral) else tuple(image_size)
     if len(size) != 2 or not all(isinstance(side, Integral) and side >= 1 for side in size):
         raise ValueError(
-            "`image_size` should be a positive integer or a tuple of two, (height, width). "
+            "Expected `image_size` to be a positive integer or two, (height, width). "
             f"Received: image_size={image_size}"
         )
     return size
 
 
 def _check_tested(train: StoredSplit, test: StoredSplit, choice: SampleChoice) -> None:
-    """Raises a ValueError if a chosen class of a folder has no test image."""
+    """Raises a ValueError if a chosen class of a folder has no test images."""
     known = train.class_names
     tested = set(test.labels.tolist())
     untested = [known[index] for index in choice.classes(known, known) if index not in tested]
     if untested:
         raise ValueError(
-            "Every class should have test images. Pass `class_names` without the classes that "
-            f"have none, or add images. Received no test image of: {sorted(untested)}"
+            f"Expected test images of every class. Received: no test images of {sorted(untested)}. "
+            "Add images, or pass `class_names` without these classes"
         )

@@ -19,7 +19,7 @@ from moda_keras.evaluation import (
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_labelled_arrays, refuse_dataset
-from moda_keras.training.history import OBJECTIVES, read_history
+from moda_keras.training.history import read_history
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.tuning import sample_subtasks
 
@@ -106,7 +106,7 @@ def gather_evidence(
         y_test,
         subtask_rows=_check_rows(subtask_rows, modules),
         history=None if history is None else read_history(history),
-        weights=dict(zip(OBJECTIVES, (loss.alpha, loss.beta, loss.gamma), strict=True)),
+        weights=loss.weights,
     )
 
 

@@ -7,7 +7,9 @@ import numpy as np
 from moda_keras.diagnosis.evidence import Evidence
 from moda_keras.diagnosis.finding import Finding
 from moda_keras.diagnosis.wording import counted
-from moda_keras.training.history import OBJECTIVES
+from moda_keras.training.moda_loss import MODALoss
+
+OBJECTIVES = MODALoss.objective_names
 
 # The first epochs, in which the task is yet to be learnt: a tenth of them.
 EARLY_SHARE = 0.1

@@ -73,7 +73,7 @@ def cohesion(
     """
     check_modules(modules)
     x, y = check_samples(modules, x, y)
-    probe = ActivationProbe(modules.model)
+    probe = ActivationProbe(modules.slicer.graph)
     drawn = draw_of_each_class(y, modules.classes_with_modules(), samples_per_class, seed)
     values = [
         mean_jaccard(_active_kernels(probe, take_samples(x, rows), epsilon))

@@ -8,8 +8,7 @@ import numpy as np
 from keras import ops
 
 from moda_keras import graph
-from moda_keras.graph import Graph, HiddenActivation, Tensor
-from moda_keras.graph.expansion import is_masked
+from moda_keras.graph import Graph, HiddenActivation, Tensor, is_masked
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.slicing.plan import Plan

@@ -13,7 +13,6 @@ from moda_keras.evaluation.results_file import ResultsFile
 from moda_keras.graph import trace
 from moda_keras.slicing.logits import find_output_activation
 from moda_keras.training.moda_loss import MODALoss
-from moda_keras.training.modular_model import OBJECTIVE_METRICS
 
 FIGURES = ("loss", "accuracy")
 
@@ -93,7 +92,9 @@ def fit_by_recipe(
     steps = recipe.epochs * len(batches)
     modular = {} if recipe.weights is None else {"modular_loss": MODALoss(*recipe.weights)}
     compile_by_recipe(model, learning_rate=recipe.learning_rate, steps=steps, **modular)
-    log = _EpochLog(f"{state}.csv", FIGURES + (OBJECTIVE_METRICS if modular else ()))
+    log = _EpochLog(
+        f"{state}.csv", FIGURES + (("task_loss", *MODALoss.objective_names) if modular else ())
+    )
     # Two copies, for a kill may come while one is written.
     restore = keras.callbacks.BackupAndRestore(
         f"{state}.backup", double_checkpoint=True, delete_checkpoint=False

@@ -1,8 +1,13 @@
 """The one place that reads Keras's node graph.
 
-`trace` turns a Functional or Sequential model into a flat `Graph` of steps, nested models and
-`expansion`s inlined; `inline_nested` gives the same as a Keras model; `find_hidden_activations`
-says where units are observed.
+`trace` turns a Functional or Sequential model into a flat `Graph` of steps, with nested models and
+layers that have an `expansion` inlined. `find_hidden_activations` finds where units are observed.
+The model itself is never changed: its layers keep their names and their nodes.
+
+Private parts of Keras that are read, as they are in Keras 3.12 to 3.15: `_keras_history` and
+`_inbound_nodes` (Keras exports no way to walk a graph by its nodes), `_keras_mask` (whether a mask
+of time steps comes along with a tensor), `_flatten_layers` (layers inside a layer), and the dropout
+layer inside MultiHeadAttention.
 """
 
 from moda_keras.graph.channel_axes import at_one_time, labels_of_einsum, labels_of_einsum_dense
@@ -13,26 +18,26 @@ from moda_keras.graph.hidden_activations import (
     hidden_activations_of,
     observed_tensors,
 )
-from moda_keras.graph.inlining import inline_nested, inputs_and_outputs
 from moda_keras.graph.non_linearities import (
     activation_name,
     is_feature_activation,
     is_non_negative,
 )
+from moda_keras.graph.operations import accepts_training, is_keras_class, kind_of
 from moda_keras.graph.tracing import (
-    GRAPH_CALLS,
     Functional,
-    accepts_training,
+    inputs_and_outputs,
+    is_masked,
     require_graph,
     require_single_output,
     runs_graph,
+    runs_graph_alone,
     trace,
 )
 from moda_keras.graph.unique_names import unique_name
 from moda_keras.graph.unreadable_layers import contains_marked_activation, find_unreadable_layers
 
 __all__ = [
-    "GRAPH_CALLS",
     "Functional",
     "Graph",
     "HiddenActivation",
@@ -45,16 +50,19 @@ __all__ = [
     "find_hidden_activations",
     "find_unreadable_layers",
     "hidden_activations_of",
-    "inline_nested",
     "inputs_and_outputs",
     "is_feature_activation",
+    "is_keras_class",
+    "is_masked",
     "is_non_negative",
+    "kind_of",
     "labels_of_einsum",
     "labels_of_einsum_dense",
     "observed_tensors",
     "require_graph",
     "require_single_output",
     "runs_graph",
+    "runs_graph_alone",
     "trace",
     "unique_name",
 ]

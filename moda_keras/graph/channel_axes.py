@@ -1,11 +1,10 @@
 """Which axis of each tensor holds its channels."""
 
-from typing import Any
-
 import keras
 
 from moda_keras.graph.einsum_labels import einsum_labels
 from moda_keras.graph.graph import Graph, Step, Tensor
+from moda_keras.graph.operations import kind_of
 
 
 def assign_channel_axes(graph: Graph) -> None:
@@ -127,12 +126,6 @@ def labels_of_einsum(step: Step) -> tuple[list[str], str] | None:
     if len(step.inputs) != len(step.args):
         return None
     return einsum_labels(step.operation.subscripts, [len(t.shape) for t in step.inputs])
-
-
-def kind_of(operation: Any) -> str:
-    """Name of the operation's class if it is Keras's, as those behind `keras.ops` are."""
-    cls = type(operation)
-    return cls.__name__ if cls.__module__.startswith("keras.") else ""
 
 
 def at_one_time(step: Step) -> Step:

@@ -1,12 +1,11 @@
-"""What some layers do inside, as graphs of their own public parts.
+"""What some of Keras's layers do inside, as steps of their own public parts.
 
 The units of an attention layer, its heads, are inside the layer; so are those of the two layers
-that `Bidirectional` merges. An expansion shows them: it calls the layer's own sub-layers, weights
-and all, and public `keras.ops`. `graph.trace` inlines it as it inlines a nested model. A call that
-an expansion would not repeat exactly stays one operation.
+that `Bidirectional` merges. An expansion shows them: it records calls of the layer's own
+sub-layers, weights and all, and of public `keras.ops`. A call that an expansion would not repeat
+exactly stays one operation.
 """
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,82 @@ import keras
 import numpy as np
 from keras import ops
 
+from moda_keras.graph.channel_axes import last_axis
+from moda_keras.graph.graph import Step, Tensor
+from moda_keras.graph.operations import accepts_training
+
 _EXPANSIONS: dict[type, Callable] = {}
-# By node, for every expansion leaves calls behind in the sub-layers.
-_expanded: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+class Recorder:
+    """Records calls as steps. It leaves no node on the layers that it calls.
+
+    Args:
+        steps: The steps so far; calls are appended.
+        training: The mode that the surrounding model asks for, or None.
+    """
+
+    def __init__(self, steps: list[Step], training: bool | None):
+        self.steps = steps
+        self.training = training
+
+    def layer(self, layer: keras.layers.Layer, *args: Any, name: str = "", **kwargs: Any) -> Tensor:
+        """Records the call of a layer that puts out one tensor.
+
+        Args:
+            layer: A built layer, or one without weights.
+            *args: Call arguments, with a `Tensor` for each tensor.
+            name: Name of the step; by default that of the layer.
+            **kwargs: Keyword arguments of the call, likewise.
+
+        Returns:
+            The output.
+        """
+        specs = keras.tree.map_structure(
+            lambda leaf: leaf.keras_tensor if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+        )
+        output = _tensor(layer.compute_output_spec(*specs[0], **specs[1]))
+        if self.training is not None and accepts_training(layer):
+            kwargs = {"training": self.training, **kwargs}
+        self.steps.append(Step(layer, args, kwargs, [output], name))
+        return output
+
+    def operation(self, function: Callable, *args: Any, name: str = "", **kwargs: Any) -> Tensor:
+        """Records the call of a function of `keras.ops` that puts out one tensor.
+
+        Args:
+            function: The function.
+            *args: Call arguments, with a `Tensor` for each tensor.
+            name: Name of the step; by default the one that Keras gives.
+            **kwargs: Keyword arguments, likewise.
+
+        Returns:
+            The output.
+        """
+        tensors: dict[int, Tensor] = {}
+
+        def stand_in(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            spec = keras.KerasTensor(leaf.shape, dtype=leaf.keras_tensor.dtype)
+            tensors[id(spec)] = leaf
+            return spec
+
+        # The nodes of this call are on the new operation alone.
+        args, kwargs = keras.tree.map_structure(stand_in, (args, kwargs))
+        result = function(*args, **kwargs)
+        operation = result._keras_history.operation
+        arguments = operation._inbound_nodes[0].arguments
+        recorded = keras.tree.map_structure(
+            lambda leaf: tensors.get(id(leaf), leaf), (arguments.args, arguments.kwargs)
+        )
+        output = _tensor(result)
+        self.steps.append(Step(operation, *recorded, [output], name))
+        return output
+
+
+def _tensor(spec: keras.KerasTensor) -> Tensor:
+    return Tensor(spec, last_axis(spec))
 
 
 def register_expansion(kind: type) -> Callable[[Callable], Callable]:
@@ -26,9 +98,9 @@ def register_expansion(kind: type) -> Callable[[Callable], Callable]:
         kind: The layer class.
 
     Returns:
-        The decorator of a function that takes the layer and the arguments of a call, with
-        `keras.KerasTensor` for tensors, and returns what the call returns, made by the layer's
-        parts; or None if they would not do exactly the same.
+        The decorator of a function that takes a `Recorder`, the layer and the arguments of a call,
+        with a `Tensor` for each tensor. It records what the call does and returns the output, or a
+        tuple of outputs; or it records nothing and returns None if it could not do the same.
     """
 
     def register(function: Callable) -> Callable:
@@ -43,48 +115,32 @@ def expanded_layers() -> set[type]:
     return set(_EXPANSIONS)
 
 
-def expand(node: Any) -> keras.Model | None:
-    """The model of what a call of a layer does inside; None if that is one operation.
+def expand(
+    steps: list[Step], layer: Any, args: tuple, kwargs: dict, training: bool | None
+) -> list[Tensor] | None:
+    """Appends what a call of a layer does inside, and returns its outputs.
 
     Args:
-        node: The node of the call in Keras's graph.
+        steps: The steps so far.
+        layer: The layer.
+        args: Positional arguments of the call, with a `Tensor` for each tensor.
+        kwargs: Keyword arguments, likewise.
+        training: The mode that the surrounding model asks for, or None.
 
     Returns:
-        A functional model. Its inputs stand for the call's tensors, in their flat order.
+        The outputs, flat; None if the call stays one operation, and nothing was appended.
     """
-    if node not in _expanded:
-        _expanded[node] = _build_expansion(node)
-    return _expanded[node]
-
-
-def is_masked(tensor: keras.KerasTensor) -> bool:
-    """Whether Keras sends a mask of time steps along with a tensor."""
-    return getattr(tensor, "_keras_mask", None) is not None
-
-
-def _build_expansion(node: Any) -> keras.Model | None:
-    layer, tensors = node.operation, node.input_tensors
     function = _EXPANSIONS.get(type(layer))
-    if function is None or not layer.built or any(map(is_masked, tensors)):
+    if function is None or not layer.built:
         return None
-    inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in tensors]
-    remaining = iter(inputs)
-    args, kwargs = keras.tree.map_structure(
-        lambda leaf: next(remaining) if isinstance(leaf, keras.KerasTensor) else leaf,
-        (node.arguments.args, node.arguments.kwargs),
-    )
-    outputs = function(layer, *args, **kwargs)
-    return None if outputs is None else keras.Model(inputs, outputs)
+    mode = training if kwargs.get("training") is None else kwargs["training"]
+    kwargs = {name: value for name, value in kwargs.items() if name != "training"}
+    outputs = function(Recorder(steps, mode), layer, *args, **kwargs)
+    return None if outputs is None else keras.tree.flatten(outputs)
 
 
 def _none_given(arguments: dict) -> bool:
     return all(value is None or value is False for value in arguments.values())
-
-
-def _named(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """The tensor, its operation renamed: calls of `keras.ops` take no name."""
-    tensor._keras_history.operation.name = name
-    return tensor
 
 
 # ----------------------------------------------------------------------------------- attention
@@ -92,15 +148,15 @@ def _named(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 @register_expansion(keras.layers.MultiHeadAttention)
 def expand_attention(
+    record: Recorder,
     layer: keras.layers.MultiHeadAttention,
-    query: keras.KerasTensor,
-    value: keras.KerasTensor,
-    key: keras.KerasTensor | None = None,
+    query: Tensor,
+    value: Tensor,
+    key: Tensor | None = None,
     attention_mask: Any = None,
     use_causal_mask: bool = False,
-    training: bool | None = None,  # which `graph.trace` hands on to what is inside
     **others: Any,
-) -> keras.KerasTensor | None:
+) -> Tensor | None:
     """Projections, one attention operation per head, projection.
 
     Not of calls that return the scores or are given Keras masks, nor of layers with gates, a
@@ -109,19 +165,22 @@ def expand_attention(
     is_plain = _none_given(others) and not _has_private_parts(layer)
     if not is_plain or any(len(t.shape) != 3 for t in (query, value)):
         return None
-    for part in ("query", "key", "value", "output"):
-        getattr(layer, f"{part}_dense").name = f"{layer.name}_{part}"
-    mask = None if attention_mask is None else _mask_over_heads(layer, attention_mask)
-    if use_causal_mask and not _is_one_operation(layer):
-        mask = _with_causal_mask(layer, query.shape[1], value.shape[1], mask)
-        if mask is None:
-            return None
-    key = layer.key_dense(value if key is None else key)
-    attend = _attend if _is_one_operation(layer) else _attend_in_steps
-    heads = attend(
-        layer, layer.query_dense(query), key, layer.value_dense(value), mask, use_causal_mask
-    )
-    return _tell_length(layer, layer.output_dense(_named(heads, layer.name)), query.shape[1])
+    is_one = _is_one_operation(layer)
+    lengths = (query.shape[1], value.shape[1])
+    if use_causal_mask and not is_one and None in lengths:
+        return None
+    mask = None if attention_mask is None else _mask_over_heads(record, layer, attention_mask)
+    if use_causal_mask and not is_one:
+        mask = _with_causal_mask(record, layer, *lengths, mask)
+    projected = {
+        part: record.layer(getattr(layer, f"{part}_dense"), tensor, name=f"{layer.name}_{part}")
+        for part, tensor in (("key", value if key is None else key), ("query", query),
+                             ("value", value))
+    }  # fmt: skip
+    attend = _attend if is_one else _attend_in_steps
+    heads = attend(record, layer, **projected, mask=mask, causal=use_causal_mask)
+    output = record.layer(layer.output_dense, heads, name=f"{layer.name}_output")
+    return _with_known_length(record, layer, output, query.shape[1])
 
 
 def _has_private_parts(layer: keras.layers.MultiHeadAttention) -> bool:
@@ -134,52 +193,61 @@ def _is_one_operation(layer: keras.layers.MultiHeadAttention) -> bool:
     return not layer.dropout and layer.get_config()["value_dim"] == layer.key_dim
 
 
-def _tell_length(layer: keras.layers.Layer, output: keras.KerasTensor, length: int | None) -> Any:
-    """The output, its length told, as the layer itself does: a Flatten may need to know it."""
+def _with_known_length(
+    record: Recorder, layer: keras.layers.Layer, output: Tensor, length: int | None
+) -> Tensor:
+    """The output with the length that the layer itself knows: a Flatten may need it."""
     if length is None:
         return output
-    shape, name = (length, *output.shape[2:]), f"{layer.name}_length"
-    return keras.layers.Reshape(shape, dtype=layer.dtype_policy, name=name)(output)
+    name = f"{layer.name}_length"
+    reshape = keras.layers.Reshape((length, *output.shape[2:]), dtype=layer.dtype_policy, name=name)
+    return record.layer(reshape, output)
 
 
-def _mask_over_heads(layer: keras.layers.Layer, mask: Any) -> Any:
+def _mask_over_heads(record: Recorder, layer: keras.layers.Layer, mask: Any) -> Any:
     """A mask (B, T, S) or (T, S) as bool (B, 1, T, S), the second axis being the heads'."""
-    if not isinstance(mask, keras.KerasTensor):
+    if not isinstance(mask, Tensor):
         mask = ops.convert_to_numpy(mask).astype(bool)
         return mask.reshape((1,) * (3 - mask.ndim) + mask.shape)[:, None] if mask.ndim < 4 else mask
     while len(mask.shape) < 4:
-        mask = _named(ops.expand_dims(mask, -3), f"{layer.name}_mask_axis")
-    return _named(ops.cast(mask, "bool"), f"{layer.name}_mask")
+        mask = record.operation(ops.expand_dims, mask, -3, name=f"{layer.name}_mask_axis")
+    return record.operation(ops.cast, mask, "bool", name=f"{layer.name}_mask")
 
 
-def _with_causal_mask(layer: keras.layers.Layer, queries: int, keys: int, mask: Any) -> Any:
-    """The mask and a causal one; None if its size is not known."""
-    if None in (queries, keys):
-        return None
+def _with_causal_mask(
+    record: Recorder, layer: keras.layers.Layer, queries: int, keys: int, mask: Any
+) -> Any:
     causal = np.tri(queries, keys, dtype=bool)[None, None]
-    if not isinstance(mask, keras.KerasTensor):
+    if not isinstance(mask, Tensor):
         return causal if mask is None else mask & causal
-    return _named(ops.logical_and(mask, causal), f"{layer.name}_causal_mask")
+    return record.operation(ops.logical_and, mask, causal, name=f"{layer.name}_causal_mask")
 
 
-def _attend(layer, query, key, value, mask, causal):
+def _attend(record, layer, query, key, value, mask, causal):
     """Attention as one operation, which chooses the fastest way."""
-    scale = 1 / layer.key_dim**0.5
-    return ops.dot_product_attention(query, key, value, mask=mask, scale=scale, is_causal=causal)
+    return record.operation(
+        ops.dot_product_attention,
+        query,
+        key,
+        value,
+        mask=mask,
+        scale=1 / layer.key_dim**0.5,
+        is_causal=causal,
+        name=layer.name,
+    )
 
 
-def _attend_in_steps(layer, query, key, value, mask, causal):
+def _attend_in_steps(record, layer, query, key, value, mask, causal):
     """Attention with dropout on the weights; a causal mask is in the mask."""
-    name, dtype = layer.name, layer.dtype_policy
-    scaled = _named(query * (1 / layer.key_dim**0.5), f"{name}_scale")
-    scores = _named(ops.einsum("aecd,abcd->acbe", key, scaled), f"{name}_scores")
-    weights = keras.layers.Softmax(dtype=dtype, name=f"{name}_softmax")(scores, mask=mask)
+    name = layer.name
+    scaled = record.operation(ops.multiply, query, 1 / layer.key_dim**0.5, name=f"{name}_scale")
+    scores = record.operation(ops.einsum, "aecd,abcd->acbe", key, scaled, name=f"{name}_scores")
+    softmax = keras.layers.Softmax(dtype=layer.dtype_policy, name=f"{name}_softmax")
+    weights = record.layer(softmax, scores, **({} if mask is None else {"mask": mask}))
     if layer.dropout:
-        dropout = keras.layers.Dropout(
-            layer.dropout, seed=layer.seed, dtype=dtype, name=f"{name}_dropout"
-        )
-        weights = dropout(weights)
-    return ops.einsum("acbe,aecd->abcd", weights, value)
+        # Private, and the same in Keras 3.12 to 3.15: its seed is a variable that the model knows.
+        weights = record.layer(layer._dropout_layer, weights, name=f"{name}_dropout")
+    return record.operation(ops.einsum, "acbe,aecd->abcd", weights, value, name=name)
 
 
 # ------------------------------------------------------------------------------- both directions
@@ -187,11 +255,8 @@ def _attend_in_steps(layer, query, key, value, mask, causal):
 
 @register_expansion(keras.layers.Bidirectional)
 def expand_bidirectional(
-    layer: keras.layers.Bidirectional,
-    sequences: keras.KerasTensor,
-    training: bool | None = None,  # as above
-    **others: Any,
-) -> keras.KerasTensor | tuple | None:
+    record: Recorder, layer: keras.layers.Bidirectional, sequences: Tensor, **others: Any
+) -> Tensor | tuple[Tensor, Tensor] | None:
     """The forward and the backward layer, and the merging of their outputs.
 
     Not of calls with an initial state or a mask, nor of layers that return or keep their states.
@@ -200,20 +265,21 @@ def expand_bidirectional(
     one_dtype = {layer.compute_dtype} == {part.compute_dtype for part in parts}
     if not (_none_given(others) and one_dtype) or layer.return_state or layer.stateful:
         return None
-    forward, backward = (part(sequences) for part in parts)
+    forward, backward = (record.layer(part, sequences) for part in parts)
     if layer.return_sequences:
-        backward = _named(ops.flip(backward, axis=1), f"{layer.name}_flip")
+        backward = record.operation(ops.flip, backward, axis=1, name=f"{layer.name}_flip")
     if layer.merge_mode is None:
         return forward, backward
-    return _named(_merge(layer, forward, backward), layer.name)
+    return _merge(record, layer, forward, backward)
 
 
-def _merge(layer, forward, backward):
+def _merge(record, layer, forward, backward):
+    name = layer.name
     if layer.merge_mode == "concat":
-        return ops.concatenate([forward, backward], axis=-1)
+        return record.operation(ops.concatenate, [forward, backward], axis=-1, name=name)
     if layer.merge_mode == "mul":
-        return forward * backward
-    total = forward + backward
+        return record.operation(ops.multiply, forward, backward, name=name)
     if layer.merge_mode == "sum":
-        return total
-    return _named(total, f"{layer.name}_sum") * 0.5
+        return record.operation(ops.add, forward, backward, name=name)
+    total = record.operation(ops.add, forward, backward, name=f"{name}_sum")
+    return record.operation(ops.multiply, total, 0.5, name=name)

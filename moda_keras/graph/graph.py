@@ -40,21 +40,19 @@ class Step:
         operation: The Keras layer or operation.
         args, kwargs: Its call arguments, with a `Tensor` wherever a tensor goes in.
         outputs: The tensors that come out, flat.
+        name: Name of the step; by default that of the operation.
     """
 
     operation: Any
     args: tuple
     kwargs: dict
     outputs: list[Tensor]
+    name: str = ""
 
     def __post_init__(self):
+        self.name = self.name or self.operation.name
         flat = keras.tree.flatten((self.args, self.kwargs))
         self.inputs = [leaf for leaf in flat if isinstance(leaf, Tensor)]
-
-    @property
-    def name(self) -> str:
-        """Name of the layer or operation."""
-        return self.operation.name
 
     def arguments(self, values: dict) -> tuple[tuple, dict]:
         """The call arguments with each `Tensor` replaced by `values[tensor]`."""
@@ -70,11 +68,18 @@ class Step:
 
 @dataclass(eq=False)
 class Graph:
-    """A model as inputs, outputs and the steps between, in the order of execution."""
+    """A model as inputs, outputs and the steps between, in the order of execution.
+
+    Attributes:
+        inputs, outputs: The tensors that go in and come out, flat.
+        steps: The calls between them.
+        model: The Keras model that was traced; None for a part of its graph.
+    """
 
     inputs: list[Tensor]
     outputs: list[Tensor]
     steps: list[Step]
+    model: keras.Model | None = None
 
     def run(
         self,

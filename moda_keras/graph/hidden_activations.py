@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from moda_keras.graph.channel_axes import kind_of, labels_of_einsum
+from moda_keras.graph.channel_axes import labels_of_einsum
 from moda_keras.graph.graph import Graph, Step, Tensor
 from moda_keras.graph.non_linearities import (
     activation_name,
@@ -13,6 +13,7 @@ from moda_keras.graph.non_linearities import (
     is_feature_activation,
     is_non_negative,
 )
+from moda_keras.graph.operations import kind_of
 from moda_keras.graph.tracing import trace
 from moda_keras.graph.unique_names import unique_name
 from moda_keras.layers.modular_activation import ModularActivation

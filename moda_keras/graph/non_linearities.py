@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from moda_keras.graph.operations import is_keras_class, runs_keras_call
 from moda_keras.layers.modular_activation import ModularActivation
 
 # Gates and distributions: their outputs weigh or rank other values, they are no features.
@@ -43,7 +44,7 @@ def activation_name(operation: Any) -> str:
     if isinstance(operation, ModularActivation):
         name = _function_name(operation.activation)
         return "marked" if name in _NO_FEATURES else name
-    activation = getattr(operation, "activation", None)
+    activation = activation_of(operation)
     if activation is not None:
         return _function_name(activation)
     class_name = type(operation).__name__.lower()
@@ -55,22 +56,45 @@ def activation_name(operation: Any) -> str:
     return "linear"
 
 
+def activation_of(operation: Any) -> Any:
+    """The activation function that the operation applies to its output; None without one.
+
+    Only of layers with one of Keras's own `call` methods. A layer with its own `call` may use an
+    attribute `activation` anywhere inside, and put out something linear.
+    """
+    if isinstance(operation, keras.layers.Layer) and not runs_keras_call(operation):
+        return None
+    return getattr(operation, "activation", None)
+
+
 def _function_name(activation: Any) -> str:
     name = getattr(activation, "__name__", None) or type(activation).__name__
     return name.lower().replace("_", "")
 
 
 def gives_exact_zeros(operation: Any) -> bool:
-    """Whether the operation's non-linearity gives exact zeros, as ReLU does."""
-    return activation_name(operation) in _EXACTLY_ZERO and not _has_negative_slope(operation)
+    """Whether the operation's non-linearity is known to give exact zeros, as ReLU does."""
+    return activation_name(operation) in _EXACTLY_ZERO and _is_known(operation)
 
 
 def is_non_negative(operation: Any) -> bool:
-    """Whether the operation's non-linearity never gives negative values."""
-    return activation_name(operation) in _NON_NEGATIVE and not _has_negative_slope(operation)
+    """Whether the operation's non-linearity is known never to give negative values."""
+    return activation_name(operation) in _NON_NEGATIVE and _is_known(operation)
 
 
-def _has_negative_slope(operation: Any) -> bool:
+def _is_known(operation: Any) -> bool:
+    """Whether the non-linearity is Keras's own, with no slope for negative values."""
+    if isinstance(operation, keras.layers.TimeDistributed):
+        return _is_known(operation.layer)
+    activation = getattr(operation, "activation", None)
     # The activation of a layer may itself be a layer: `Dense(8, activation=ReLU(...))`.
-    layers = (operation, getattr(operation, "activation", None))
-    return any(isinstance(op, keras.layers.ReLU) and op.negative_slope for op in layers)
+    if any(
+        isinstance(each, keras.layers.ReLU) and each.negative_slope
+        for each in (operation, activation)
+    ):
+        return False
+    if activation is None:
+        return is_keras_class(type(operation))
+    if isinstance(activation, keras.layers.Layer):
+        return is_keras_class(type(activation))
+    return getattr(activation, "__module__", "").startswith("keras.")

@@ -4,15 +4,15 @@ Tensors are read from `node.outputs`, never from `layer.output`, which is the la
 may belong to another graph.
 """
 
-import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from moda_keras.graph.channel_axes import assign_channel_axes, last_axis
-from moda_keras.graph.expansion import expand, is_masked
+from moda_keras.graph.expansion import expand
 from moda_keras.graph.graph import Graph, Step, Tensor
+from moda_keras.graph.operations import accepts_training
 
 
 def _functional_class() -> type:
@@ -23,9 +23,14 @@ def _functional_class() -> type:
 
 Functional = _functional_class()
 
-# The `call` methods that do nothing but run the model's graph: a model whose class defines another
-# one does more than its graph shows, and is one opaque operation.
-GRAPH_CALLS = {Functional.call, keras.Sequential.call}
+
+def runs_graph_alone(call: Callable) -> Callable:
+    """Decorator of a model's `call` that does what the model's graph shows and no more.
+
+    A model whose class defines another `call` may do more: it is one opaque operation.
+    """
+    call.runs_graph_alone = True
+    return call
 
 
 def trace(model: keras.Model) -> Graph:
@@ -44,7 +49,7 @@ def trace(model: keras.Model) -> Graph:
     inputs = [Tensor(t, last_axis(t)) for t in model.inputs]
     steps: list[Step] = []
     outputs = _trace_into(steps, model, inputs, training=None)
-    graph = Graph(inputs, outputs, steps)
+    graph = Graph(inputs, outputs, steps, model)
     assign_channel_axes(graph)
     return graph
 
@@ -87,11 +92,20 @@ def require_single_output(model: keras.Model) -> None:
 
 def runs_graph(operation: Any) -> bool:
     """Whether `operation` is a built model that does what its graph shows and no more."""
-    return (
-        isinstance(operation, (Functional, keras.Sequential))
-        and type(operation).call in GRAPH_CALLS
-        and bool(getattr(operation, "outputs", None))
-    )
+    if not isinstance(operation, (Functional, keras.Sequential)):
+        return False
+    call = type(operation).call
+    is_known = call in (Functional.call, keras.Sequential.call)
+    is_plain = is_known or getattr(call, "runs_graph_alone", False)
+    return is_plain and bool(getattr(operation, "outputs", None))
+
+
+def inputs_and_outputs(model: keras.Model) -> tuple[Any, Any]:
+    """Inputs and outputs as the user gave them: a tensor, list, or dict."""
+    require_graph(model)
+    if isinstance(model, Functional):
+        return model.input, model.output
+    return tuple(t[0] if len(t) == 1 else t for t in (model.inputs, model.outputs))
 
 
 def _trace_into(
@@ -112,29 +126,36 @@ def _trace_into(
             lambda leaf: known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf,
             arguments,
         )
-        operation = node.operation
-        inner = inner_model(node, masked)
-        if inner is not None:
-            passed = (args, {name: value for name, value in kwargs.items() if name != "mask"})
-            fed = [x for x in keras.tree.flatten(passed) if isinstance(x, Tensor)]
-            mode = training if kwargs.get("training") is None else kwargs["training"]
-            is_fed_masks = masked or any(map(is_masked, node.input_tensors))
-            outputs = _trace_into(steps, inner, fed, mode, is_fed_masks)
-        else:
-            # `base(x, training=False)` asks for this mode of every layer inside.
-            if training is not None and accepts_training(operation):
-                kwargs = {"training": training, **_drop_none(kwargs, "training")}
-            outputs = [Tensor(t, last_axis(t)) for t in node.outputs]
-            steps.append(Step(operation, args, kwargs, outputs))
+        is_fed_masks = masked or any(map(is_masked, node.input_tensors))
+        outputs = _trace_call(steps, node, args, kwargs, training, is_fed_masks)
         known.update(zip(map(id, node.outputs), outputs, strict=True))
     return [known[id(t)] for t in model.outputs]
 
 
-def inner_model(node: Any, masked: bool = False) -> keras.Model | None:
-    """The model whose graph is what the node's operation does; None for a single operation."""
-    if runs_graph(node.operation):
-        return node.operation
-    return None if masked else expand(node)
+def _trace_call(
+    steps: list[Step], node: Any, args: tuple, kwargs: dict, training: bool | None, masked: bool
+) -> list[Tensor]:
+    """Appends the steps of one call, and returns its outputs."""
+    operation = node.operation
+    if runs_graph(operation):
+        passed = (args, {name: value for name, value in kwargs.items() if name != "mask"})
+        fed = [leaf for leaf in keras.tree.flatten(passed) if isinstance(leaf, Tensor)]
+        mode = training if kwargs.get("training") is None else kwargs["training"]
+        return _trace_into(steps, operation, fed, mode, masked)
+    expanded = None if masked else expand(steps, operation, args, kwargs, training)
+    if expanded is not None:
+        return expanded
+    # `base(x, training=False)` asks for this mode of every layer inside.
+    if training is not None and accepts_training(operation):
+        kwargs = {"training": training, **_drop_none(kwargs, "training")}
+    outputs = [Tensor(t, last_axis(t)) for t in node.outputs]
+    steps.append(Step(operation, args, kwargs, outputs))
+    return outputs
+
+
+def is_masked(tensor: keras.KerasTensor) -> bool:
+    """Whether Keras sends a mask of time steps along with a tensor."""
+    return getattr(tensor, "_keras_mask", None) is not None
 
 
 def nodes_in_order(model: keras.Model) -> Iterator[Any]:
@@ -153,11 +174,6 @@ def nodes_in_order(model: keras.Model) -> Iterator[Any]:
             continue
         done.update(map(id, node.outputs))
         yield node
-
-
-def accepts_training(operation: Any) -> bool:
-    """Whether the operation's `call` takes a `training` argument."""
-    return "training" in inspect.signature(operation.call).parameters
 
 
 def _drop_none(mapping: dict, key: str) -> dict:

@@ -2,17 +2,17 @@
 
 import keras
 
+from moda_keras.graph.graph import Graph
 from moda_keras.graph.non_linearities import is_feature_activation
-from moda_keras.graph.tracing import trace
 from moda_keras.layers.modular_activation import ModularActivation
 
 
-def find_unreadable_layers(model: keras.Model) -> list[keras.layers.Layer]:
+def find_unreadable_layers(traced: Graph) -> list[keras.layers.Layer]:
     """Layers of other packages whose inner activations the graph does not show.
 
     A layer that contains a `ModularActivation` is not among them: it is marked.
     """
-    operations = dict.fromkeys(step.operation for step in trace(model).steps)
+    operations = dict.fromkeys(step.operation for step in traced.steps)
     layers = [op for op in operations if isinstance(op, keras.layers.Layer)]
     return [layer for layer in layers if _hides_activations(layer)]
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from moda_keras import graph
 from moda_keras.graph import HiddenActivation
 from moda_keras.modules.archive import ModuleTables, write_archive
 from moda_keras.modules.class_names import check_class_names, class_index, unknown_class
@@ -50,8 +49,10 @@ class ModuleSet:
         activation_counts: Mapping[str, np.ndarray] | None = None,
         sample_counts: np.ndarray | None = None,
         epsilons: Mapping[str, float] | None = None,
+        slicer: Slicer | None = None,
     ):
         self.model = model
+        self._slicer = slicer
         self.units = dict(units)
         self.class_names = tuple(class_names)
         self.threshold = threshold
@@ -69,6 +70,7 @@ class ModuleSet:
         threshold: Threshold = 0.9,
         class_names: Sequence[str] | None = None,
         epsilons: Mapping[str, float] | None = None,
+        slicer: Slicer | None = None,
     ) -> "ModuleSet":
         """Modules from how often each unit is active.
 
@@ -82,6 +84,7 @@ class ModuleSet:
             class_names: C names; "0", "1", ... by default.
             epsilons: Dict from activation name to the magnitude above which a unit counted as
                 active, to be kept with the modules.
+            slicer: A slicer of the model, if there is one already.
 
         Returns:
             A `ModuleSet`.
@@ -102,6 +105,7 @@ class ModuleSet:
             activation_counts=counts,
             sample_counts=sample_counts,
             epsilons=epsilons,
+            slicer=slicer,
         )
 
     @classmethod
@@ -125,10 +129,9 @@ class ModuleSet:
         Raises:
             ValueError: If a name is none of the model's hidden activations, or a shape is wrong.
         """
-        graph.require_graph(model)
-        graph.require_single_output(model)
+        slicer = Slicer(model)
         classes = model.outputs[0].shape[-1]
-        hidden = {h.name: h for h in graph.find_hidden_activations(model)}
+        hidden = {h.name: h for h in slicer.hidden_activations}
         unknown = sorted(set(units) - set(hidden))
         if unknown:
             raise ValueError(
@@ -141,7 +144,7 @@ class ModuleSet:
             else np.ones((classes, h.units), bool)
             for name, h in hidden.items()
         }
-        return cls(model, checked, check_class_names(class_names, classes))
+        return cls(model, checked, check_class_names(class_names, classes), slicer=slicer)
 
     # ---------------------------------------------------------------------------------- reading
 
@@ -150,10 +153,10 @@ class ModuleSet:
         """C, the number of classes of the model."""
         return len(self.class_names)
 
-    @cached_property
+    @property
     def hidden_activations(self) -> list[HiddenActivation]:
         """The model's hidden activations, in the order of execution."""
-        return graph.find_hidden_activations(self.model)
+        return self.slicer.hidden_activations
 
     @cached_property
     def frequency(self) -> dict[str, np.ndarray]:
@@ -168,10 +171,12 @@ class ModuleSet:
             for name, counts in self.activation_counts.items()
         }
 
-    @cached_property
+    @property
     def slicer(self) -> Slicer:
-        """What slices the model; shared by all that looks at sliced models of it."""
-        return Slicer(self.model)
+        """What slices the model. Module sets at other thresholds share it."""
+        if self._slicer is None:
+            self._slicer = Slicer(self.model)
+        return self._slicer
 
     def __len__(self) -> int:
         return self.num_classes
@@ -219,6 +224,7 @@ class ModuleSet:
             threshold=threshold,
             class_names=self.class_names,
             epsilons=self.epsilons,
+            slicer=self._slicer or (self.model and self.slicer),
         )
 
     if TYPE_CHECKING:  # `moda_keras.api` binds these two: they reach into rooms further down.

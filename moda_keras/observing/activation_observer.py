@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from moda_keras.graph import HiddenActivation
+from moda_keras.graph import Graph, HiddenActivation
 from moda_keras.observing.activation_probe import ActivationProbe
 from moda_keras.ops.backends import adapter
 
@@ -17,7 +17,7 @@ class ActivationObserver(keras.Model):
     A Keras metric streams, and is right in any compiled evaluation step.
 
     Args:
-        model: A built Functional or Sequential model.
+        traced: The graph of the model.
         make_metric: Given the hidden activations, makes the `keras.metrics.Metric`. Its
             `update_state(labels, activations, sample_weight)` is called for every batch.
 
@@ -27,16 +27,17 @@ class ActivationObserver(keras.Model):
 
     def __init__(
         self,
-        model: keras.Model,
+        traced: Graph,
         make_metric: Callable[[Sequence[HiddenActivation]], keras.metrics.Metric],
     ):
         super().__init__(name="observation")
-        self.probe = ActivationProbe(model)
+        self.probe = ActivationProbe(traced)
         self.hidden = self.probe.hidden
         if not self.hidden:
             raise ValueError(
                 "Expected a model with at least one hidden activation: a hidden layer with a "
-                f"non-linear activation. Received: model {model.name!r}, which has none"
+                f"non-linear activation. Received: model "
+                f"{traced.model.name!r}, which has none"
             )
         self.metric = make_metric(self.hidden)
         self.compile()

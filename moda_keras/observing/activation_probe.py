@@ -11,17 +11,17 @@ class ActivationProbe(keras.Model):
     """Puts out the hidden activations of a model, in inference mode.
 
     It runs the model's graph, nested models inlined, with the model's own layers. A functional
-    model of them would have to rename those that bear the same name in two nested models.
+    model of them would have to rename layers of nested models that have the same name.
 
     Args:
-        model: A built Functional or Sequential model.
+        traced: The graph of the model.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, traced: graph.Graph):
         super().__init__(name="activation_probe")
-        self.model = model
-        self.graph = graph.trace(model)
-        found = graph.hidden_activations_of(self.graph)
+        self.model = model = traced.model
+        self.graph = traced
+        found = graph.hidden_activations_of(traced)
         self.hidden = [hidden for hidden, _ in found]
         self.tensors = [tensor for _, tensor in found]
         # Brings inputs into the model's order, dtypes and ranks, as the model itself does.

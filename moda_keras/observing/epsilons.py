@@ -72,10 +72,9 @@ def choose_epsilons(
     >>> modules.frequency["features"].tolist()
     [[0.0, 0.0], [1.0, 1.0]]
     """
-    graph.require_graph(model)
     if not 0 <= quantile < 1:
         raise ValueError(f"Expected `quantile` in [0, 1). Received: quantile={quantile}")
-    observer = ActivationObserver(model, _MagnitudeCounts)
+    observer = ActivationObserver(graph.trace(model), _MagnitudeCounts)
     observer.observe(x, batch_size=batch_size, steps=steps, verbose=verbose)
     return observer.metric.quantiles(quantile)
 

@@ -65,13 +65,15 @@ class ModularityObserver:
         epsilon: float | Mapping[str, float],
         batch_size: int,
     ):
-        graph.require_graph(model)
+        traced = graph.trace(model)
         graph.require_single_output(model)
         self.model = model
         classes = model.outputs[0].shape[-1]
-        self.epsilons = resolve_epsilons(graph.find_hidden_activations(model), epsilon)
+        self.epsilons = resolve_epsilons(
+            [hidden for hidden, _ in graph.hidden_activations_of(traced)], epsilon
+        )
         self._observer = ActivationObserver(
-            model, lambda hidden: _Totals(hidden, classes, self.epsilons)
+            traced, lambda hidden: _Totals(hidden, classes, self.epsilons)
         )
         self._batches = list(_batches(x, y, min(batch_size, len(y))))
 

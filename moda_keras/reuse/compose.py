@@ -147,7 +147,7 @@ class _Copies:
             if not has_activation_argument(step.operation):
                 return args[0]
             config = {"activation": "linear"}
-        return self._copy(step.operation, **config)(*args, **kwargs)
+        return self._copy(step, **config)(*args, **kwargs)
 
     def activate(self, logits: keras.KerasTensor) -> keras.KerasTensor:
         """Applies the output activation."""
@@ -155,11 +155,11 @@ class _Copies:
             return logits
         operation = self.output_step.operation
         if not has_activation_argument(operation):
-            return self._copy(operation)(logits)
+            return self._copy(self.output_step)(logits)
         return keras.layers.Activation(
             operation.activation,
             dtype=operation.dtype_policy,
-            name=unique_name(f"{operation.name}_activation", self.names),
+            name=unique_name(f"{self.output_step.name}_activation", self.names),
         )(logits)
 
     def copy_weights(self) -> None:
@@ -172,8 +172,9 @@ class _Copies:
                 factor = keras.ops.cast(factors[weight.name], weight.dtype)
                 weight.assign(weight * factor)
 
-    def _copy(self, operation: Any, **config: Any) -> Any:
+    def _copy(self, step: Step, **config: Any) -> Any:
+        operation = step.operation
         if operation not in self.by_operation:
-            name = unique_name(operation.name, self.names)
+            name = unique_name(step.name, self.names)
             self.by_operation[operation] = copy_or_share(operation, name, **config)
         return self.by_operation[operation]

@@ -137,7 +137,7 @@ def _build_frozen(slicer: Slicer, plan: Plan, name: str) -> keras.Model:
 def _made_noiseless(planned: PlannedStep) -> PlannedStep:
     operation = planned.step.operation
     is_layer = isinstance(operation, keras.layers.Layer)
-    if not is_layer or not type(operation).__module__.startswith("keras."):
+    if not is_layer or not graph.is_keras_class(type(operation)):
         return planned
     off = dict.fromkeys(NOISE & operation.get_config().keys(), 0.0)
     changed = dataclasses.replace(planned.slice, config={**planned.slice.config, **off})

@@ -83,7 +83,7 @@ class _Builder:
         original = planned.step.operation
         key = original if getattr(original, "weights", ()) else planned.step
         if key not in self.copies:
-            name = unique_name(original.name, self.names)
+            name = unique_name(planned.step.name, self.names)
             self.copies[key] = copy_or_share(original, name, **planned.slice.config)
         return self.copies[key]
 

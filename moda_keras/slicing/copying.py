@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras.graph import is_keras_class
+
 
 def copy_operation(operation: Any, name: str, **config: Any) -> Any:
     """A copy of a layer or operation, its weights not yet set.
@@ -61,7 +63,7 @@ def set_weights(copy: keras.layers.Layer, original: Any, values: list[np.ndarray
 def _cheap_config(operation: Any) -> dict[str, Any]:
     """The config, for Keras's own layers without what is slow or cannot be deserialized."""
     config = operation.get_config()
-    if not isinstance(operation, keras.layers.Layer) or not _is_of_keras(operation):
+    if not isinstance(operation, keras.layers.Layer) or not is_keras_class(type(operation)):
         return config
     held = {key for holder in _holders(operation) for key in vars(holder)}
     for key in config.keys() & held:
@@ -77,10 +79,6 @@ def _cheap_config(operation: Any) -> dict[str, Any]:
 def _holders(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The layers that hold the layer's initializers: itself, and the cell of a recurrent one."""
     return [layer, layer.cell] if isinstance(layer, keras.layers.RNN) else [layer]
-
-
-def _is_of_keras(operation: Any) -> bool:
-    return type(operation).__module__.startswith("keras.")
 
 
 class _Zeros(keras.initializers.Initializer):

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Step
+from moda_keras.graph import Step, is_keras_class
 from moda_keras.slicing.activations import is_softmax_over_positions, mixes_channels
 from moda_keras.slicing.channels import Channels
 
@@ -209,7 +209,7 @@ def is_unknown(operation: Any) -> bool:
 
 
 def _is_of_keras(cls: type) -> bool:
-    return cls.__module__.startswith(("keras.", "moda_keras."))
+    return is_keras_class(cls) or cls.__module__.startswith("moda_keras.")
 
 
 def _fits(rule: Rule, step: Step) -> bool:

@@ -37,7 +37,7 @@ def without_side_inputs(step: Step) -> Step | None:
     if not tensors:
         return step
     kwargs = {name: value for name, value in step.kwargs.items() if name not in tensors}
-    return Step(step.operation, step.args, kwargs, step.outputs)
+    return Step(step.operation, step.args, kwargs, step.outputs, step.name)
 
 
 def _tells_channels_apart(step: Step, value: Any) -> bool:

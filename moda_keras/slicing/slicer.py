@@ -6,11 +6,19 @@ The decision on what stays, one pass backward and one forward, is in `passes`.
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 
 import keras
 import numpy as np
 
-from moda_keras.graph import Step, Tensor, observed_tensors, require_single_output, trace
+from moda_keras.graph import (
+    Step,
+    Tensor,
+    hidden_activations_of,
+    observed_tensors,
+    require_single_output,
+    trace,
+)
 from moda_keras.slicing.builder import build_model
 from moda_keras.slicing.checks import check_align, check_outputs, check_units
 from moda_keras.slicing.copying import is_copyable
@@ -59,13 +67,36 @@ class Slicer:
         self.graph = trace(model)
         require_single_output(model)
         self.model = model
-        observed = observed_tensors(self.graph)
-        self.hidden = {tensor: activation.name for tensor, activation in observed.items()}
-        self.units = {activation.name: activation.units for activation in observed.values()}
+        self.hidden_activations = [hidden for hidden, _ in hidden_activations_of(self.graph)]
+        self.units = {hidden.name: hidden.units for hidden in self.hidden_activations}
         self.output_activation = find_output_activation(self.graph)
         self.calls = Counter(step.operation for step in self.graph.steps)
-        self.rules = {step: self._find_rule(step) for step in self.graph.steps}
-        self.on_logit_path = self._find_logit_path()
+
+    @cached_property
+    def hidden(self) -> dict[Tensor, str]:
+        """The tensors that show units, each with the name of its hidden activation."""
+        return {tensor: hidden.name for tensor, hidden in observed_tensors(self.graph).items()}
+
+    @cached_property
+    def rules(self) -> dict[Step, Rule]:
+        """The rule of every step."""
+        return {step: self._find_rule(step) for step in self.graph.steps}
+
+    @cached_property
+    def on_logit_path(self) -> set[Tensor]:
+        """The tensors that lead to the output class by class, and nowhere else.
+
+        Their producers are asked for the classes in the chosen order, so that nothing needs to be
+        reordered.
+        """
+        readers = Counter(tensor for step in self.graph.steps for tensor in step.inputs)
+        path = {self.graph.outputs[0]}
+        for step in reversed(self.graph.steps):
+            if step.outputs[0] not in path:
+                continue
+            size = step.outputs[0].channels
+            path |= {t for t in step.inputs if t.channels == size and readers[t] == 1}
+        return path
 
     def plan(
         self,
@@ -129,20 +160,6 @@ class Slicer:
         if is_sliced and rule.feeds_back and self.calls[step.operation] > 1:
             return OPAQUE
         return rule if is_sliced else OPAQUE
-
-    def _find_logit_path(self) -> set[Tensor]:
-        """The tensors that lead to the output class by class, and nowhere else.
-
-        The chosen order of the classes is asked of them, so that nothing need be reordered.
-        """
-        readers = Counter(tensor for step in self.graph.steps for tensor in step.inputs)
-        path = {self.graph.outputs[0]}
-        for step in reversed(self.graph.steps):
-            if step.outputs[0] not in path:
-                continue
-            size = step.outputs[0].channels
-            path |= {t for t in step.inputs if t.channels == size and readers[t] == 1}
-        return path
 
     def _skipped_step(self, logits: bool) -> Step | None:
         """The output activation, if it is to be left out and is an operation of its own."""

@@ -7,16 +7,18 @@ from typing import Any
 
 import keras
 
-OBJECTIVES = ("affinity", "dispersion", "compactness")
-COMPARED = (*OBJECTIVES, "loss")
+from moda_keras.training.moda_loss import MODALoss
 
 
-def read_history(history: Any) -> dict[str, list[float]]:
+def read_history(
+    history: Any, objective_names: Sequence[str] = MODALoss.objective_names
+) -> dict[str, list[float]]:
     """The logs of training, epoch by epoch.
 
     Args:
         history: What `fit` returned, its `history` dict, or the path of a file that
             `keras.callbacks.CSVLogger` wrote.
+        objective_names: The objectives that the training logged, as of its `ModularLoss`.
 
     Returns:
         Dict from the name of a log to one float per epoch; what was not logged is NaN.
@@ -33,13 +35,14 @@ def read_history(history: Any) -> dict[str, list[float]]:
             "Expected `history` to be what `fit` returned, its dict, or the path of a CSVLogger's "
             f"file. Received: history={history!r}"
         )
-    missing = [name for name in COMPARED if not len(history.get(name, ()))]
+    compared = (*objective_names, "loss")
+    missing = [name for name in compared if not len(history.get(name, ()))]
     if missing:
         raise ValueError(
             "Expected `history` to have the logs of a training with `modular_loss`. Received: "
             f"{sorted(history)}, without {missing}"
         )
-    epochs = {name: len(history[name]) for name in (*COMPARED, "task_loss") if name in history}
+    epochs = {name: len(history[name]) for name in (*compared, "task_loss") if name in history}
     if len(set(epochs.values())) > 1:
         raise ValueError(
             "Expected `history` to have one value for each epoch in every log. Received logs of "

@@ -1,8 +1,4 @@
-"""The modular objectives of MODA and their weighted sum.
-
-Source: MODA, "Activation-driven modular training" (ICSE 2026), equations 3, 5 and 6, over class
-sums instead of pairs of samples.
-"""
+"""The loss of MODA: the weighted sum of its three objectives."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,95 +14,15 @@ from moda_keras.ops import (
     unit_magnitudes,
 )
 from moda_keras.ops.backends import adapter
+from moda_keras.training.modular_loss import ModularLoss
+from moda_keras.training.objectives import affinity, compactness, dispersion
 
-OBJECTIVES = ("affinity", "dispersion", "compactness")
 AVERAGINGS = ("class", "pair")
 COMPACTNESS_FORMS = ("unit", "norm")
 
 
-def affinity(statistics: ClassStatistics, averaging: str = "class") -> Any:
-    """One minus the mean cosine similarity of two samples of the same class (eq. 3).
-
-    Args:
-        statistics: Class statistics of one activation.
-        averaging: "class": mean over classes with two samples or more of the class's mean over
-            pairs. "pair": mean over all such pairs.
-
-    Returns:
-        Float scalar; 0 with zero gradient if no class has two samples.
-    """
-    counts = statistics.counts
-    similarity = (_squared_norms(statistics.sums) - statistics.nonzero) / 2
-    pairs = counts * (counts - 1) / 2
-    if averaging == "pair":
-        mean = _safe_divide(ops.sum(similarity), ops.sum(pairs))
-    else:
-        has_pair = ops.cast(pairs > 0, counts.dtype)
-        mean = _safe_divide(ops.sum(_safe_divide(similarity, pairs)), ops.sum(has_pair))
-    return ops.where(ops.any(pairs > 0), 1 - mean, ops.zeros_like(mean))
-
-
-def dispersion(statistics: ClassStatistics, averaging: str = "class") -> Any:
-    """Mean cosine similarity of two samples of different classes (eq. 5).
-
-    Args:
-        statistics: Class statistics of one activation.
-        averaging: "class": mean over pairs of classes, both present, of their mean over pairs of
-            samples. "pair": mean over all pairs of samples of different classes.
-
-    Returns:
-        Float scalar; 0 with zero gradient if fewer than two classes are present.
-    """
-    counts = statistics.counts
-    if averaging == "pair":
-        sums, weights = statistics.sums, counts
-    else:
-        sums = _safe_divide(statistics.sums, ops.expand_dims(counts, 1))
-        weights = ops.cast(counts > 0, counts.dtype)
-    between = _sum_over_pairs(sums)
-    pairs = (ops.square(ops.sum(weights)) - ops.sum(ops.square(weights))) / 2
-    return _safe_divide(between, pairs)
-
-
-def compactness(statistics: ClassStatistics, averaging: str = "class", form: str = "unit") -> Any:
-    """Mean L1 norm of the activation vectors (eq. 6), divided by the number of units.
-
-    Args:
-        statistics: Class statistics of one activation.
-        averaging: "class": mean over present classes of the class's mean. "pair": mean over
-            samples.
-        form: "unit": divided by the number of units. "norm": the bare norm, as eq. 6 prints it.
-
-    Returns:
-        Float scalar; 0 with zero gradient for an empty batch.
-    """
-    counts, l1 = statistics.counts, statistics.l1
-    if averaging == "pair":
-        mean = _safe_divide(ops.sum(l1), ops.sum(counts))
-    else:
-        present = ops.cast(counts > 0, counts.dtype)
-        mean = _safe_divide(ops.sum(_safe_divide(l1, counts)), ops.sum(present))
-    return mean / statistics.sums.shape[-1] if form == "unit" else mean
-
-
-def _squared_norms(rows: Any) -> Any:
-    return ops.sum(ops.square(rows), axis=-1)
-
-
-def _sum_over_pairs(rows: Any) -> Any:
-    """Sum of the dot products of all pairs of distinct rows."""
-    return (_squared_norms(ops.sum(rows, axis=0)) - ops.sum(ops.square(rows))) / 2
-
-
-def _safe_divide(numerator: Any, denominator: Any) -> Any:
-    """The quotient, and 0 with zero gradient where the denominator is 0."""
-    valid = denominator > 0
-    quotient = numerator / ops.where(valid, denominator, ops.ones_like(denominator))
-    return ops.where(valid, quotient, ops.zeros_like(quotient))
-
-
 @keras.saving.register_keras_serializable(package="moda_keras")
-class MODALoss:
+class MODALoss(ModularLoss):
     """The modular loss: `alpha * affinity + beta * dispersion + gamma * compactness`.
 
     Affinity pulls the activations of samples of a class together, dispersion pushes those of
@@ -138,6 +54,8 @@ class MODALoss:
     Source: MODA (ICSE 2026), equations 3, 5, 6 and 7.
     """
 
+    objective_names = ("affinity", "dispersion", "compactness")
+
     def __init__(
         self,
         alpha: float = 1.0,
@@ -156,6 +74,15 @@ class MODALoss:
         self.gamma = gamma
         self.averaging = averaging
         self.compactness = compactness
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each objective in the loss, by name."""
+        return {
+            "affinity": self.alpha,
+            "dispersion": self.beta,
+            "compactness": self.gamma,
+        }
 
     def objectives(
         self,
@@ -205,7 +132,7 @@ class MODALoss:
         if values is None:
             values = self._reference_objectives(activations, ids, num_classes, axes, non_negative)
         means = ops.sum(values, axis=0) / len(activations)
-        return {name: means[i] for i, name in enumerate(OBJECTIVES)}
+        return {name: means[i] for i, name in enumerate(self.objective_names)}
 
     def objectives_of(self, statistics: ClassStatistics) -> dict[str, Any]:
         """The three objectives of one activation.
@@ -241,18 +168,6 @@ class MODALoss:
         dtype = "float64" if "float64" in dtypes else "float32"
         return ops.stack([ops.cast(row, dtype) for row in rows])
 
-    def weighted_sum(self, objectives: dict[str, Any]) -> Any:
-        """`alpha * affinity + beta * dispersion + gamma * compactness`."""
-        return (
-            self.alpha * objectives["affinity"]
-            + self.beta * objectives["dispersion"]
-            + self.gamma * objectives["compactness"]
-        )
-
-    def __call__(self, activations: Sequence, labels: Any, num_classes: int, **kwargs) -> Any:
-        """The weighted sum of the objectives; arguments as in `objectives`."""
-        return self.weighted_sum(self.objectives(activations, labels, num_classes, **kwargs))
-
     def get_config(self) -> dict:
         """Constructor arguments."""
         return {
@@ -262,11 +177,6 @@ class MODALoss:
             "averaging": self.averaging,
             "compactness": self.compactness,
         }
-
-    @classmethod
-    def from_config(cls, config: dict) -> "MODALoss":
-        """Builds the loss from its config."""
-        return cls(**config)
 
 
 def _one_for_each(activations: Sequence, name: str, values: Sequence | None, default: Any) -> list:

@@ -12,10 +12,8 @@ from moda_keras.graph import Functional, HiddenActivation
 from moda_keras.layers.modular_activation import collect_marked
 from moda_keras.ops import check_labels
 from moda_keras.ops.backends import adapter
-from moda_keras.training.moda_loss import MODALoss
-from moda_keras.training.taps import InLineProbe, Observation, OutputProbe, probe_for
-
-OBJECTIVE_METRICS = ("task_loss", "affinity", "dispersion", "compactness")
+from moda_keras.training.modular_loss import ModularLoss
+from moda_keras.training.taps import Observation, TappedModel
 
 
 def _begins_forward_pass(call):
@@ -46,7 +44,7 @@ class ModularModel(keras.Model):
     - a subclass with a `call` of its own, in which `moda_keras.layers.ModularActivation` marks the
       hidden activations. It trains with the objectives, but `decompose` needs a graph.
 
-    Nested Functional and Sequential models are inlined, their layers shared.
+    The hidden activations of nested Functional and Sequential models count too.
 
     Args:
         inputs: Input tensor of `keras.Input`, or a list or dict of them.
@@ -115,18 +113,22 @@ class ModularModel(keras.Model):
 
     # -------------------------------------------------------------------------------- training
 
-    def compile(self, *args, modular_loss: MODALoss | None = None, **kwargs):
+    def compile(self, *args, modular_loss: ModularLoss | None = None, **kwargs):
         """Configures the model for training; arguments of `keras.Model.compile`, and one more.
 
         Args:
             *args: Positional arguments of `keras.Model.compile`.
-            modular_loss: A `MODALoss`, added to the task loss; None trains as usual.
+            modular_loss: A `ModularLoss` such as `MODALoss()`, added to the task loss; None trains
+                as usual.
             **kwargs: Keyword arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `modular_loss` is not a `ModularLoss`.
         """
-        if modular_loss is not None and not callable(getattr(modular_loss, "objectives", None)):
+        if modular_loss is not None and not isinstance(modular_loss, ModularLoss):
             raise ValueError(
-                "Expected `modular_loss` to be a `MODALoss` or None. Received: "
-                f"modular_loss={modular_loss}"
+                "Expected `modular_loss` to be a `ModularLoss`, such as `MODALoss()`, or None. "
+                f"Received: modular_loss={modular_loss}"
             )
         super().compile(*args, **kwargs)
         self._modular.set_loss(modular_loss)
@@ -182,13 +184,15 @@ class ModularModel(keras.Model):
         state = self._modular
         if not state.is_collecting:
             return task_loss
+        # With a named output, Keras hands over dicts of one entry.
+        output, labels = keras.tree.flatten(y_pred)[0], keras.tree.flatten(y)[0]
         objectives = state.loss.objectives(
-            labels=y,
-            num_classes=y_pred.shape[-1],
-            sample_weight=sample_weight,
+            labels=labels,
+            num_classes=output.shape[-1],
+            sample_weight=keras.tree.flatten(sample_weight)[0],
             **state.collected(self),
         )
-        batch_size = keras.ops.shape(y_pred)[0]
+        batch_size = keras.ops.shape(output)[0]
         values = {"task_loss": task_loss, **objectives}
         for metric in state.metrics:
             metric.update_state(values[metric.name], sample_weight=batch_size)
@@ -210,39 +214,38 @@ class _FunctionalModularModel(ModularModel, Functional):
     """
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
-        inputs, outputs = graph.inline_nested(Functional(inputs, outputs, name="nested"))
         Functional.__init__(self, inputs, outputs, name=name or _auto_name(), **kwargs)
         graph.require_single_output(self)
         self._modular = _TrainingState(self)
 
+    @graph.runs_graph_alone
     def call(self, inputs, training=None, mask=None, **kwargs):
         state = getattr(self, "_modular", None)
         if state is None or not state.is_collecting:
             return super().call(inputs, training=training, mask=mask, **kwargs)
-        output, state.probed = state.probe(inputs, training)
+        output, state.observed = state.tapped(inputs, training)
         return output
 
 
-graph.GRAPH_CALLS.add(_FunctionalModularModel.call)
-
-
 class _TrainingState:
-    """What training needs beside the model; a plain object, so that no backend tracks the probe."""
+    """What training needs beside the model. A plain object: no backend tracks its layers."""
 
     def __init__(self, model: keras.Model | None = None):
-        self.loss: MODALoss | None = None
+        self.loss: ModularLoss | None = None
         self.metrics: list[keras.metrics.Metric] = []
         self.hidden_activations: list[HiddenActivation] = []
         self.classes: int | None = None
-        self.probe: OutputProbe | InLineProbe | None = None
+        self.tapped: TappedModel | None = None
         self._step = threading.local()
         if model is not None:
             self._read_graph(model)
 
     def _read_graph(self, model: keras.Model) -> None:
-        self.hidden_activations = graph.find_hidden_activations(model)
+        traced = graph.trace(model)
+        self.tapped = TappedModel(traced)
+        self.hidden_activations = list(self.tapped.hidden.values())
         self.classes = model.outputs[0].shape[-1]
-        unreadable = graph.find_unreadable_layers(model)
+        unreadable = graph.find_unreadable_layers(traced)
         marked_inside = any(graph.contains_marked_activation(layer) for layer in model.layers)
         if not self.hidden_activations and not marked_inside:
             raise ValueError(
@@ -259,11 +262,10 @@ class _TrainingState:
                 "API.",
                 stacklevel=4,
             )
-        self.probe = probe_for(model, self.hidden_activations)
 
-    def set_loss(self, loss: MODALoss | None) -> None:
+    def set_loss(self, loss: ModularLoss | None) -> None:
         self.loss = loss
-        names = OBJECTIVE_METRICS if loss is not None else ()
+        names = () if loss is None else ("task_loss", *loss.objective_names)
         self.metrics = [keras.metrics.Mean(name=name) for name in names]
 
     @contextmanager
@@ -273,12 +275,12 @@ class _TrainingState:
             yield
             return
         with collect_marked() as marked:
-            self._step.marked, self._step.probed = marked, []
+            self._step.marked, self._step.observed = marked, []
             self._step.in_forward_pass = False
             try:
                 yield
             finally:
-                self._step.marked = self._step.probed = None
+                self._step.marked = self._step.observed = None
 
     @contextmanager
     def forward_pass(self):
@@ -299,18 +301,18 @@ class _TrainingState:
         return getattr(self._step, "marked", None) is not None
 
     @property
-    def probed(self) -> list[Observation]:
+    def observed(self) -> list[Observation]:
         """Observations of the graph's hidden activations."""
-        return self._step.probed
+        return self._step.observed
 
-    @probed.setter
-    def probed(self, observations: list[Observation]) -> None:
-        self._step.probed = observations
+    @observed.setter
+    def observed(self, observations: list[Observation]) -> None:
+        self._step.observed = observations
 
     def collected(self, model: keras.Model) -> dict[str, list]:
-        """The activations of this step as arguments of `MODALoss.objectives`."""
+        """The activations of this step as arguments of `ModularLoss.objectives`."""
         in_graph = {id(hidden.operation) for hidden in self.hidden_activations}
-        observed = self.probed + [
+        observed = self.observed + [
             Observation(value, layer.channel_axis(len(value.shape)), graph.is_non_negative(layer))
             for layer, value in self._step.marked
             if id(layer) not in in_graph

@@ -16,7 +16,7 @@ from moda_keras.modules.size import module_size
 from moda_keras.observing.epsilons import DEFAULT_EPSILON
 from moda_keras.observing.labelled_arrays import check_labelled_arrays, take_samples
 from moda_keras.observing.modularity_observer import ModularityObserver, SampleTotals
-from moda_keras.training.moda_loss import OBJECTIVES, MODALoss
+from moda_keras.training.moda_loss import MODALoss
 
 
 class ModularityMonitor(keras.callbacks.Callback):
@@ -117,7 +117,11 @@ class ModularityMonitor(keras.callbacks.Callback):
     @property
     def _names(self) -> list[str]:
         activations = self._observer.epsilons if self.objectives else ()
-        by_layer = [f"{objective}/{name}" for objective in OBJECTIVES for name in activations]
+        by_layer = [
+            f"{objective}/{name}"
+            for objective in self.modular_loss.objective_names
+            for name in activations
+        ]
         return [*by_layer, "modules/size", "modules/overlap"]
 
     def _observe(self, model: keras.Model) -> ModularityObserver:
@@ -161,7 +165,7 @@ class ModularityMonitor(keras.callbacks.Callback):
         }
         return {
             f"{objective}/{name}": float(values[objective])
-            for objective in OBJECTIVES
+            for objective in self.modular_loss.objective_names
             for name, values in by_layer.items()
         }
 

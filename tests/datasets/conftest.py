@@ -8,6 +8,7 @@ def prepared(tmp_path_factory):
     """A folder with data sets of tensorflow-datasets."""
     pytest.importorskip("tensorflow_datasets")
     pytest.importorskip("tensorflow")
+    pytest.importorskip("array_record")
     folder = tmp_path_factory.mktemp("prepared")
     prepare(folder)
     return folder

@@ -1,4 +1,4 @@
-"""The interface of data in memory."""
+"""The methods of data in memory."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from moda_keras.datasets import Dataset
 from moda_keras.datasets.augmentation import pad_crop_flip
-from moda_keras.datasets.standardization import channel_statistics
+from moda_keras.datasets.pixels import channel_statistics
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def data():
     return Dataset(x, y, x[:4], y[:4], ("a", "b", "c", "d"), "crop")
 
 
-def test_classes_are_labelled_by_place(data):
+def test_new_labels_are_positions_in_the_chosen_classes(data):
     some = data.of_classes([2, 0])
     assert some.class_names == ("c", "a") and some.augment == "crop"
     assert some.y_train.tolist() == [1, 0, 0, 1] and some.y_test.tolist() == [1, 0]
@@ -28,12 +28,12 @@ def test_classes_are_labelled_by_place(data):
 
 
 @pytest.mark.parametrize("classes", [[4], [-1], [0, 0], []])
-def test_impossible_classes_are_refused(data, classes):
+def test_invalid_classes_raise(data, classes):
     with pytest.raises(ValueError, match=r"distinct integers from 0 to 3.*Received: classes="):
         data.of_classes(classes)
 
 
-def test_some_training_samples_in_their_order(data):
+def test_training_samples_keep_the_given_order(data):
     some = data.with_training_samples(np.array([6, 1]))
     np.testing.assert_array_equal(some.x_train, data.x_train[[6, 1]])
     assert some.y_train.tolist() == [1, 1] and some.x_test is data.x_test
@@ -49,7 +49,7 @@ def test_ordered_batches_have_each_sample_once(data, which):
     assert [len(y) for _, y in batches] == ([3, 1] if is_test else [3, 3, 1])
 
 
-def test_augmentation_is_what_suits_the_data_unless_told_otherwise(data):
+def test_augmentation_defaults_to_that_of_the_data(data):
     assert data.train_batches(2).augment == "crop"
     assert data.train_batches(2, augment="none").augment == "none"
 
@@ -60,7 +60,7 @@ def test_augmentation_is_what_suits_the_data_unless_told_otherwise(data):
     offset=st.floats(-100, 100),
     seed=st.integers(0, 99),
 )
-def test_statistics_are_those_of_loops(samples, scale, offset, seed):
+def test_statistics_equal_those_of_loops(samples, scale, offset, seed):
     x = np.random.default_rng(seed).normal(offset, scale, (samples, 3, 2, 2)).astype("float32")
     mean, deviation = channel_statistics(x)
     for channel in range(2):
@@ -76,7 +76,7 @@ def test_statistics_are_those_of_loops(samples, scale, offset, seed):
 def test_statistics_of_many_images_are_taken_in_blocks(monkeypatch):
     x = np.random.default_rng(0).normal(size=(10, 3, 2, 3)).astype("float32")
     whole = channel_statistics(x)
-    monkeypatch.setattr("moda_keras.datasets.standardization.BLOCK", 4)
+    monkeypatch.setattr("moda_keras.datasets.pixels.BLOCK", 4)
     for one, other in zip(whole, channel_statistics(x), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7)
 
@@ -89,13 +89,13 @@ def test_standardized_channels_have_mean_zero_and_deviation_one(data):
     assert scaled.x_train.dtype == "float32"
 
 
-def test_constant_channel_is_not_divided_by_nothing():
+def test_constant_channel_is_not_divided_by_zero():
     x = np.ones((3, 2, 2, 1), "float32")
     y = np.zeros(3, "int32")
     assert (Dataset(x, y, x, y, ("a",)).standardized().x_train == 0).all()
 
 
-def test_channels_first_are_standardized_alike(data, channels_first):
+def test_channels_first_are_standardized_like_channels_last(data, channels_first):
     first = Dataset(
         *(
             np.moveaxis(each, -1, 1) if each.ndim == 4 else each
@@ -109,14 +109,14 @@ def test_channels_first_are_standardized_alike(data, channels_first):
     np.testing.assert_allclose(np.moveaxis(first.x_test, 1, -1), expected.x_test, atol=1e-6)
 
 
-def test_digest_is_of_the_contents(data):
+def test_digest_depends_on_the_content(data):
     assert data.digest() == data.with_training_samples(np.arange(7)).digest()
     assert len({data.digest(), data.standardized().digest(), data.of_classes([0]).digest()}) == 3
 
 
 @given(seed=st.integers(0, 999), flips=st.booleans())
 def test_augmentation_is_a_shift_and_a_mirror_image(seed, flips):
-    """The oracle redraws the chances and moves pixel by pixel."""
+    """The oracle draws the same random numbers and moves pixel by pixel."""
     x = np.random.default_rng(seed).normal(size=(3, 5, 6, 2)).astype("float32")
     found = pad_crop_flip(x, "crop_flip" if flips else "crop", np.random.default_rng(seed))
     random = np.random.default_rng(seed)
@@ -134,16 +134,16 @@ def test_augmentation_is_a_shift_and_a_mirror_image(seed, flips):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"augment": "mixup"}, r"`augment` out of \['none', 'crop', 'crop_flip'\]"),
-        ({"batch_size": 0}, "positive integer `batch_size`"),
-        ({"batch_size": "many"}, "positive integer `batch_size`.*'many'"),
+        ({"augment": "mixup"}, r"`augment` to be one of \['none', 'crop', 'crop_flip'\]"),
+        ({"batch_size": 0}, "`batch_size` to be a positive integer"),
+        ({"batch_size": "many"}, "`batch_size` to be a positive integer.*'many'"),
     ],
 )
-def test_impossible_batches_are_refused(data, options, message):
+def test_invalid_batch_arguments_raise(data, options, message):
     with pytest.raises(ValueError, match=message):
         data.train_batches(**options)
 
 
-def test_data_without_samples_is_refused(data):
+def test_data_without_samples_raises(data):
     with pytest.raises(ValueError, match="at least one training sample"):
         data.with_training_samples(np.arange(0)).train_batches()

@@ -21,7 +21,7 @@ def data_format(request):
 
 
 @pytest.mark.parametrize("augment", ["none", "crop", "crop_flip"])
-def test_batches_are_those_of_the_host_to_the_bit(augment, data_format):
+def test_batches_equal_those_of_the_host_bit_for_bit(augment, data_format):
     x, y = images()
     x = np.moveaxis(x, -1, 1) if data_format == "channels_first" else x
     arguments = {"batch_size": 4, "augment": augment, "seed": 3}
@@ -34,7 +34,7 @@ def test_batches_are_those_of_the_host_to_the_bit(augment, data_format):
                 np.testing.assert_array_equal(keras.ops.convert_to_numpy(actual), expected)
 
 
-def test_model_trained_on_them_is_the_same():
+def test_trained_model_is_the_same():
     weights = []
     for batches in (EpochBatches, DeviceBatches):
         keras.utils.set_random_seed(0)
@@ -49,7 +49,7 @@ def test_model_trained_on_them_is_the_same():
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
-def test_data_set_keeps_images_on_the_device_where_that_suits(monkeypatch):
+def test_data_set_keeps_images_on_the_device_if_suitable(monkeypatch):
     x, y = images()
     data = Dataset(x, y, x, y, tuple(map(str, range(SAMPLES))))
     for suits, expected in ((False, EpochBatches), (True, DeviceBatches)):
@@ -57,7 +57,7 @@ def test_data_set_keeps_images_on_the_device_where_that_suits(monkeypatch):
         assert type(data.train_batches(4)) is expected
 
 
-def test_too_many_images_stay_on_the_host(monkeypatch):
+def test_large_data_stays_on_the_host(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     monkeypatch.setattr(device_batches, "MAX_BYTES", 10)
     assert not device_batches.suits_device(images()[0])

@@ -12,7 +12,7 @@ def batches_of(augment="none", seed=0, samples=10, **arguments):
     )
 
 
-def test_batches_of_an_epoch_are_the_same_whenever_they_are_drawn():
+def test_batches_of_an_epoch_do_not_depend_on_what_was_drawn_before():
     one, other = batches_of("crop_flip"), batches_of("crop_flip")
     one.epoch = other.epoch = 3
     other[1]
@@ -42,7 +42,7 @@ def test_crop_shifts_each_image_by_up_to_four_pixels():
         assert any((image[:, :, 0] == shift).all() for shift in shifts)
 
 
-def test_epoch_is_told_by_the_callback():
+def test_callback_sets_the_epoch():
     batches = batches_of()
     seen = []
     model = keras.Sequential(
@@ -56,7 +56,7 @@ def test_epoch_is_told_by_the_callback():
     assert seen == [3, 4]
 
 
-def test_epochs_are_counted_where_nobody_tells_them():
+def test_epochs_are_counted_without_the_callback():
     batches = batches_of(samples=24)
     seen = []
     model = keras.Sequential(
@@ -70,7 +70,7 @@ def test_epochs_are_counted_where_nobody_tells_them():
 
 
 @pytest.mark.parametrize("augment", ["crop", "crop_flip"])
-def test_channels_first_images_are_augmented_alike(augment):
+def test_channels_first_images_are_augmented_like_channels_last(augment):
     last = batches_of(augment)[0][0]
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")

@@ -1,4 +1,7 @@
+import dataclasses
+import inspect
 import sys
+import typing
 
 import keras
 import numpy as np
@@ -14,7 +17,7 @@ def write_image(path, pixels):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three classes, each image one flat color that tells its split, class and number."""
+    """Three classes; each image has one color, which encodes split, class and number."""
     for split, (red, samples) in {"train": (0, 4), "test": (255, 2)}.items():
         for index, name in enumerate(["ant", "bee", "cow"]):
             for number in range(samples):
@@ -24,7 +27,7 @@ def folder(tmp_path):
 
 
 def colors(images):
-    """The flat color of each image, as the integers that were written."""
+    """The color of each image, as the integers that were written."""
     assert (images == images[:, :1, :1]).all()
     return np.rint(images[:, 0, 0] * 255).astype(int)
 
@@ -96,7 +99,7 @@ def test_image_size_resizes_a_folder(folder):
 def test_images_of_different_size_ask_for_image_size(folder):
     write_image(folder / "train" / "ant" / "large.png", np.zeros((20, 30, 3), dtype="uint8"))
 
-    with pytest.raises(ValueError, match=r"pass `image_size`.*(6, 8, 3)"):
+    with pytest.raises(ValueError, match=r"\(6, 8, 3\).*Pass `image_size`"):
         datasets.load(folder)
 
 
@@ -104,7 +107,7 @@ def test_test_images_of_another_size_ask_for_image_size(folder):
     for path in (folder / "test").glob("*/*.png"):
         write_image(path, np.zeros((3, 3, 3), dtype="uint8"))
 
-    with pytest.raises(ValueError, match=r"pass `image_size`.*\(6, 8, 3\) and \(3, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"\(6, 8, 3\) and \(3, 3, 3\).*Pass `image_size`"):
         datasets.load(folder)
 
 
@@ -122,7 +125,7 @@ def test_channels_first_moves_the_channels(folder, channels_first):
     assert digits.x_train.shape == (1437, 3, 8, 8)
 
 
-def test_files_that_are_no_images_are_ignored(folder):
+def test_other_files_are_ignored(folder):
     (folder / "train" / "ant" / "notes.txt").write_text("ants")
     (folder / "train" / "README").write_text("three classes")
     (folder / "train" / ".cache").mkdir()
@@ -151,28 +154,28 @@ def test_missing_pillow_is_named(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("class_names", [["dog"], ["ant", "ant"], [], "ant"])
-def test_impossible_class_names_are_refused(folder, class_names):
+def test_invalid_class_names_raise(folder, class_names):
     with pytest.raises(ValueError, match=r"distinct names out of \['ant', 'bee', 'cow'\]"):
         datasets.load(folder, class_names=class_names)
 
 
-def test_class_without_test_images_is_refused_unless_left_out(folder):
+def test_class_without_test_images_raises_unless_left_out(folder):
     write_image(folder / "train" / "dog" / "0.png", np.zeros((6, 8, 3), dtype="uint8"))
 
-    with pytest.raises(ValueError, match=r"no test image of: \['dog'\]"):
+    with pytest.raises(ValueError, match=r"no test images of \['dog'\]"):
         datasets.load(folder)
     assert datasets.load(folder, class_names=["ant", "bee"]).class_names == ("ant", "bee")
 
 
-def test_folder_without_images_is_refused(tmp_path):
+def test_folder_without_images_raises(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
     (tmp_path / "test" / "ant").mkdir(parents=True)
 
-    with pytest.raises(ValueError, match=r"Received none in: .*train"):
+    with pytest.raises(ValueError, match=r"Received: no images in .*train"):
         datasets.load(tmp_path)
 
 
-def test_unknown_name_is_refused():
+def test_unknown_name_raises():
     with pytest.raises(ValueError, match=r"Unknown data set.*Received: name='mnits'"):
         datasets.load("mnits")
 
@@ -236,15 +239,18 @@ def test_rgb_digits_repeat_the_channel():
     ("options", "message"),
     [
         ({"image_size": 33}, "from 8 to 32"),
-        ({"image_size": 0}, "`image_size` should be a positive integer"),
-        ({"image_size": (8, 8, 3)}, "`image_size` should be a positive integer"),
-        ({"color": "blue"}, '`color` should be "grey" or "rgb"'),
-        ({"samples_per_class": 0}, "`samples_per_class` should be a positive integer"),
-        ({"test_samples_per_class": -1}, "`test_samples_per_class` should be a positive integer"),
-        ({"test_fraction": 1.0}, "`test_fraction` should be between 0 and 1"),
+        ({"image_size": 0}, "Expected `image_size` to be a positive integer"),
+        ({"image_size": (8, 8, 3)}, "Expected `image_size` to be a positive integer"),
+        ({"color": "blue"}, 'Expected `color` to be "grey" or "rgb"'),
+        ({"samples_per_class": 0}, "Expected `samples_per_class` to be a positive integer"),
+        (
+            {"test_samples_per_class": -1},
+            "Expected `test_samples_per_class` to be a positive integer",
+        ),
+        ({"test_fraction": 1.0}, "Expected `test_fraction` between 0 and 1"),
     ],
 )
-def test_impossible_arguments_are_refused(options, message):
+def test_invalid_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         datasets.load("digits", **options)
 
@@ -254,3 +260,24 @@ def test_missing_scikit_learn_says_what_to_install(monkeypatch):
 
     with pytest.raises(ImportError, match=r"moda-keras\[data\]"):
         datasets.load("digits")
+
+
+def test_settings_are_the_arguments_of_load():
+    expected = inspect.signature(datasets.load).parameters
+    names = {"name": "data", "seed": "data_seed"}
+    defaults = {field.name: field.default for field in dataclasses.fields(datasets.DataSettings)}
+    assert list(defaults) == [names.get(name, name) for name in expected]
+    for name, parameter in expected.items():
+        if name != "name":
+            assert defaults[names.get(name, name)] == parameter.default
+    hints = typing.get_type_hints(datasets.DataSettings, include_extras=True)
+    assert all(hint.__metadata__[0].endswith(".") for hint in hints.values())
+
+
+def test_settings_load_the_data(folder):
+    settings = datasets.DataSettings(
+        data=folder, class_names=("cow", "ant"), samples_per_class=2, data_seed=3
+    )
+    expected = datasets.load(folder, class_names=("cow", "ant"), samples_per_class=2, seed=3)
+    np.testing.assert_array_equal(settings.load_data().x_train, expected.x_train)
+    assert settings.load_data().class_names == expected.class_names

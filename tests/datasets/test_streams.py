@@ -1,4 +1,7 @@
-"""Streamed data: which samples come, in which order, and into `fit` and `decompose`."""
+"""Streamed data: samples and their order, and use in `fit` and `decompose`."""
+
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -7,11 +10,12 @@ from prepared_data import rows_of
 
 import moda_keras as mk
 from moda_keras import datasets
+from moda_keras.datasets import stored_samples
 from moda_keras.experiments import train_model
 from moda_keras.experiments.recipe import Recipe
 
 pytest.importorskip("tensorflow_datasets")
-tf = pytest.importorskip("tensorflow")
+pytest.importorskip("array_record")
 
 
 @pytest.fixture
@@ -47,21 +51,12 @@ def test_batches_of_an_epoch_depend_on_seed_and_epoch_alone(dogs):
     assert (first[0] != later[0]).any()
     for rows, labels in (first, later):
         assert len(set(rows.tolist())) == 36 and (labels == rows % 5).all()
-    tf.random.set_seed(7)  # TensorFlow's own shuffling would heed it
     again = dogs.train_batches(9, seed=3)
     assert (drawn(again, 5)[0] == later[0]).all()
     assert (drawn(dogs.train_batches(9, seed=4), 5)[0] != later[0]).any()
 
 
-def test_small_buffer_mixes_what_is_near(dogs):
-    batches = dogs.train_batches(40)
-    batches.shuffled = 4
-    rows = drawn(batches)[0]
-    assert sorted(rows) == list(range(40)) and rows.tolist() != sorted(rows)
-    assert all(row <= place + 3 for place, row in enumerate(rows))
-
-
-def test_augmentation_is_repeated_with_the_epoch(prepared):
+def test_augmentation_is_repeatable(prepared):
     with_texture = datasets.load("imagenet100d", data_dir=prepared, image_size=8)
     images = [with_texture.train_batches(4, augment=how)[0][0] for how in ("none", "crop_flip")]
     assert images[0].shape == images[1].shape
@@ -69,14 +64,22 @@ def test_augmentation_is_repeated_with_the_epoch(prepared):
     np.testing.assert_array_equal(again[0][0], images[1])
 
 
-def test_batches_out_of_order_are_refused(dogs):
-    batches = dogs.train_batches(8)
-    batches[0]
-    with pytest.raises(ValueError, match=r"batch 3 of epoch 0 instead of 1.*shuffle=False"):
-        batches[3]
-    batches.epoch = 1
-    with pytest.raises(ValueError, match=r"batch 1 of epoch 1"):
-        batches[1]
+def test_batches_may_be_drawn_in_any_order(dogs):
+    batches = [dogs.train_batches(8, seed=1), dogs.unaugmented_batches(8)]
+    for one in batches:
+        in_order = [one[index] for index in range(5)]
+        for index in (3, 1, 4, 4):
+            for found, expected in zip(one[index], in_order[index], strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_image_that_cannot_be_decoded_raises_in_its_batch(dogs, monkeypatch):
+    def fail(*arguments):
+        raise OSError("broken image")
+
+    monkeypatch.setattr(stored_samples.StoredSamples, "encoded", fail)
+    with pytest.raises(OSError, match="broken image"):
+        dogs.train_batches(8)[0]
 
 
 def test_samples_per_class_are_limited_by_seed(prepared):
@@ -99,7 +102,7 @@ def test_samples_per_class_are_limited_by_seed(prepared):
     assert drawn(load(1).unaugmented_batches())[0].tolist() != rows.tolist()
 
 
-def test_classes_and_samples_can_be_chosen_further(five):
+def test_classes_and_samples_of_a_choice_can_be_chosen(five):
     assert five.class_names == ("kind003", "kind001", "kind000", "kind002", "kind004")
     pair = five.of_classes([2, 0])
     assert pair.class_names == ("kind000", "kind003")
@@ -110,7 +113,7 @@ def test_classes_and_samples_can_be_chosen_further(five):
     assert len(few.y_test) == len(pair.y_test) == 8
 
 
-def test_digest_tells_data_apart(five):
+def test_digests_of_different_data_differ(five):
     digests = [
         five.digest(),
         five.standardized().digest(),
@@ -131,38 +134,68 @@ def test_standardized_images_are_scaled_by_imagenets_figures(dogs):
         np.testing.assert_allclose(scaled[..., channel], expected, atol=1e-5)
 
 
-def test_cache_holds_the_chosen_samples_and_is_read_instead(prepared, tmp_path, monkeypatch):
-    def load():
+def test_cached_labels_are_not_read_again(prepared, tmp_path, monkeypatch):
+    def load(classes):
         return datasets.load(
             "imagenet100d",
             data_dir=prepared,
             image_size=8,
-            class_names=["n02085782", "n02085620"],
+            class_names=classes,
             cache=tmp_path / "cache",
         )
 
-    first = load()
+    first = load(["n02085782", "n02085620"])
     rows, labels = drawn(first.unaugmented_batches())
-    shuffled = drawn(first.train_batches(4))
     assert (np.where(labels == 0, 2, 0) == rows % 5).all() and len(rows) == 16
-    assert len(list((tmp_path / "cache").iterdir())) == 1  # the test split was not read
+    files = sorted(path.name for path in (tmp_path / "cache").iterdir())
+    assert files == [f"imagenet2012-5.1.0-{split}-labels.npy" for split in ("train", "validation")]
 
-    again = load()
-    monkeypatch.setattr(type(again.train.parent.parent), "encoded", pytest.fail)
-    assert (drawn(again.unaugmented_batches())[0] == rows).all()
-    assert (drawn(again.train_batches(4))[0] == shuffled[0]).all()
+    monkeypatch.setattr(type(first.train.source), "__getitem__", pytest.fail)
+    again, other = load(["n02085782", "n02085620"]), load(["n02085620"])
     assert again.y_train.tolist() == labels.tolist()
+    assert len(other.y_train) == 8
 
 
-def test_interrupted_cache_is_made_again(five, tmp_path, monkeypatch):
-    from moda_keras.datasets.sample_streams import CachedSamples
+@pytest.mark.parametrize("found", [None, np.zeros(3, "int32")])
+def test_labels_are_read_again_if_the_cache_is_incomplete(found, tmp_path):
+    file = tmp_path / "folder" / "labels.npy"
+    source = [{"image": b"", "label": label} for label in (2, 0, 1, 1)]
+    if found is not None:
+        file.parent.mkdir()
+        np.save(file, found)
+    assert stored_samples.read_samples(source, file).labels.tolist() == [2, 0, 1, 1]
+    assert np.load(file).tolist() == [2, 0, 1, 1] and len(list(file.parent.iterdir())) == 1
 
-    cached = CachedSamples(five.train, tmp_path, "five")
+
+def test_interrupted_cache_is_written_again(tmp_path, monkeypatch):
+    source = [{"image": b"", "label": 1}]
     with monkeypatch.context() as patch:
-        patch.setattr(tf.data.Dataset, "save", lambda *arguments: (_ for _ in ()).throw(OSError))
+        patch.setattr("pathlib.Path.replace", lambda *arguments: (_ for _ in ()).throw(OSError))
         with pytest.raises(OSError):
-            cached.encoded()
-    assert len(list(cached.encoded())) == 40
+            _ = stored_samples.read_samples(source, tmp_path / "labels.npy").labels
+    assert not (tmp_path / "labels.npy").exists()
+    assert stored_samples.read_samples(source, tmp_path / "labels.npy").labels.tolist() == [1]
+
+
+WITHOUT_TENSORFLOW = """
+import importlib.machinery, sys
+find = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = lambda name, path=None, target=None: (
+    None if name.split(".")[0] == "tensorflow" else find(name, path, target)
+)
+from moda_keras import datasets
+dogs = datasets.load("stanford_dogs", data_dir=sys.argv[1], image_size=8)
+print(dogs.train_batches(4)[0][0].shape)
+"""
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="TensorFlow needs itself; JAX is like torch"
+)
+def test_streamed_data_is_read_without_tensorflow(prepared):
+    arguments = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(prepared)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.stdout.strip() == "(4, 8, 8, 3)", done.stderr
 
 
 def test_training_images_are_not_in_memory(dogs):
@@ -170,7 +203,7 @@ def test_training_images_are_not_in_memory(dogs):
         dogs.x_train  # noqa: B018
 
 
-def test_no_sample_of_the_classes_is_refused(dogs):
+def test_classes_without_samples_raise(dogs):
     with pytest.raises(ValueError, match="at least one training sample"):
         dogs.of_classes([100, 101]).train_batches()
 
@@ -198,7 +231,7 @@ def compiled(model):
     return model
 
 
-def test_streamed_images_train_and_decompose_as_arrays_do(five):
+def test_streamed_images_train_and_decompose_like_arrays(five):
     model = compiled(tiny_network())
     batches = five.standardized().train_batches(8)
     history = model.fit(batches, epochs=2, shuffle=False, verbose=0)
@@ -214,7 +247,7 @@ def test_streamed_images_train_and_decompose_as_arrays_do(five):
     assert model.evaluate(data.test_batches(), verbose=0, return_dict=True)["accuracy"] <= 1
 
 
-def test_training_that_is_resumed_sees_the_same_batches(five):
+def test_resumed_training_sees_the_same_batches(five):
     seen = {}
 
     class Seen(keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from inlined import Inlined
 from keras import layers
 
 import moda_keras as mk
@@ -135,21 +136,16 @@ def test_same_names_in_different_nested_models():
     before = keras.ops.convert_to_numpy(model(x))
 
     assert hidden(model) == [("same", 5), ("same_1", 5), ("same_2", 5)]
-    inlined = keras.Model(*graph.inline_nested(model))
-    assert hidden(inlined) == [("same", 5), ("same_1", 5), ("same_2", 5)]
+    assert [branch.layers[-1].name for branch in branches] == ["same"] * 3
+    inlined = Inlined(model)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(inlined(x)), before, rtol=1e-6)
 
 
-def test_inlining_shares_layers_and_leaves_flat_models_alone():
+def test_nested_models_are_inlined_and_their_layers_shared():
     dense = layers.Dense(5, activation="relu")
-    inputs = keras.Input((4,))
-    flat = keras.Model(inputs, layers.Dense(3)(dense(inputs)))
-    assert graph.inline_nested(flat) == (flat.input, flat.output)
-
-    nested = sequential(sequential(dense), flat.layers[-1])
-    inlined = keras.Model(*graph.inline_nested(nested))
-    assert dense in inlined.layers
-    assert not any(isinstance(layer, keras.Model) for layer in inlined.layers)
+    nested = sequential(sequential(dense), layers.Dense(3))
+    inlined = Inlined(nested)
+    assert inlined.operations == [dense, nested.layers[-1]]
     assert {id(w) for w in inlined.weights} == {id(w) for w in nested.weights}
 
 
@@ -170,7 +166,7 @@ def test_nested_model_called_for_inference_keeps_that_when_inlined():
     ]
     assert step.kwargs["training"] is False
 
-    inlined = keras.Model(*graph.inline_nested(model))
+    inlined = Inlined(model)
     for training in (None, False, True):
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(inlined(x, training=training)),
@@ -183,7 +179,7 @@ def test_nested_model_called_for_inference_keeps_that_when_inlined():
 def test_frozen_normalization_of_a_nested_model_uses_moving_statistics_in_training():
     inner = normalized_inner()
     inner.trainable = False
-    inlined = keras.Model(*graph.inline_nested(sequential(inner, layers.Dense(3))))
+    inlined = Inlined(sequential(inner, layers.Dense(3)))
     x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(inlined(x, training=True)),
@@ -281,7 +277,7 @@ def test_subclassed_layers_are_named_as_unreadable_unless_marked():
         Block(mk.layers.ModularActivation("relu"), name="marking"),
         layers.Dense(3),
     )
-    assert [layer.name for layer in graph.find_unreadable_layers(model)] == ["hiding"]
+    assert [layer.name for layer in graph.find_unreadable_layers(graph.trace(model))] == ["hiding"]
 
 
 class Subclassed(keras.Model):
@@ -304,7 +300,7 @@ def test_subclassed_model_inside_a_graph_is_named_as_unreadable():
     x = layers.Dense(5, activation="relu", name="seen")(inputs)
     model = keras.Model(inputs, Subclassed(name="hiding")(x))
     assert hidden(model) == [("seen", 5)]
-    assert [layer.name for layer in graph.find_unreadable_layers(model)] == ["hiding"]
+    assert [layer.name for layer in graph.find_unreadable_layers(graph.trace(model))] == ["hiding"]
 
 
 def test_unbuilt_model_says_how_to_build_it():
@@ -341,6 +337,6 @@ def test_structure_of_inputs_and_outputs_is_kept():
     inner = sequential(layers.Dense(5, activation="relu"))
     x = layers.Add()([inner(inputs["left"]), layers.Dense(5)(inputs["right"])])
     model = keras.Model(inputs, {"classes": layers.Dense(3)(x)})
-    kept_inputs, kept_outputs = graph.inline_nested(model)
-    assert set(kept_inputs) == {"left", "right"}
-    assert set(kept_outputs) == {"classes"}
+    x = np.ones((2, 4), "float32")
+    outputs = Inlined(model)({"left": x, "right": x})
+    assert set(outputs) == {"classes"}

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from inlined import Inlined
 from keras import layers, ops
 from masking import check_slicing, inputs_for, module_set, random_units, randomize, run
 
 import moda_keras as mk
-from moda_keras import graph
 from moda_keras.slicing import Slicer
 
 # JAX compiles for every model anew: a few stand for all.
@@ -172,7 +172,7 @@ def test_both_directions(mode, sequences):
 @pytest.mark.parametrize("kind", KINDS)
 def test_inlined_directions_are_the_layer(kind):
     model = network(lambda x: mean(bidirectional(kind, "concat", return_sequences=True)(x)))
-    inlined = keras.Model(*graph.inline_nested(model))
+    inlined = Inlined(model)
     assert {id(w) for w in inlined.weights} == {id(w) for w in model.weights}
     x = inputs_for(model)
     np.testing.assert_allclose(run(inlined, x), run(model, x), rtol=1e-5, atol=1e-6)

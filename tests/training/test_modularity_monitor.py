@@ -8,7 +8,8 @@ from keras import layers
 from small_models import mlp
 
 import moda_keras as mk
-from moda_keras.training.moda_loss import OBJECTIVES
+
+OBJECTIVES = mk.MODALoss.objective_names
 
 CLASSES, SAMPLES = 3, 60
 NAMES = ["first", "second"]

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras import graph
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold
@@ -15,6 +14,7 @@ from moda_keras.observing.activation_counts import ActivationCounts
 from moda_keras.observing.activation_observer import ActivationObserver
 from moda_keras.observing.epsilons import DEFAULT_EPSILON, resolve_epsilons
 from moda_keras.ops import check_labels
+from moda_keras.slicing import Slicer
 
 
 def decompose(
@@ -76,17 +76,18 @@ def decompose(
 
     Source: MODA (ICSE 2026), section 3.2, equation 9.
     """
-    graph.require_graph(model)
-    graph.require_single_output(model)
+    slicer = Slicer(model)
     classes = model.outputs[0].shape[-1]
     class_names = check_class_names(class_names, classes)
     if hasattr(y, "shape") or isinstance(y, list):
         check_labels(y, classes)
         _require_samples(len(y))
-    hidden = graph.find_hidden_activations(model)
+    hidden = slicer.hidden_activations
     threshold = check_threshold(threshold, [each.name for each in hidden])
     epsilons = resolve_epsilons(hidden, epsilon)
-    observer = ActivationObserver(model, lambda hidden: ActivationCounts(hidden, classes, epsilons))
+    observer = ActivationObserver(
+        slicer.graph, lambda hidden: ActivationCounts(hidden, classes, epsilons)
+    )
     observer.observe(
         x, y, batch_size=batch_size, sample_weight=sample_weight, steps=steps, verbose=verbose
     )
@@ -94,7 +95,13 @@ def decompose(
     _require_samples(samples.sum())
     _warn_of_absent_classes(samples, class_names)
     return ModuleSet.from_counts(
-        model, counts, samples, threshold=threshold, class_names=class_names, epsilons=epsilons
+        model,
+        counts,
+        samples,
+        threshold=threshold,
+        class_names=class_names,
+        epsilons=epsilons,
+        slicer=slicer,
     )
 
 
