@@ -113,7 +113,7 @@ def why_not_staged(modules: ModuleSet) -> str | None:
         if is_masked(tensor.keras_tensor):
             return f"the tensor {tensor.keras_tensor.name!r} carries a time step mask"
         if not tensor.shape or tensor.shape[0] is not None:
-            return f"the tensor {tensor.keras_tensor.name!r} has no batch axis, or one of fixed size"
+            return f"the tensor {tensor.keras_tensor.name!r} has no free batch axis"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The architectures of the papers and two small ones, as functional Keras models that give logits."""
+"""The papers' architectures and two small ones, as functional Keras models that return logits."""
 
 from moda_keras.zoo.lenet5 import lenet5
 from moda_keras.zoo.mobilenet import mobilenet
