@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from moda_keras import expansion
+from moda_keras.graph import expansion
 from moda_keras.slicing.registry import rules_for
 from moda_keras.slicing.rules.opaque import WHOLE_ON_PURPOSE
 

@@ -30,7 +30,8 @@ def diagnose(
         modules: The modules.
         x_test: Test data, anything that `fit` takes: an array of N samples, a list or dict of
             arrays, or a dataset of batches `(inputs, labels)`, which is read into memory.
-        y_test: Labels: integers (N,) or one-hot (N, C); None if `x_test` is a dataset.
+        y_test: Labels: integers (N,), one-hot (N, C) or class names (N,); None if `x_test` is a
+            dataset.
         history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
             file that `keras.callbacks.CSVLogger` wrote.
         subtask_rows: What `moda_keras.experiments.sweep_subtasks` returned, or the path of its

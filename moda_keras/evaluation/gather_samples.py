@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras.evaluation.samples import check_samples
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import check_labelled_arrays, is_dataset, take_samples
+from moda_keras.observing.labelled_arrays import is_dataset, take_samples
 
 
 def gather_samples(
@@ -22,7 +23,7 @@ def gather_samples(
             of batches `(inputs, labels)` or `(inputs, labels, sample weights)`: a
             `tf.data.Dataset`, `DataLoader`, `PyDataset` or generator. Samples of weight 0 are left
             out.
-        y: Labels, integers (N,) or one-hot (N, C); None if `x` is a dataset.
+        y: Labels: integers (N,), one-hot (N, C) or class names (N,); None if `x` is a dataset.
         steps: Number of batches to draw from a dataset; all by default.
 
     Returns:
@@ -39,7 +40,7 @@ def gather_samples(
                 f"x={type(x).__name__} and y={type(y).__name__}"
             )
         x, y = _join(_unpack(batch) for batch in itertools.islice(_batches(x, steps), steps))
-    return check_labelled_arrays(x, y, modules.num_classes)
+    return check_samples(modules, x, y)
 
 
 def _batches(dataset: Any, steps: int | None) -> Iterable[Any]:

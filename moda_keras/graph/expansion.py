@@ -32,21 +32,24 @@ class Recorder:
         self.steps = steps
         self.training = training
 
-    def layer(self, layer: keras.layers.Layer, *args: Any, name: str = "") -> Tensor:
+    def layer(self, layer: keras.layers.Layer, *args: Any, name: str = "", **kwargs: Any) -> Tensor:
         """Records the call of a layer that puts out one tensor.
 
         Args:
             layer: A built layer, or one without weights.
             *args: Call arguments, with a `Tensor` for each tensor.
             name: Name of the step; by default that of the layer.
+            **kwargs: Keyword arguments of the call, likewise.
 
         Returns:
             The output.
         """
-        specs = [a.keras_tensor if isinstance(a, Tensor) else a for a in args]
-        output = _tensor(layer.compute_output_spec(*specs))
-        mode = self.training is not None and accepts_training(layer)
-        kwargs = {"training": self.training} if mode else {}
+        specs = keras.tree.map_structure(
+            lambda leaf: leaf.keras_tensor if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+        )
+        output = _tensor(layer.compute_output_spec(*specs[0], **specs[1]))
+        if self.training is not None and accepts_training(layer):
+            kwargs = {"training": self.training, **kwargs}
         self.steps.append(Step(layer, args, kwargs, [output], name))
         return output
 
@@ -240,9 +243,7 @@ def _attend_in_steps(record, layer, query, key, value, mask, causal):
     scaled = record.operation(ops.multiply, query, 1 / layer.key_dim**0.5, name=f"{name}_scale")
     scores = record.operation(ops.einsum, "aecd,abcd->acbe", key, scaled, name=f"{name}_scores")
     softmax = keras.layers.Softmax(dtype=layer.dtype_policy, name=f"{name}_softmax")
-    weights = (
-        record.layer(softmax, scores, mask) if mask is not None else record.layer(softmax, scores)
-    )
+    weights = record.layer(softmax, scores, **({} if mask is None else {"mask": mask}))
     if layer.dropout:
         # Private, and the same in Keras 3.12 to 3.15: its seed is a variable that the model knows.
         weights = record.layer(layer._dropout_layer, weights, name=f"{name}_dropout")

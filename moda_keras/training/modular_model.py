@@ -228,7 +228,7 @@ class _FunctionalModularModel(ModularModel, Functional):
 
 
 class _TrainingState:
-    """What training needs beside the model; a plain object, so that no backend tracks its layers."""
+    """What training needs beside the model. A plain object: no backend tracks its layers."""
 
     def __init__(self, model: keras.Model | None = None):
         self.loss: ModularLoss | None = None

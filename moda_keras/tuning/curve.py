@@ -31,7 +31,7 @@ def threshold_curve(
     Args:
         modules: Modules with frequencies, as `decompose` returns them.
         x: Validation data, as in `tune_threshold`.
-        y: Labels: integers (N,) or one-hot (N, C); None if `x` is a dataset.
+        y: Labels: integers (N,), one-hot (N, C) or class names (N,); None if `x` is a dataset.
         thresholds: Floats in [0, 1], or dicts with one for each hidden activation. By default
             `distinct_thresholds`, or 50 of them at even intervals.
         subtasks: Lists of class indices or names, at least two each, over which reuse accuracy is

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from moda_keras.evaluation.accuracy import is_correct
 from moda_keras.evaluation.gather_samples import gather_samples
-from moda_keras.evaluation.masked_evaluator import MaskedEvaluator, beaten_by
+from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
 from moda_keras.evaluation.staged_model import why_not_staged
 from moda_keras.evaluation.subtasks import Subtask, sample_subtasks
 from moda_keras.modules.checks import check_modules
@@ -91,8 +92,8 @@ class ReuseLoss:
     def full_wrong(self) -> np.ndarray:
         """Int array (subtasks,): samples that the full model classifies incorrectly."""
         scores = self.modules.model.predict(self.x, batch_size=self.batch_size, verbose=0)
-        is_wrong = (beaten_by(scores, self.y).astype("float32") @ self.table.T) > 0
-        return (is_wrong & self.table[:, self.y].T).sum(axis=0)
+        correct = [is_correct(scores[:, each], self.y, each).sum() for each in self.subtasks]
+        return self.samples - np.array(correct)
 
     @property
     def full_accuracy(self) -> np.ndarray:
@@ -237,8 +238,7 @@ class _ComposedModels:
             model = self.slicer.build(self.slicer.plan(units, np.array(subtask)))
             samples = np.isin(y, subtask)
             scores = model.predict(take_samples(x, samples), batch_size=self.batch_size, verbose=0)
-            right = np.array(subtask)[scores.argmax(axis=-1)] == y[samples]
-            self._known[key] = int(right.sum())
+            self._known[key] = int(is_correct(scores, y[samples], subtask).sum())
         return self._known[key]
 
 

@@ -45,7 +45,7 @@ def tune_threshold(
             arrays for a model of several inputs, or a dataset of batches `(inputs, labels)` (a
             `tf.data.Dataset`, `DataLoader`, `PyDataset` or generator). All samples are held in
             memory, those of a dataset after one pass over it.
-        y: Labels: integers (N,) or one-hot (N, C); None if `x` is a dataset.
+        y: Labels: integers (N,), one-hot (N, C) or class names (N,); None if `x` is a dataset.
         max_accuracy_loss: Float in [0, 1). The loss on a sub-task is the accuracy of the full
             model, choosing among the sub-task's classes, minus that of the composed model.
         per_layer: Whether to find a threshold for each hidden activation. That search saves as much

@@ -169,11 +169,14 @@ def test_accuracy_of_modules_from_units():
     assert "tune_threshold" in finding(modules, "accuracy", X_TEST, Y_TEST).remedy
 
 
-def test_one_hot_labels():
-    one_hot = np.eye(3)[Y_TEST]
-    assert diagnose(pixel_modules(0.9), X_TEST, one_hot) == diagnose(
-        pixel_modules(0.9), X_TEST, Y_TEST
-    )
+@pytest.mark.parametrize(
+    "labels",
+    [np.eye(3)[Y_TEST], np.array(["zero", "one", "two"])[Y_TEST]],
+    ids=["one-hot", "names"],
+)
+def test_labels_in_other_forms(labels):
+    expected = diagnose(pixel_modules(0.9), X_TEST, Y_TEST)
+    assert diagnose(pixel_modules(0.9), X_TEST, labels) == expected
 
 
 class Batches(keras.utils.PyDataset):
@@ -439,7 +442,7 @@ def test_modules_that_are_none(wrong):
         ((X_TEST, Y_TEST[:5]), {}, "one sample for each label"),
         ((X_TEST, Y_TEST + 1), {}, "label"),
         ((X_TEST, Y_TEST + 0.5), {}, r"Expected integer labels in `y`.*12 of 12.*first 0\.5$"),
-        ((X_TEST, Y_TEST.astype(str)), {}, "class indices or one-hot .*dtype <U"),
+        ((X_TEST, Y_TEST.astype(str)), {}, "Unknown class"),
         ((Batches(), Y_TEST), {}, "labels in the batches of the dataset .*Batches and y=ndarray"),
         ((iter([X_TEST]),), {}, "a batch without labels"),
         ((), {"subtask_rows": 5}, "`subtask_rows` to be what .*subtask_rows=5"),

@@ -711,5 +711,8 @@ def test_subclassed_and_unbuilt_models_are_refused():
 
 @pytest.mark.parametrize("wrong", ["moda", 1.0, keras.losses.MeanSquaredError()])
 def test_modular_loss_of_wrong_type_is_named(wrong):
-    with pytest.raises(ValueError, match=r"`modular_loss` to be a `MODALoss` or None. Received"):
+    with pytest.raises(
+        ValueError,
+        match="`modular_loss` to be a `ModularLoss`, such as",
+    ):
         modular_model().compile("sgd", "mse", modular_loss=wrong)
