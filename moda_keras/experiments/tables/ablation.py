@@ -1,4 +1,4 @@
-"""What each weight of the modular loss does: alpha, beta and gamma, one at a time."""
+"""The effect of each weight of the modular loss: alpha, beta and gamma, one at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class AblationConfig(ExperimentConfig):
     """As `ExperimentConfig`; `methods` is not used.
 
     Attributes:
-        alphas, betas, gammas: Values of each weight, the others as `alpha`, `beta`, `gamma` say.
+        alphas, betas, gammas: Values of each weight; the other two are `alpha`, `beta`, `gamma`.
     """
 
     networks: tuple[str, ...] = ("vgg16",)

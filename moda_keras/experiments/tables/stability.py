@@ -1,4 +1,4 @@
-"""How much every figure varies with the seed."""
+"""How much the figures vary with the seed."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Figure 4: what tau does to modules."""
+"""Figure 4: the effect of tau on modules."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
