@@ -24,7 +24,7 @@ def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
         ValueError: If the numbers of samples and labels differ, or a label is not a class.
     """
     labels = np.asarray(y) if isinstance(y, (list, tuple)) or hasattr(y, "dtype") else y
-    if getattr(getattr(labels, "dtype", None), "kind", "") in "OU" and labels.size:
+    if getattr(getattr(labels, "dtype", None), "kind", "") in ("O", "U") and labels.size:
         labels = _indices(labels, modules.class_names)
     return check_labelled_arrays(x, labels, modules.num_classes)
 
