@@ -20,7 +20,8 @@ from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module_set import Module, ModuleSet
 from moda_keras.observing.epsilons import choose_epsilons
-from moda_keras.reuse.compose import compose, masked_model
+from moda_keras.reuse.compose import compose
+from moda_keras.reuse.masked_model import masked_model
 from moda_keras.reuse.replace import replace
 from moda_keras.training import modularity_monitor as callbacks
 from moda_keras.training.moda_loss import MODALoss

@@ -245,7 +245,7 @@ def _attend_in_steps(record, layer, query, key, value, mask, causal):
     softmax = keras.layers.Softmax(dtype=layer.dtype_policy, name=f"{name}_softmax")
     weights = record.layer(softmax, scores, **({} if mask is None else {"mask": mask}))
     if layer.dropout:
-        # Private, and the same in Keras 3.12 to 3.15: its seed is a variable that the model knows.
+        # Private, and the same in Keras 3.14 to 3.15: its seed is a variable that the model knows.
         weights = record.layer(layer._dropout_layer, weights, name=f"{name}_dropout")
     return record.operation(ops.einsum, "acbe,aecd->abcd", weights, value, name=name)
 

@@ -216,7 +216,8 @@ def test_wrong_quantile_is_named(model, x, quantile):
 
 def test_chosen_epsilon_names_activations_that_are_not_finite(x):
     model = mlp(activation="gelu")
-    model.get_layer("second").bias.assign(np.full(5, np.nan, "float32"))
+    kernel = model.get_layer("second").kernel
+    kernel.assign(np.full(kernel.shape, 3e38, "float32"))
     with pytest.raises(ValueError, match=r"NaN or infinity in the activations \['second'\]"):
         choose(model, x)
 
@@ -462,21 +463,30 @@ def test_threshold_outside_its_range(model, x, threshold):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_activation_that_is_not_finite_is_named(x, value):
+def test_weight_that_is_not_finite_is_named(x, value):
     model = mlp()
     kernel, bias = model.get_layer("second").get_weights()
     kernel[0, 0] = value
     model.get_layer("second").set_weights([kernel, bias])
-    model.get_layer("first").bias.assign(np.ones(6, "float32"))
-    with pytest.raises(ValueError, match=r"\['second'\]"):
+    with pytest.raises(ValueError, match=r"finite weights.*'mlp/second/kernel'"):
+        decompose(model, x, LABELS)
+
+
+def test_activation_that_is_not_finite_is_named(x):
+    model = mlp()
+    kernel = model.get_layer("second").kernel
+    kernel.assign(np.full(kernel.shape, 3e38, "float32"))
+    model.get_layer("first").bias.assign(np.full(6, 10, "float32"))
+    with pytest.raises(ValueError, match=r"activations \['second'\]"):
         decompose(model, np.abs(x), LABELS)
 
 
-def test_nan_at_one_position_of_a_map():
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_input_that_is_not_finite_is_refused(value):
     model = cnn()
     x = inputs_of(model, 16)
-    x[3, 2, 2, 0] = np.nan
-    with pytest.raises(ValueError, match="relu1"):
+    x[3, 2, 2, 0] = value
+    with pytest.raises(ValueError, match="Received: 1 values in `x`"):
         decompose(model, x, np.arange(16) % 4)
 
 

@@ -5,7 +5,8 @@ from keras import layers
 from masking import inputs_for, randomize, relative_difference, run
 
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.reuse.compose import compose, masked_model
+from moda_keras.reuse.compose import compose
+from moda_keras.reuse.masked_model import masked_model
 
 NAMES = ["ant", "bee", "cat", "dog"]
 
