@@ -33,7 +33,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.prop_cycle": mpl.cycler(color=LINES),
 }
-# What a page may not have twice, or needs no more inside HTML.
+# The XML prolog, ids that would repeat on the page, and namespaces, which HTML does not need.
 SUPERFLUOUS = re.compile(r'^.*?(?=<svg)|(?<=<g) id="[^"]*"| xmlns(:xlink)?="[^"]*"', re.DOTALL)
 
 
@@ -50,7 +50,9 @@ def drawing(draw: Callable[[Axes], object], size: tuple[float, float], label: st
     """
     with mpl.rc_context({**STYLE, "svg.hashsalt": label}):
         figure = Figure(size, layout="constrained")
-        draw(figure.add_subplot())
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.set_title("")  # the page has headings
         file = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)

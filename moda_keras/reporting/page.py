@@ -159,18 +159,17 @@ def _overlap_drawing(data: ReportData) -> Markup | None:
     if data.modules.num_classes <= TABLED_CLASSES:
         return None
     label = "Weights that each two modules share; the pairs that share most are listed below"
-    return drawing(lambda ax: plots.plot_overlap(data.modules, ax, " "), (6, 5), label)
+    return drawing(lambda ax: plots.plot_overlap(data.modules, ax), (6, 5), label)
 
 
 def _curve_drawing(data: ReportData) -> Markup | None:
     if len(data.curve) < 2:
         return None
-    tau = data.modules.threshold
-    is_inside = isinstance(tau, float) and tau >= min(row["threshold"] for row in data.curve)
-    mark = tau if is_inside and tau <= max(row["threshold"] for row in data.curve) else None
+    tau, taus = data.modules.threshold, [row["threshold"] for row in data.curve]
+    mark = tau if isinstance(tau, float) and min(taus) <= tau <= max(taus) else None
     label = "Accuracy and module size against tau; the table below has the same figures"
     return drawing(
-        lambda ax: plots.plot_threshold_curve(data.curve, ax, " ", threshold=mark), (7, 3.4), label
+        lambda ax: plots.plot_threshold_curve(data.curve, ax, threshold=mark), (7, 3.4), label
     )
 
 
