@@ -110,6 +110,14 @@ def test_page_is_well_formed(written):
     assert set(labels) <= set(page.ids)
 
 
+def test_wide_content_scrolls_inside_its_own_box(written):
+    *_, page = written
+    box = r'<(?:div|figure) class="(?:scroll|tall)[^>]*>\s*<(table|svg)'
+    boxes = re.findall(box, page.text)
+    assert boxes.count("table") == len(page.all("table"))
+    assert boxes.count("svg") == sum("viewbox" in a for a in page.all("svg") if "role" in a) == 1
+
+
 def test_names_are_shown_as_they_are(written):
     *_, page = written
     assert len(page.all("script")) == 2
@@ -265,7 +273,7 @@ def test_hundred_classes(tmp_path):
     assert len(page.all("td")) < 1500, "10,000 pairs are an image"
     images = [a["xlink:href"] for a in page.all("image")]  # the matrix and its colour bar
     assert [image[:22] for image in images] == ["data:image/png;base64,"] * 2
-    assert "200 test samples, drawn at random of 300" in page.shown
+    assert "200 test samples, drawn at random from 300" in page.shown
 
 
 def test_class_without_samples_and_a_model_that_cannot_be_cut(tmp_path):
