@@ -278,9 +278,9 @@ def _refilled(evidence: Evidence) -> dict[str, np.ndarray]:
     }
 
 
-@_sign("epsilon", "the default epsilon where activations are never zero")
+@_sign("epsilon", "an epsilon not chosen from data where activations are never zero")
 def find_small_epsilon(evidence: Evidence) -> Iterator[Finding]:
-    """The default epsilon where activations are never zero and modules have nearly all units."""
+    """A fixed epsilon where activations are never zero and modules have nearly all units."""
     modules = evidence.modules
     epsilons, present = modules.epsilons or {}, modules.classes_with_modules()
     shares = {
@@ -301,10 +301,10 @@ def find_small_epsilon(evidence: Evidence) -> Iterator[Finding]:
             "epsilon": DEFAULT_EPSILON,
             "limit": NEARLY_ALL_UNITS,
         },
-        f"The activations {listed(list(crowded))} are never exactly zero. With the default epsilon "
-        f"of {DEFAULT_EPSILON:g}, modules have {percent(mean)} of their units.",
-        "Choose epsilons from data: `epsilons = mk.choose_epsilons(model, x_train)`, then "
-        "`mk.decompose(model, x_train, y_train, epsilon=epsilons)`.",
+        f"The activations {listed(list(crowded))} are never exactly zero. With an epsilon of "
+        f"{DEFAULT_EPSILON:g}, modules have {percent(mean)} of their units.",
+        "Choose epsilons from data: `mk.decompose(model, x_train, y_train, epsilon=\"auto\")`, or "
+        "`epsilon=mk.choose_epsilons(model, x_train)` if the data is a dataset.",
     )
 
 

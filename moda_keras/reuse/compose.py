@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from moda_keras.modules.checks import chosen_modules
-from moda_keras.modules.module_set import Module, ModuleSet
+from moda_keras.modules.module_set import Module, ModuleSet, warn_of_constant_output
 
 
 def compose(
@@ -14,6 +14,7 @@ def compose(
     *,
     name: str | None = None,
     align: int = 1,
+    logits: bool = False,
 ) -> keras.Model:
     """Builds the slim model of the chosen classes from their modules, with no retraining.
 
@@ -28,10 +29,12 @@ def compose(
         align: Positive int. Numbers of channels are rounded up to a multiple of it, as far as the
             original has that many, for hardware that computes in blocks. The added units have zero
             outgoing weights: the model is as exact, but larger.
+        logits: Whether to leave out the output activation.
 
     Returns:
         A functional `keras.Model` with output `(batch, len(classes))`. The original's output
-        activation is kept over the chosen logits: a softmax sums to one over them.
+        activation is kept over the chosen logits: a softmax sums to one over them. A softmax over
+        one class is constant, which a warning says.
 
     Raises:
         ValueError: If `classes` is empty or has an unknown class, a duplicate, or a class without
@@ -53,4 +56,7 @@ def compose(
         ((None, 2), 22)
     """
     modules, classes = chosen_modules(modules, classes)
-    return modules.slicer.build(modules.plan(classes, align=align), name=name)
+    plan = modules.plan(classes, align=align, logits=logits)
+    if not logits and len(plan.outputs) == 1:
+        warn_of_constant_output(modules.slicer)
+    return modules.slicer.build(plan, name=name)

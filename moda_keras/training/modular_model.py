@@ -157,6 +157,12 @@ class ModularModel(keras.Model):
             )
         super().save(filepath, *args, **kwargs)
 
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        # What `ModularModel(inputs, outputs)` gives is of another class, which this one stands for.
+        target = _FunctionalModularModel if cls is ModularModel and "layers" in config else cls
+        return super(ModularModel, target).from_config(config, custom_objects)
+
     def get_compile_config(self):
         config = super().get_compile_config()
         if config:

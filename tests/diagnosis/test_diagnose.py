@@ -442,7 +442,7 @@ def test_modules_that_are_none(wrong):
         ((X_TEST, Y_TEST[:5]), {}, "one sample for each label"),
         ((X_TEST, Y_TEST + 1), {}, "label"),
         ((X_TEST, Y_TEST + 0.5), {}, r"Expected integer labels in `y`.*12 of 12.*first 0\.5$"),
-        ((X_TEST, Y_TEST.astype(str)), {}, "Unknown class"),
+        ((X_TEST, Y_TEST.astype(str)), {}, "labels among `class_names`"),
         ((Batches(), Y_TEST), {}, "labels in the batches of the dataset .*Batches and y=ndarray"),
         ((iter([X_TEST]),), {}, "a batch without labels"),
         ((), {"subtask_rows": 5}, "`subtask_rows` to be what .*subtask_rows=5"),
