@@ -67,7 +67,7 @@ def replace(
     import keras
 
     import moda_keras as mk
-    from moda_keras.experiments.replacement_table import calibrate, target_accuracy
+    from moda_keras.experiments import calibrate, target_accuracy
 
     require_choice("--strategy", strategy, STRATEGIES)
     files.check_output(output, force=force, suffix=".keras")
