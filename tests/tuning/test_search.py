@@ -145,7 +145,7 @@ def tensorflow_dataset(x, y):
 
 @pytest.mark.parametrize("dataset", [Batches, batches_of, torch_loader, tensorflow_dataset])
 def test_dataset_gives_the_threshold_of_its_arrays(modules, data, dataset):
-    tuned = modules.tune_threshold(x=dataset(*data), max_accuracy_loss=0.05, seed=1)
+    tuned = modules.tune_threshold(dataset(*data), max_accuracy_loss=0.05, seed=1)
     assert tuned.threshold == modules.tune_threshold(*data, 0.05, seed=1).threshold
     assert 0 < tuned.threshold < 1
 
@@ -267,7 +267,7 @@ def test_loss_out_of_range(modules, data, limit):
 def test_wrong_arguments(modules, data, change, message):
     arguments = {"x": data[0], "y": data[1], **change}
     with pytest.raises(ValueError, match=message):
-        modules.tune_threshold(**arguments)
+        mk.tuning.tune_threshold(modules, **arguments)
 
 
 @pytest.mark.parametrize("wrong", ["digits.modules", mlp()], ids=["path", "model"])
