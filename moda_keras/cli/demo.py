@@ -32,7 +32,6 @@ SIZE = {"parameters": "size", "FLOPs": "flops"}
 TARGET_CLASS = 3
 # The weak model has seen this fraction of the training images.
 WEAK_FRACTION = 0.1
-SAMPLED_SUBTASKS = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,6 @@ def _measure(
 ) -> Measured:
     from moda_keras import experiments
     from moda_keras.cli.training_callbacks import TrainingProgress
-    from moda_keras.evaluation.subtasks import draw_share
 
     recipe = experiments.Recipe("small_cnn", WEIGHTS[name], epochs, 64, augment="none", seed=seed)
     trained = experiments.train_model(recipe, data, folder, [TrainingProgress(training)])
@@ -113,7 +111,6 @@ def _measure(
         data.x_test,
         data.y_test,
         folder / f"{name}.csv",
-        subtasks=draw_share(experiments.subtasks_of(10), SAMPLED_SUBTASKS, seed),
         progress=sweep.update_and_hide,
     )
     return Measured(
