@@ -21,7 +21,7 @@ from moda_keras.graph import (
 )
 from moda_keras.slicing.builder import build_model
 from moda_keras.slicing.checks import check_align, check_outputs, check_units
-from moda_keras.slicing.copying import is_copyable
+from moda_keras.slicing.copying import is_sliceable
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 from moda_keras.slicing.passes import Passes
 from moda_keras.slicing.plan import Plan
@@ -29,9 +29,6 @@ from moda_keras.slicing.registry import Rule, is_unknown
 from moda_keras.slicing.rules.opaque import OPAQUE
 from moda_keras.slicing.sharing import Agreement
 from moda_keras.slicing.side_inputs import find_rule
-
-# Classes of layers about which a warning was given.
-_warned: set[type] = set()
 
 
 class Slicer:
@@ -80,6 +77,9 @@ class Slicer:
     @cached_property
     def rules(self) -> dict[Step, Rule]:
         """The rule of every step."""
+        unknown = {type(s.operation): s for s in self.graph.steps if is_unknown(s.operation)}
+        for step in unknown.values():
+            _warn_of_unknown(step)
         return {step: self._find_rule(step) for step in self.graph.steps}
 
     @cached_property
@@ -154,9 +154,7 @@ class Slicer:
 
     def _find_rule(self, step: Step) -> Rule:
         rule = find_rule(step, at_output=step is self.output_activation)
-        if is_unknown(step.operation):
-            _warn_of_unknown(step)
-        is_sliced = rule is not None and is_copyable(step.operation)
+        is_sliced = rule is not None and is_sliceable(step.operation)
         if is_sliced and rule.feeds_back and self.calls[step.operation] > 1:
             return OPAQUE
         return rule if is_sliced else OPAQUE
@@ -170,15 +168,12 @@ class Slicer:
 
 
 def _warn_of_unknown(step: Step) -> None:
-    """Says, once for every class, what a rule for it would change."""
+    """Says what a rule for the layer's class would change."""
     kind = type(step.operation)
-    if kind in _warned:
-        return
-    _warned.add(kind)
     warnings.warn(
         f"No slicing rule is known for layer {step.name!r} of class {kind.__name__}. It is kept "
-        "whole and fed with all of its channels: right, but no slimmer. To slice it, register a "
+        "whole and fed with all of its channels: correct, but not smaller. To slice it, register a "
         f"rule: `@moda_keras.slicing.register_rule({kind.__name__})` on a subclass of "
-        "`moda_keras.slicing.Rule`, or on `moda_keras.slicing.Opaque` if it is to stay whole.",
+        "`moda_keras.slicing.Rule`, or on `moda_keras.slicing.Opaque` if it must stay whole.",
         stacklevel=2,
     )
