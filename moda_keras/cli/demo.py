@@ -30,8 +30,9 @@ WEIGHTS = {"standard": None, "modular": (1.0, 1.0, 0.3)}
 ACCURACY = {"composed": "accuracy", "full model": "full_accuracy"}
 SIZE = {"parameters": "size", "FLOPs": "flops"}
 TARGET_CLASS = 3
-# The weak model has seen this fraction of the training images.
+# The weak model has seen this fraction of the training images, so often.
 WEAK_FRACTION = 0.1
+WEAK_EPOCHS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def demo(
 
     for name in FILES:
         files.check_output(output / name, force=force)
-    data = datasets.load("digits", image_size=16, seed=seed)
+    data = datasets.load("digits", image_size=16, seed=seed).standardized()
     say(
         f"Digits: {len(data.x_train)} training and {len(data.x_test)} test images; {epochs} "
         f"epochs, standard and modular, on {keras.backend.backend()}."
@@ -79,7 +80,7 @@ def demo(
         models = {
             name: _measure(name, data, epochs, seed, Path(folder), *tasks) for name in WEIGHTS
         }
-        replacement = _replace(models["modular"].trained, data, epochs, seed, Path(folder))
+        replacement = _replace(models["modular"].trained, data, seed, Path(folder))
     output.mkdir(parents=True, exist_ok=True)
     models["modular"].trained.modules.save(output / "digits.modules", overwrite=True)
     figures = _draw(models)
@@ -118,9 +119,7 @@ def _measure(
     )
 
 
-def _replace(
-    strong: "TrainedModel", data: "Dataset", epochs: int, seed: int, folder: Path
-) -> dict[str, Any]:
+def _replace(strong: "TrainedModel", data: "Dataset", seed: int, folder: Path) -> dict[str, Any]:
     """Replaces a class of a LeNet5 that was trained on few images, and calibrates on the same."""
     import keras
     import numpy as np
@@ -131,7 +130,8 @@ def _replace(
 
     rows = np.concatenate(draw_of_each_class(data.y_train, range(10), WEAK_FRACTION, seed))
     few = data.with_training_samples(rows)
-    recipe = experiments.Recipe("lenet5", None, epochs, batch_size=8, augment="none", seed=seed)
+    # Few images need small batches: LeNet5 has no BatchNormalization and starts slowly.
+    recipe = experiments.Recipe("lenet5", None, WEAK_EPOCHS, 8, augment="none", seed=seed)
     weak = experiments.train_model(recipe, few, folder).modules.model
     keras.utils.set_random_seed(seed)
     start = time.perf_counter()

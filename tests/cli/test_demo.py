@@ -15,6 +15,7 @@ def few_digits(monkeypatch):
         return load(name, **options, samples_per_class=16, test_samples_per_class=3)
 
     monkeypatch.setattr(datasets, "load", few)
+    monkeypatch.setattr("moda_keras.cli.demo.WEAK_EPOCHS", 1)
 
 
 def test_demo_writes_figures_and_modules(tmp_path, few_digits):
