@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from moda_keras.modules.class_names import class_index
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import check_labelled_arrays
+from moda_keras.observing.labelled_arrays import as_class_indices, check_labelled_arrays
 
 
 def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
@@ -23,12 +22,5 @@ def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
     Raises:
         ValueError: If the numbers of samples and labels differ, or a label is not a class.
     """
-    labels = np.asarray(y) if isinstance(y, (list, tuple)) or hasattr(y, "dtype") else y
-    if getattr(getattr(labels, "dtype", None), "kind", "") in "OU" and labels.size:
-        labels = _indices(labels, modules.class_names)
-    return check_labelled_arrays(x, labels, modules.num_classes)
-
-
-def _indices(labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
-    names, which = np.unique(labels.astype(str), return_inverse=True)
-    return np.array([class_index(str(name), class_names) for name in names])[which.reshape(-1)]
+    y = as_class_indices(y, modules.class_names)
+    return check_labelled_arrays(x, y, modules.num_classes)

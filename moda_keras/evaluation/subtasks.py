@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,6 +10,9 @@ import numpy as np
 ALL_SUBSETS = 10
 # 95 % of a normal distribution lie within +-1.96 standard deviations.
 NORMAL_QUANTILE = {0.9: 1.645, 0.95: 1.96, 0.99: 2.576}
+# A small sample has sub-tasks of up to nine sizes, and up to six of each.
+SAMPLED_SIZES = 9
+OF_EACH_SIZE = 6
 
 Subtask = tuple[int, ...]
 
@@ -120,6 +124,48 @@ def draw_share(subtasks: list[Subtask], share: float, seed: int = 0) -> list[Sub
         for group in of_size
         for each in draw_subtasks(group, max(1, round(share * len(group))), seed)
     ]
+
+
+def sample_subtasks(classes: Sequence[int], *, seed: int = 0) -> list[Subtask]:
+    """Draws a small sample: up to nine sizes, from pairs to all classes, up to six of each size.
+
+    Sizes grow by a constant factor. Those of one size are pieces of random orders of the classes,
+    so every class is in about as many as any other.
+
+    Args:
+        classes: Class indices, at least two.
+        seed: Seed of the draw.
+
+    Returns:
+        List of tuples of ascending class indices, by size.
+
+    Raises:
+        ValueError: If there are fewer than two classes.
+
+    Example:
+        >>> from moda_keras.tuning import sample_subtasks
+        >>> sample_subtasks([0, 1, 2])
+        [(0, 1), (0, 2), (1, 2), (0, 1, 2)]
+        >>> len(sample_subtasks(range(10))), len(sample_subtasks(range(100)))
+        (37, 49)
+    """
+    classes = [int(index) for index in classes]
+    if len(classes) < 2:
+        raise ValueError(f"Expected at least two `classes`. Received: classes={classes}")
+    random = np.random.default_rng(seed)
+    sizes = sorted({round(size) for size in np.geomspace(2, len(classes), SAMPLED_SIZES)})
+    return [subtask for k in sizes for subtask in _draw_evenly(classes, k, random)]
+
+
+def _draw_evenly(classes: list[int], k: int, random: np.random.Generator) -> list[Subtask]:
+    if math.comb(len(classes), k) <= OF_EACH_SIZE:
+        return list(itertools.combinations(sorted(classes), k))
+    drawn: dict[Subtask, None] = {}
+    while len(drawn) < OF_EACH_SIZE:
+        order = random.permutation(classes).tolist()
+        pieces = [order[start : start + k] for start in range(0, len(order) - k + 1, k)]
+        drawn.update((tuple(sorted(piece)), None) for piece in pieces)
+    return sorted(list(drawn)[:OF_EACH_SIZE])
 
 
 def _draw(classes: int, k: int, number: int, random: np.random.Generator) -> list[Subtask]:

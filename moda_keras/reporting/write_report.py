@@ -16,7 +16,7 @@ from moda_keras.observing.labelled_arrays import check_labelled_arrays, refuse_d
 from moda_keras.reporting.report_data import gather
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.tuning import threshold_curve
-from moda_keras.tuning.arguments import check_thresholds
+from moda_keras.tuning.thresholds import check_thresholds
 
 # Test samples used at most, to bound the time and the size of the page.
 MAX_SAMPLES = 2000
