@@ -8,6 +8,7 @@ import typer
 from moda_keras.cli import files
 from moda_keras.cli.command import Answer
 from moda_keras.cli.measures import measure_modules
+from moda_keras.cli.options import Force
 
 # What the demo writes into its folder.
 FILES = ("digits.modules", "overlap.png", "shared_units.png", "subtasks.png")
@@ -19,7 +20,7 @@ def demo(
     ] = Path("demo"),
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and sub-tasks.")] = 0,
-    force: files.Force = False,
+    force: Force = False,
 ) -> Answer:
     """Train on scikit-learn's digits, decompose, compose, replace; tables and figures.
 

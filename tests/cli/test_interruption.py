@@ -13,7 +13,7 @@ from command_line import TINY_DATA, ask
 from small_models import BACKEND
 
 import moda_keras as mk
-from moda_keras.cli.training_callbacks import StopAfterEpoch
+from moda_keras.cli.training import StopAfterEpoch
 from moda_keras.experiments import read_rows
 
 # The command as it is, but for batches that take their time.
