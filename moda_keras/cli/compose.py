@@ -139,6 +139,8 @@ def _export(model: "keras.Model", output: Path, how: str, force: bool) -> None:
         ):
             warnings.simplefilter("ignore")  # tracers warn about Keras's own code
             model.export(str(beside), format=how, verbose=False)
+    except FileExistsError as error:
+        raise CommandError(f"{error}. Pass --force to replace it") from error
     except OSError:
         raise
     except Exception as error:  # each exporter has its own

@@ -32,15 +32,25 @@ def kind_of(path: Path) -> Literal["modules", "model"] | None:
         return "model"
     if not start.startswith(ZIP_SIGNATURE):
         return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile as error:
+    names = _names_in_archive(path)
+    if names is None:
         raise CommandError(
             f"Expected a complete file. Received: {str(path)!r}, which is truncated or damaged "
             f"({path.stat().st_size:,} bytes). Copy or write it again"
-        ) from error
+        )
     return "modules" if "manifest.json" in names else "model" if "config.json" in names else None
+
+
+def _names_in_archive(path: Path) -> list[str] | None:
+    """The names of the members of a zip archive; None if it is not complete."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile:
+        return None
+    # Half of a module file may end in one of the archives that it holds.
+    is_whole = min((each.header_offset for each in members), default=0) == 0
+    return [each.filename for each in members] if is_whole else None
 
 
 def load_model(path: Path) -> "keras.Model":

@@ -150,7 +150,9 @@ def test_version():
 def test_unexpected_error_is_one_line_with_its_type(monkeypatch):
     monkeypatch.setattr("moda_keras.evaluation.module_size", broken)
     monkeypatch.setattr("moda_keras.experiments.environment.describe_environment", broken)
-    assert fail("info") == "Error: RuntimeError: in two lines (run moda --debug ... for the traceback)"
+    assert (
+        fail("info") == "Error: RuntimeError: in two lines (run moda --debug ... for the traceback)"
+    )
     result = invoke("--debug", "info")
     assert isinstance(result.exception, RuntimeError)
 
@@ -173,7 +175,7 @@ def interrupted():
 
 def test_names_of_options_are_the_library_s():
     assert sorted(get_args(options.Network)) == sorted(experiments.NETWORKS)
-    assert options.EXPERIMENTS == tuple(experiments.EXPERIMENTS)
+    assert tuple(experiments.EXPERIMENTS) == options.EXPERIMENTS
     assert sorted(get_args(options.Augmentation)) == sorted(datasets.AUGMENTATIONS)
     assert sorted(options.DATA) == sorted(datasets.NAMES)
     names = {field.name for field in fields(DataArguments)}

@@ -100,14 +100,14 @@ def test_impossible_settings_are_refused(arguments, message, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_interrupt_says_that_the_same_command_goes_on(folder, monkeypatch):
+def test_interrupt_says_how_to_resume(folder, monkeypatch):
     def interrupted(*arguments, **named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("moda_keras.experiments.experiment.train_model", interrupted)
     result = invoke("experiment", "training", "--set", "data=digits", "-o", folder / "killed")
     assert result.exit_code == 130
-    assert "the same command goes on from there" in result.stderr
+    assert "Rerun the command to resume" in result.stderr
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

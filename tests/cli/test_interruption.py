@@ -34,7 +34,7 @@ main()
 RECIPE = ("--epochs", 4, "--batch-size", 16)
 
 
-def test_interrupted_training_goes_on_to_the_same_result(small_model, tmp_path):
+def test_resumed_training_has_the_same_result(small_model, tmp_path):
     arguments = ("train", *TINY_DATA, "--model", small_model, *RECIPE)
     command = [*map(str, arguments), "-o", str(tmp_path / "one.keras"), "--json"]
     script = tmp_path / "moda"
@@ -57,7 +57,7 @@ def test_interrupted_training_goes_on_to_the_same_result(small_model, tmp_path):
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert "the same command goes on" in json.loads(printed)["error"]["message"]
+    assert "Rerun the command to resume" in json.loads(printed)["error"]["message"]
     assert "Stopping at the end of this epoch" in errors
     assert 2 <= len(read_rows(log)) < 4
 
