@@ -163,7 +163,8 @@ def _export_failure(error: BaseException, how: str, backend: str) -> str:
             f"{shortened(error)}. docs/slicing.md lists the formats of each backend"
         )
     packages = PACKAGES[how].get(backend, PACKAGES[how].get(None, how))
+    missing = f" ({cause.name})" if cause.name else ""
     return (
-        f"The format {how!r} needs a package that is not installed ({shortened(cause, 200)}). "
-        f"Install what it needs with: pip install {packages}"
+        f"The format {how!r} needs packages that are not installed{missing}. Install them with: "
+        f"pip install {packages}"
     )

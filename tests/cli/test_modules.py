@@ -141,7 +141,7 @@ def test_no_file_beside_an_export_is_replaced(trained, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("raised", "message"),
     [
-        (ModuleNotFoundError("No module named 'onnx'"), "Install what it needs with: pip install "),
+        (ModuleNotFoundError("No module", name="onnx"), "(onnx). Install them with: pip install "),
         (RuntimeError("a bad\n shape"), f"with the backend '{BACKEND}': a bad shape. docs/slicing"),
     ],
 )
