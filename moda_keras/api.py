@@ -19,8 +19,10 @@ from moda_keras.graph import HiddenActivation, find_hidden_activations
 from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module_set import Module, ModuleSet
+from moda_keras.modules.summary import summary
 from moda_keras.observing.epsilons import choose_epsilons
-from moda_keras.reuse.compose import compose, masked_model
+from moda_keras.reuse.compose import compose
+from moda_keras.reuse.masked_model import masked_model
 from moda_keras.reuse.replace import replace
 from moda_keras.training import modularity_monitor as callbacks
 from moda_keras.training.moda_loss import MODALoss
@@ -29,6 +31,8 @@ from moda_keras.training.modular_model import ModularModel
 # Methods for the user that reach into rooms below that of `ModuleSet`.
 ModuleSet.tune_threshold = tuning.tune_threshold
 ModuleSet.diagnose = diagnosis.diagnose
+ModuleSet.compose = compose
+ModuleSet.summary = summary
 
 metrics = evaluation
 report = reporting

@@ -5,7 +5,7 @@ import numpy as np
 
 from moda_keras import find_hidden_activations
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.reuse.compose import masked_model
+from moda_keras.reuse.masked_model import masked_model
 from moda_keras.slicing import Slicer
 
 CLASSES = [3, 0, 2]

@@ -16,12 +16,12 @@ from moda_keras.evaluation import (
     read_rows,
     why_not_staged,
 )
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_labelled_arrays, refuse_dataset
 from moda_keras.training.history import read_history
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.tuning import sample_subtasks
-from moda_keras.tuning.arguments import check_modules
 
 # Sub-tasks that are measured of models that have to be composed for it.
 COMPOSED_SUBTASKS = 8

@@ -23,6 +23,24 @@ def runs_keras_call(layer: keras.layers.Layer) -> bool:
     return is_keras_class(definer)
 
 
+def shallow_copy(operation: Any, name: str) -> Any:
+    """A copy without nodes, which shares with the original whatever it holds.
+
+    Args:
+        operation: A layer or operation.
+        name: Name of the copy.
+
+    Returns:
+        The copy.
+    """
+    made = object.__new__(type(operation))  # `copy.copy` would go through the config
+    vars(made).update(vars(operation))
+    # Private, as in Keras 3.14 to 3.15: a copy has no place in the graph of the original.
+    made._inbound_nodes, made._outbound_nodes = [], []
+    made.name = name
+    return made
+
+
 def accepts_training(operation: Any) -> bool:
     """Whether the operation's `call` takes a `training` argument."""
     return "training" in inspect.signature(operation.call).parameters

@@ -40,6 +40,7 @@ class ActivationObserver(keras.Model):
                 f"{traced.model.name!r}, which has none"
             )
         self.metric = make_metric(self.hidden)
+        self.inputs_not_finite = keras.metrics.Sum(name="inputs_not_finite", dtype="float32")
         self.compile()
         # All layers are built; Keras would run the model on a batch to find that out.
         self.built = self.probe.built = True
@@ -51,23 +52,56 @@ class ActivationObserver(keras.Model):
             x: Data: anything that `evaluate` takes.
             y: Labels, if the metric needs any and `x` does not hold them.
             **arguments: Further arguments of `evaluate`.
+
+        Raises:
+            ValueError: If a weight or an input is NaN or infinite. Activations do not always show
+                it: TensorFlow's ReLU may turn NaN into 0.
         """
+        names = names_of_weights_not_finite(self.probe.model)
+        if names:
+            raise ValueError(
+                f"Expected finite weights. Received: NaN or infinity in the weights {names} of "
+                f"model {self.probe.model.name!r}. Train the model again, from weights that are "
+                "finite"
+            )
         with adapter.keep_variables(self):
             self.evaluate(x, y, **arguments)
+        count = int(self.inputs_not_finite.result())
+        if count:
+            raise ValueError(
+                f"Expected finite inputs. Received: {count} values in `x` that are NaN or "
+                "infinite. Remove or replace them"
+            )
 
     def call(self, inputs):
         return self.probe(inputs, training=False)
 
     @property
     def metrics(self):
-        return [self.metric]
+        return [self.metric, self.inputs_not_finite]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=False):
         return ops.zeros(())
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.metric.update_state(y, y_pred, sample_weight)
-        return self.get_metrics_result()
+        for values in keras.tree.flatten(x):
+            if "float" in keras.backend.standardize_dtype(values.dtype):
+                self.inputs_not_finite.update_state(ops.cast(~ops.isfinite(values), "float32"))
+        return {self.metric.name: self.metric.result()}
+
+
+def names_of_weights_not_finite(model: keras.Model) -> list[str]:
+    """The paths of the weights of a model that have NaN or infinity.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        List of str.
+    """
+    floats = [w for w in model.weights if "float" in keras.backend.standardize_dtype(w.dtype)]
+    return [weight.path for weight in floats if not bool(ops.all(ops.isfinite(weight.value)))]
 
 
 def require_finite(hidden: Sequence[HiddenActivation], not_finite: Any) -> None:

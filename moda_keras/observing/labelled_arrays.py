@@ -48,6 +48,48 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     return x, y
 
 
+def check_batch_size(batch_size: Any) -> None:
+    """Raises a ValueError unless a batch size is a positive int or None."""
+    is_int = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if batch_size is not None and (not is_int or batch_size < 1):
+        raise ValueError(
+            f"Expected `batch_size` to be a positive int. Received: batch_size={batch_size!r}"
+        )
+
+
+def as_class_indices(y: Any, class_names: Sequence[str] | None) -> Any:
+    """Labels as an array; names of classes become class indices.
+
+    Args:
+        y: Labels, an array or a list: integers, one-hot rows, or names of classes. Anything else,
+            such as None, is returned as it is.
+        class_names: C names, or None.
+
+    Returns:
+        Array, or `y`.
+
+    Raises:
+        ValueError: If labels are names and `class_names` is missing or does not have one of them.
+    """
+    if isinstance(y, (list, tuple)):
+        y = np.asarray(y)
+    if not isinstance(y, np.ndarray) or y.dtype.kind not in "OSU":
+        return y
+    found = sorted({str(label) for label in y.reshape(-1)})
+    if class_names is None:
+        raise ValueError(
+            "Expected `class_names`, in the order of the model's outputs, for labels that are "
+            f"names. Received: class_names=None and the labels {found[:10]}"
+        )
+    index = {str(name): i for i, name in enumerate(class_names)}
+    unknown = [name for name in found if name not in index]
+    if unknown:
+        raise ValueError(
+            f"Expected labels among `class_names`, {list(index)[:10]}. Received: labels {unknown}"
+        )
+    return np.array([index[str(label)] for label in y.reshape(-1)])
+
+
 def refuse_dataset(values: Any, name: str = "x") -> None:
     """Raises a ValueError that says what to do, if samples come in batches or one by one.
 
@@ -65,6 +107,31 @@ def refuse_dataset(values: Any, name: str = "x") -> None:
         )
 
 
+def is_arrays(x: Any) -> bool:
+    """Whether data is an array, or a list or dict of arrays."""
+    return all(
+        hasattr(each, "shape") and hasattr(each, "__getitem__") for each in keras.tree.flatten(x)
+    )
+
+
+def sample_of_arrays(x: Any, samples: int, seed: int = 0) -> Any:
+    """A random sample of the rows of arrays, in their own order; all if there are no more.
+
+    Args:
+        x: Array of N samples, or a list or dict of arrays.
+        samples: How many rows to take.
+        seed: Seed of the draw.
+
+    Returns:
+        Array or arrays in the same structure.
+    """
+    length = len(keras.tree.flatten(x)[0])
+    if length <= samples:
+        return x
+    rows = np.sort(np.random.default_rng(seed).permutation(length)[:samples])
+    return take_samples(x, rows)
+
+
 def take_samples(x: Any, index: Any) -> Any:
     """The chosen samples of every input.
 
@@ -76,6 +143,30 @@ def take_samples(x: Any, index: Any) -> Any:
         Array or arrays in the same structure.
     """
     return keras.tree.map_structure(lambda values: values[index], x)
+
+
+def draw_of_each_class(
+    y: np.ndarray, classes: Iterable[int], number: int | float | None, seed: int = 0
+) -> list[np.ndarray]:
+    """Random samples of each class.
+
+    Args:
+        y: Labels, integers (N,).
+        classes: The classes to draw from.
+        number: How many samples of each class at most: an int; or a float in (0, 1], that fraction
+            of the class's samples, at least one; or None for all of them.
+        seed: Seed of the draw.
+
+    Returns:
+        For each class an int array of positions in `y`, in random order.
+    """
+    random = np.random.default_rng(seed)
+    drawn = []
+    for label in classes:
+        rows = random.permutation(np.flatnonzero(y == label))
+        is_fraction = isinstance(number, float)
+        drawn.append(rows[: max(1, round(number * len(rows))) if is_fraction else number])
+    return drawn
 
 
 def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:

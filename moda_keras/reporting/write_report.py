@@ -10,12 +10,13 @@ import numpy as np
 from moda_keras.diagnosis import gather_evidence
 from moda_keras.evaluation import why_not_staged
 from moda_keras.files import write_text
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_labelled_arrays, refuse_dataset, take_samples
 from moda_keras.reporting.report_data import gather
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.tuning import threshold_curve
-from moda_keras.tuning.arguments import check_modules, check_thresholds
+from moda_keras.tuning.arguments import check_thresholds
 
 # Test samples that are looked at, to bound time and the size of the page.
 MAX_SAMPLES = 2000

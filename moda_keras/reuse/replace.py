@@ -114,23 +114,15 @@ def _strong_logit(module: Module) -> keras.Model:
 
 
 def _build_frozen(slicer: Slicer, plan: Plan, name: str) -> keras.Model:
-    """Builds a model that neither trains nor behaves otherwise in training.
+    """Builds a frozen model that behaves in training as in inference.
 
-    The `training=True` of a whole model overrules a `training=False` in its graph. Of what heeds
-    it, BatchNormalization is in inference mode where it is not trainable; noise is set to nothing.
+    The `training=True` of a whole model overrules a `training=False` in its graph. Frozen
+    BatchNormalization layers run in inference mode all the same, and layers of noise get a rate of
+    zero.
     """
     plan = dataclasses.replace(plan, steps=[_made_noiseless(step) for step in plan.steps])
     model = slicer.build(plan, name=name)
-    originals = {id(step.operation) for step in slicer.graph.steps}
-    for layer in model.layers:
-        if id(layer) not in originals:
-            layer.trainable = False
-        elif layer.trainable_weights:
-            raise ValueError(
-                f"Expected layers that can be copied, for the copies are frozen. Received: layer "
-                f"{layer.name!r} of model {slicer.model.name!r}, which cannot be made from its "
-                "config; give its class a `get_config`"
-            )
+    model.trainable = False
     return model
 
 

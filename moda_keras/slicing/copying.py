@@ -1,11 +1,21 @@
 """Copies of layers and operations, made from their configs."""
 
+import copy
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from moda_keras.graph import is_keras_class
+from moda_keras.graph import is_keras_class, shallow_copy
+
+# Layers that adapt to data have a vocabulary, which is neither in their config nor a weight.
+_LOOKUPS = (
+    keras.layers.IntegerLookup,
+    keras.layers.StringLookup,
+    keras.layers.TextVectorization,
+)
 
 
 def copy_operation(operation: Any, name: str, **config: Any) -> Any:
@@ -18,46 +28,76 @@ def copy_operation(operation: Any, name: str, **config: Any) -> Any:
 
     Returns:
         The copy.
+
+    Raises:
+        ValueError: If the operation has weights and cannot be made from its config. Without
+            weights, the copy then shares what the original holds, such as a Python function.
     """
-    config = {**_cheap_config(operation), **config, "name": name}
-    return type(operation).from_config(config)
+    if config or _is_copyable_by_config(operation):
+        return _copy_by_config(operation, name, **config)
+    if isinstance(operation, keras.layers.TorchModuleWrapper):
+        return type(operation)(copy.deepcopy(operation.module), name=name)
+    if getattr(operation, "weights", ()):
+        raise ValueError(
+            f"Layer {operation.name!r} of class {type(operation).__name__} cannot be copied, for "
+            "it cannot be made from its config. The new model must not share weights with the "
+            "original. Give the class a `get_config` that returns all arguments of its "
+            "constructor, or a `from_config` that makes up for those that are missing"
+        )
+    return shallow_copy(operation, name)
 
 
-def copy_or_share(operation: Any, name: str, **config: Any) -> Any:
-    """As `copy_operation`, but gives the original itself if it is not copyable."""
+def is_sliceable(operation: Any) -> bool:
+    """Whether copies with another config can be made.
+
+    They cannot of a Lambda around a Python function, nor of a layer whose constructor takes what
+    its config does not have.
+    """
+    return _is_copyable_by_config(operation)
+
+
+def _is_copyable_by_config(operation: Any) -> bool:
     try:
-        return copy_operation(operation, name, **config)
-    except Exception:
-        if config:
-            raise
-        return operation
+        _copy_by_config(operation, operation.name)
+    # Keras's own words for a config that is incomplete, missing, or not safe to load.
+    except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError):
+        return False
+    return True
 
 
-def is_copyable(operation: Any) -> bool:
-    """Whether a copy can be made from the config.
-
-    It cannot of a Lambda around a Python function, nor of a layer whose constructor takes what its
-    config does not tell.
-    """
-    return copy_or_share(operation, operation.name) is not operation
+def _copy_by_config(operation: Any, name: str, **config: Any) -> Any:
+    made = type(operation).from_config({**_cheap_config(operation), **config, "name": name})
+    if isinstance(operation, _LOOKUPS):
+        _copy_vocabulary(made, operation)
+    return made
 
 
-def copy_weights(copy: Any, original: Any) -> None:
+def _copy_vocabulary(made: keras.layers.Layer, original: keras.layers.Layer) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        variables: dict[str, Any] = {}
+        original.save_own_variables(variables)
+        made.load_own_variables(variables)
+        original.save_assets(folder)
+        if any(Path(folder).iterdir()):
+            made.load_assets(folder)
+
+
+def copy_weights(made: Any, original: Any) -> None:
     """Copies all weights of a layer to its built copy."""
-    if copy is original or not getattr(original, "weights", None):
+    if not getattr(original, "weights", None):
         return
-    set_weights(copy, original, [keras.ops.convert_to_numpy(w) for w in original.weights])
+    set_weights(made, original, [keras.ops.convert_to_numpy(w) for w in original.weights])
 
 
-def set_weights(copy: keras.layers.Layer, original: Any, values: list[np.ndarray]) -> None:
+def set_weights(made: keras.layers.Layer, original: Any, values: list[np.ndarray]) -> None:
     """Sets the weights of a built copy, and gives it the original's initializers."""
-    copy.set_weights(values)
-    for holder, model in zip(_holders(copy), _holders(original), strict=True):
+    made.set_weights(values)
+    for holder, model in zip(_holders(made), _holders(original), strict=True):
         for key, value in list(vars(holder).items()):
             if isinstance(value, _Zeros):
                 setattr(holder, key, getattr(model, key))
-    if isinstance(copy, keras.layers.Normalization):
-        copy.finalize_state()
+    if isinstance(made, keras.layers.Normalization):
+        made.finalize_state()
 
 
 def _cheap_config(operation: Any) -> dict[str, Any]:

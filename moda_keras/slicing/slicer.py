@@ -21,7 +21,7 @@ from moda_keras.graph import (
 )
 from moda_keras.slicing.builder import build_model
 from moda_keras.slicing.checks import check_align, check_outputs, check_units
-from moda_keras.slicing.copying import is_copyable
+from moda_keras.slicing.copying import is_sliceable
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 from moda_keras.slicing.passes import Passes
 from moda_keras.slicing.plan import Plan
@@ -156,7 +156,7 @@ class Slicer:
         rule = find_rule(step, at_output=step is self.output_activation)
         if is_unknown(step.operation):
             _warn_of_unknown(step)
-        is_sliced = rule is not None and is_copyable(step.operation)
+        is_sliced = rule is not None and is_sliceable(step.operation)
         if is_sliced and rule.feeds_back and self.calls[step.operation] > 1:
             return OPAQUE
         return rule if is_sliced else OPAQUE

@@ -14,8 +14,8 @@ from moda_keras.modules.overlap import mean_overlap
 from moda_keras.modules.selection import Threshold, check_threshold
 from moda_keras.modules.size import module_size
 from moda_keras.observing.epsilons import DEFAULT_EPSILON
+from moda_keras.observing.fixed_sample import FixedSample, SampleTotals
 from moda_keras.observing.labelled_arrays import check_labelled_arrays, take_samples
-from moda_keras.observing.modularity_observer import ModularityObserver, SampleTotals
 from moda_keras.training.moda_loss import MODALoss
 
 
@@ -98,11 +98,11 @@ class ModularityMonitor(keras.callbacks.Callback):
         self.epsilon = epsilon
         self.batch_size = batch_size
         self.seed = seed
-        self._observer: ModularityObserver | None = None
+        self._sample: FixedSample | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        if self._observer is None or self._observer.model is not self.model:
-            self._observer = self._observe(self.model)
+        if self._sample is None or self._sample.model is not self.model:
+            self._sample = self._take_sample(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if logs is None:
@@ -116,7 +116,7 @@ class ModularityMonitor(keras.callbacks.Callback):
 
     @property
     def _names(self) -> list[str]:
-        activations = self._observer.epsilons if self.objectives else ()
+        activations = self._sample.epsilons if self.objectives else ()
         by_layer = [
             f"{objective}/{name}"
             for objective in self.modular_loss.objective_names
@@ -124,25 +124,25 @@ class ModularityMonitor(keras.callbacks.Callback):
         ]
         return [*by_layer, "modules/size", "modules/overlap"]
 
-    def _observe(self, model: keras.Model) -> ModularityObserver:
+    def _take_sample(self, model: keras.Model) -> FixedSample:
         graph.require_graph(model)
         graph.require_single_output(model)
         classes = model.outputs[0].shape[-1]
         x, y = check_labelled_arrays(self.x, self.y, classes)
         chosen = _draw(y, self.samples_per_class, self.seed)
         _warn_of_absent_classes(y, classes)
-        observer = ModularityObserver(
+        sample = FixedSample(
             model,
             take_samples(x, chosen),
             y[chosen],
             epsilon=self.epsilon,
             batch_size=self.batch_size,
         )
-        check_threshold(self.threshold, list(observer.epsilons))
-        return observer
+        check_threshold(self.threshold, list(sample.epsilons))
+        return sample
 
     def _measure(self, model: keras.Model) -> dict[str, float]:
-        totals = self._observer.observe()
+        totals = self._sample.measure()
         if not totals.is_finite:
             return {}
         modules = ModuleSet.from_counts(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from moda_keras.evaluation.subtasks import Subtask
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_labelled_arrays
 from moda_keras.tuning.reuse_loss import STATISTICS, ReuseLoss
@@ -38,19 +39,6 @@ def measure_loss(
         chosen = _check_subtasks(subtasks, modules)
     _require_samples(chosen, y, modules)
     return ReuseLoss(modules, x, y, chosen, statistic=statistic, batch_size=batch_size, seed=seed)
-
-
-def check_modules(modules: Any) -> None:
-    """Raises a ValueError that says where modules come from, if it is something else.
-
-    Args:
-        modules: What was given for modules.
-    """
-    if not isinstance(modules, ModuleSet):
-        raise ValueError(
-            "Expected `modules` to be a `ModuleSet`, as `mk.decompose(model, x, y)` gives, or "
-            f"`mk.load_modules(path)` of a file. Received: modules={modules!r}"
-        )
 
 
 def check_thresholds(thresholds: Any, kinds: tuple[type, ...] = (Real,)) -> list[Any]:

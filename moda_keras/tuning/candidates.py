@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import last_unfilled_thresholds
-from moda_keras.tuning.arguments import check_modules
 
 
 def distinct_thresholds(modules: ModuleSet) -> np.ndarray:

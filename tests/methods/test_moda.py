@@ -137,7 +137,7 @@ def test_epsilon_of_an_activation_with_exact_zeros(modules, model, x):
 
 @pytest.mark.parametrize("epsilon", [-0.1, "small", None, float("nan"), {"first": -1}])
 def test_wrong_epsilon_is_named(model, x, epsilon):
-    with pytest.raises(ValueError, match=r"`epsilon` to be a number >= 0.*Received: epsilon="):
+    with pytest.raises(ValueError, match=r"`epsilon` to be .*number >= 0.*Received: epsilon="):
         decompose(model, x, LABELS, epsilon=epsilon)
 
 
@@ -216,7 +216,8 @@ def test_wrong_quantile_is_named(model, x, quantile):
 
 def test_chosen_epsilon_names_activations_that_are_not_finite(x):
     model = mlp(activation="gelu")
-    model.get_layer("second").bias.assign(np.full(5, np.nan, "float32"))
+    kernel = model.get_layer("second").kernel
+    kernel.assign(np.full(kernel.shape, 3e38, "float32"))
     with pytest.raises(ValueError, match=r"NaN or infinity in the activations \['second'\]"):
         choose(model, x)
 
@@ -462,21 +463,30 @@ def test_threshold_outside_its_range(model, x, threshold):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_activation_that_is_not_finite_is_named(x, value):
+def test_weight_that_is_not_finite_is_named(x, value):
     model = mlp()
     kernel, bias = model.get_layer("second").get_weights()
     kernel[0, 0] = value
     model.get_layer("second").set_weights([kernel, bias])
-    model.get_layer("first").bias.assign(np.ones(6, "float32"))
-    with pytest.raises(ValueError, match=r"\['second'\]"):
+    with pytest.raises(ValueError, match=r"finite weights.*'mlp/second/kernel'"):
+        decompose(model, x, LABELS)
+
+
+def test_activation_that_is_not_finite_is_named(x):
+    model = mlp()
+    kernel = model.get_layer("second").kernel
+    kernel.assign(np.full(kernel.shape, 3e38, "float32"))
+    model.get_layer("first").bias.assign(np.full(6, 10, "float32"))
+    with pytest.raises(ValueError, match=r"activations \['second'\]"):
         decompose(model, np.abs(x), LABELS)
 
 
-def test_nan_at_one_position_of_a_map():
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_input_that_is_not_finite_is_refused(value):
     model = cnn()
     x = inputs_of(model, 16)
-    x[3, 2, 2, 0] = np.nan
-    with pytest.raises(ValueError, match="relu1"):
+    x[3, 2, 2, 0] = value
+    with pytest.raises(ValueError, match="Received: 1 values in `x`"):
         decompose(model, x, np.arange(16) % 4)
 
 
@@ -529,3 +539,40 @@ def test_model_without_a_graph(x):
 def test_wrong_class_names(model, x, names):
     with pytest.raises(ValueError, match="3 distinct names"):
         decompose(model, x, LABELS, class_names=names)
+
+
+def test_automatic_epsilon_is_the_median_magnitude(x):
+    model = mlp(activation="gelu")
+    expected = choose(model, x, quantile=0.5)
+    for found in (
+        decompose(model, x, LABELS),
+        decompose(model, x, LABELS, epsilon="auto"),
+        decompose(model, Batches(x, LABELS)),
+    ):
+        assert found.epsilons == pytest.approx(expected)
+        active = np.mean([frequency.mean() for frequency in found.frequency.values()])
+        assert 0.4 < active < 0.6
+
+
+def test_automatic_epsilon_of_data_that_is_read_once_is_the_default_with_a_warning(x):
+    model = mlp(activation="gelu")
+    with pytest.warns(UserWarning, match=r"never exactly zero.*choose_epsilons"):
+        found = decompose(model, (batch for batch in [(x, LABELS)]))
+    assert set(found.epsilons.values()) == {1e-3}
+
+
+def test_labels_may_be_lists_and_names(x, modules, model):
+    names = ["ant", "bee", "cat"]
+    assert same_counts(modules, decompose(model, x, LABELS.tolist()))
+    by_name = decompose(model, x, [names[label] for label in LABELS], class_names=names)
+    assert same_counts(modules, by_name)
+    with pytest.raises(ValueError, match=r"Expected `class_names`.*'ant'"):
+        decompose(model, x, [names[label] for label in LABELS])
+    with pytest.raises(ValueError, match=r"among `class_names`.*\['cow'\]"):
+        decompose(model, x, ["cow"] * len(LABELS), class_names=names)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8"])
+def test_batch_size_that_is_not_a_positive_int(model, x, batch_size):
+    with pytest.raises(ValueError, match=r"`batch_size` to be a positive int. Received"):
+        decompose(model, x, LABELS, batch_size=batch_size)

@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 from masking import CLASSES, check_slicing, fill_layers, randomize
 
+import moda_keras as mk
 from moda_keras.slicing import slice_model
 
 SHAPE = (8, 8, 3)
@@ -186,11 +187,67 @@ class Scale(keras.layers.Layer):
         return inputs * self.factor + self.start
 
 
-def test_layer_that_cannot_be_copied_is_shared():
+def test_layer_with_weights_that_cannot_be_copied_is_refused():
     inputs = keras.Input(SHAPE)
-    scale = Scale(0.3)
-    model = randomize(keras.Model(inputs, head(scale(conv_relu(inputs)))))
-    assert check_slicing(model).get_layer(scale.name) is scale
+    model = randomize(keras.Model(inputs, head(Scale(0.3, name="scale")(conv_relu(inputs)))))
+    modules = mk.ModuleSet.from_units(model, {})
+    for build in (mk.compose, mk.masked_model):
+        with pytest.raises(ValueError, match="'scale' of class Scale cannot be copied"):
+            build(modules, [0, 1])
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Offset(keras.layers.Layer):
+    """Has no weights, and a config that lacks its argument."""
+
+    def __init__(self, offset, **kwargs):
+        super().__init__(**kwargs)
+        self.offset = offset
+
+    def get_config(self):
+        return {"name": self.name}
+
+    def call(self, inputs):
+        return inputs + self.offset
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Offset(0.3, name="odd"), lambda: layers.Lambda(lambda x: x * 2, name="odd")]
+)
+def test_layer_without_weights_that_cannot_be_made_from_its_config(make):
+    inputs = keras.Input(SHAPE)
+    odd = make()
+    model = randomize(keras.Model(inputs, head(odd(conv_relu(inputs)))))
+    modules = mk.ModuleSet.from_units(model, {})
+    x = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
+    small = mk.compose(modules, [3, 0])
+    np.testing.assert_allclose(
+        small.predict(x, verbose=0), model.predict(x, verbose=0)[:, [3, 0]], rtol=1e-5
+    )
+    assert small.get_layer("odd") is not odd
+    assert len(odd._inbound_nodes) == 1
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="layers of TensorFlow")
+@pytest.mark.parametrize("output_mode", ["int", "tf_idf"])
+def test_adapted_vocabulary_is_copied(output_mode, tmp_path):
+    text = np.array(["a b c", "b c", "c", "a a"], dtype=object)
+    vectorize = layers.TextVectorization(
+        output_mode=output_mode, output_sequence_length=3 if output_mode == "int" else None
+    )
+    vectorize.adapt(text)
+    inputs = keras.Input((), dtype="string")
+    x = keras.ops.cast(vectorize(inputs), "float32")
+    x = layers.Dense(6, activation="relu", name="units")(x)
+    model = randomize(keras.Model(inputs, layers.Dense(4)(x)))
+    modules = mk.ModuleSet.from_units(model, {"units": np.arange(24).reshape(4, 6) % 2 == 0})
+    import tensorflow as tf
+
+    outputs = [build(modules, [1, 3])(tf.constant(text)) for build in (mk.compose, mk.masked_model)]
+    np.testing.assert_allclose(*map(np.asarray, outputs), rtol=1e-5)
+    mk.compose(modules, [1, 3]).save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    np.testing.assert_allclose(np.asarray(loaded(tf.constant(text))), outputs[0], rtol=1e-5)
 
 
 class DoubleDense(keras.layers.Dense):

@@ -148,9 +148,9 @@ def test_one_monitor_watches_several_trainings():
     history = fit(model, watch, epochs=1).history
     expected = expected_figures(model, *drawn(8), 0.9, mk.MODALoss())
     assert history["affinity/first"] == pytest.approx([expected["affinity/first"]], rel=1e-5)
-    observer = watch._observer
+    sample = watch._sample
     fit(model, watch, epochs=1)
-    assert watch._observer is observer, "its step would be compiled again"
+    assert watch._sample is sample, "its step would be compiled again"
 
 
 # -------------------------------------------------------------------------- epochs and loggers

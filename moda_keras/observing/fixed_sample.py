@@ -1,4 +1,4 @@
-"""How modular a model is on a fixed sample of data, measured again and again while it trains."""
+"""Counts and class statistics of a fixed sample of data, again and again while a model trains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from keras import ops
 from moda_keras import graph
 from moda_keras.graph import HiddenActivation
 from moda_keras.observing.activation_counts import ActivationCounts
-from moda_keras.observing.activation_observer import ActivationObserver
+from moda_keras.observing.activation_observer import ActivationObserver, names_of_weights_not_finite
 from moda_keras.observing.epsilons import resolve_epsilons
 from moda_keras.observing.labelled_arrays import take_samples
 from moda_keras.ops import (
@@ -39,7 +39,7 @@ class SampleTotals(NamedTuple):
     is_finite: bool
 
 
-class ModularityObserver:
+class FixedSample:
     """Runs a fixed sample through a model, as often as asked, in a step that is compiled once.
 
     It draws no random number and leaves the model as it was.
@@ -77,7 +77,7 @@ class ModularityObserver:
         )
         self._batches = list(_batches(x, y, min(batch_size, len(y))))
 
-    def observe(self) -> SampleTotals:
+    def measure(self) -> SampleTotals:
         """Runs the sample through the model as it is now."""
         observer = self._observer
         totals: list[np.ndarray] = []
@@ -88,7 +88,10 @@ class ModularityObserver:
                 observer.test_on_batch(x, y, sample_weight=weight)
                 found = [ops.convert_to_numpy(each) for each in observer.metric.tables]
                 totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
-        return observer.metric.named(totals)
+        found = observer.metric.named(totals)
+        # TensorFlow's ReLU may turn NaN into 0, so that activations do not show it.
+        is_finite = found.is_finite and not names_of_weights_not_finite(self.model)
+        return found._replace(is_finite=is_finite)
 
 
 class _Totals(keras.metrics.Metric):
