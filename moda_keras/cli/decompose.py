@@ -37,7 +37,7 @@ def decompose(
             help="Magnitude above which a unit of GELU, tanh and the like is active; auto chooses "
             "it from the data.",
         ),
-    ] = "0.001",
+    ] = "auto",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images per batch.")] = 256,
     force: Force = False,
 ) -> Answer:
@@ -47,7 +47,7 @@ def decompose(
 
     ```console
     moda decompose vgg.keras --data cifar10/ --threshold 0.8 -o vgg.modules
-    moda decompose gelu.keras --data photos/ --epsilon auto -o gelu.modules
+    moda decompose gelu.keras --data photos/ --epsilon 0.01 -o gelu.modules
     ```
     """
     import moda_keras as mk
@@ -57,13 +57,10 @@ def decompose(
     chosen = _epsilon(epsilon)
     trained = files.load_model(model)
     loaded = data_of_model(data.load(), trained, model, read_class_names(model))
-    with progress("Choosing epsilon", "Decomposing") as (choosing, counting):
-        if chosen is None:
-            batches = ReportedBatches(loaded.unaugmented_batches(batch_size), choosing)
-            chosen = mk.choose_epsilons(trained, batches, verbose=0)
+    with progress("Decomposing") as (task,):
         modules = mk.decompose(
             trained,
-            ReportedBatches(loaded.unaugmented_batches(batch_size), counting),
+            ReportedBatches(loaded.unaugmented_batches(batch_size), task),
             threshold=threshold,
             class_names=loaded.class_names,
             epsilon=chosen,
@@ -81,12 +78,9 @@ def decompose(
     return Answer(document, shown)
 
 
-def _epsilon(text: str) -> float | None:
-    """The number, or None for "auto"."""
-    if text == "auto":
-        return None
+def _epsilon(text: str) -> float | str:
     try:
-        return float(text)
+        return text if text == "auto" else float(text)
     except ValueError:
         raise typer.BadParameter(
             f"Expected --epsilon to be a number or auto. Received: {text}"
