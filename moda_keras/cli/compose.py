@@ -34,8 +34,6 @@ PACKAGES = {
     "tf_saved_model": {None: "tensorflow"},
     "torch": {None: "torch"},
 }
-# Exporters run the model once; this stands for the sides of images of any size.
-ANY_SIZE = 32
 
 
 def compose(
@@ -130,9 +128,7 @@ def _format(asked: str | None, output: Path) -> str:
 def _export(model: "keras.Model", output: Path, how: str, force: bool) -> None:
     import keras
 
-    zeros = keras.tree.map_structure(_zeros_like, model.input)
     try:
-        model(zeros)  # Keras only exports models that were called
         with (
             replacing(output, companions=True, overwrite=force) as beside,
             warnings.catch_warnings(),
@@ -145,12 +141,6 @@ def _export(model: "keras.Model", output: Path, how: str, force: bool) -> None:
         raise
     except Exception as error:  # each exporter has its own
         raise CommandError(_export_failure(error, how, keras.backend.backend())) from error
-
-
-def _zeros_like(tensor: "keras.KerasTensor") -> object:
-    import keras
-
-    return keras.ops.zeros((1, *[size or ANY_SIZE for size in tensor.shape[1:]]), tensor.dtype)
 
 
 def _export_failure(error: BaseException, how: str, backend: str) -> str:

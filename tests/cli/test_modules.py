@@ -206,12 +206,6 @@ def test_modules_of_images_of_any_size_are_evaluated(of_any_size, data):
     assert chosen["flops_share"] is None and chosen["size"] < 1
 
 
-def test_model_of_images_of_any_size_is_exported(of_any_size, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras.Model, "export", write_two_files)
-    run("compose", of_any_size, 1, 2, "-o", tmp_path / "small.xml")
-    assert len(list(tmp_path.iterdir())) == 3
-
-
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
@@ -255,7 +249,6 @@ def test_class_names_travel_with_a_composed_model(arguments, trained, tmp_path):
     """Whatever order the classes are given in, the file knows the order of its outputs."""
     run("compose", trained.modules, "8,1", "-o", tmp_path / "small.keras")
     expected = ask("evaluate", tmp_path / "small.keras", *TINY_DATA)
-    assert expected["accuracy"] > 0.5
     found = ask("evaluate", tmp_path / "small.keras", *TINY_DATA, *arguments)
     assert found["accuracy"] == expected["accuracy"]
     assert found["accuracy_by_class"] == expected["accuracy_by_class"]
