@@ -79,7 +79,7 @@ def replace(
     moda replace weak.keras vgg.modules cat --target-class 3 --data photos/ -o p.keras
     ```
     """
-    from moda_keras.experiments.replacement_table import target_accuracy
+    from moda_keras.experiments import target_accuracy
 
     files.check_output(output, force=force, suffix=".keras")
     weak_model, modules = files.load_model(weak), files.load_modules(strong)
@@ -120,7 +120,7 @@ def _patch(
 
     import moda_keras as mk
     from moda_keras.cli.training import TrainingProgress
-    from moda_keras.experiments.replacement_table import calibrate
+    from moda_keras.experiments import calibrate
 
     keras.utils.set_random_seed(how.seed)
     normalizes = how.strategy == "normalize"

@@ -79,8 +79,10 @@ def rows_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequenc
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage; "-" if it is unknown."""
-    return "-" if share is None or math.isnan(share) else f"{100 * share:.2f} %"
+    """A share as a percentage with two digits; "-" if it is unknown."""
+    from moda_keras.evaluation import wording  # imports Keras, which help must not
+
+    return wording.percent(share, digits=2)
 
 
 class Task:

@@ -1,4 +1,4 @@
-"""Models that are trained once, resumably, and kept in the output folder."""
+"""Models that are trained once and kept in a folder; training is resumable."""
 
 import dataclasses
 import hashlib
@@ -17,7 +17,7 @@ from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.training.modular_model import ModularModel
-from moda_keras.zoo.networks import build_network
+from moda_keras.zoo.registry import build_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class TrainedModel:
         modules: Its modules at tau 0.9; the model is `modules.model`.
         accuracy: Test accuracy.
         seconds: Wall-clock time of its epochs.
-        name: Tells it from others; of its files.
+        name: Name of its files; it identifies recipe and data.
     """
 
     modules: ModuleSet
@@ -43,16 +43,16 @@ def train_model(
     folder: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainedModel:
-    """Trains and decomposes a model, or loads the one that was trained by the same recipe.
+    """Trains and decomposes a model, or loads the model trained by the same recipe.
 
-    Training that was killed goes on from its last complete epoch, to the same result as far as the
+    Training that was killed resumes from its last complete epoch, with the same result if the
     backend is deterministic.
 
     Args:
-        recipe: How.
+        recipe: The recipe.
         data: Training and test images.
-        folder: Where models are kept.
-        callbacks: Keras callbacks for the training, as of `fit_by_recipe`.
+        folder: Folder of trained models.
+        callbacks: Keras callbacks for the training, as in `fit_by_recipe`.
 
     Returns:
         A `TrainedModel`.
@@ -73,7 +73,7 @@ def _train(
     path: Path,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Leaves the modules, and last the figures, beside `path`."""
+    """Writes the modules and then, as the sign of completion, the figures."""
     keras.utils.set_random_seed(recipe.seed)
     network = build_network(recipe.network, data.image_shape, len(data.class_names))
     model = ModularModel.from_model(network)

@@ -29,7 +29,13 @@ from moda_keras.graph.non_linearities import (
     is_feature_activation,
     is_non_negative,
 )
-from moda_keras.graph.operations import accepts_training, is_keras_class, kind_of, shallow_copy
+from moda_keras.graph.operations import (
+    accepts_training,
+    has_changed_weights,
+    is_keras_class,
+    kind_of,
+    shallow_copy,
+)
 from moda_keras.graph.tracing import (
     Functional,
     is_masked,
@@ -40,7 +46,11 @@ from moda_keras.graph.tracing import (
     trace,
 )
 from moda_keras.graph.unique_names import unique_name
-from moda_keras.graph.unreadable_layers import contains_marked_activation, find_unreadable_layers
+from moda_keras.graph.unreadable_layers import (
+    contains_marked_activation,
+    explain_no_activation,
+    find_unreadable_layers,
+)
 
 __all__ = [
     "Functional",
@@ -53,8 +63,10 @@ __all__ = [
     "at_one_time",
     "contains_marked_activation",
     "entry_of",
+    "explain_no_activation",
     "find_hidden_activations",
     "find_unreadable_layers",
+    "has_changed_weights",
     "hidden_activations_of",
     "in_structure_of",
     "inputs_and_outputs",

@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 
-from moda_keras.modules.module_set import Module, ModuleSet
+from moda_keras.modules.module import Module
+from moda_keras.modules.module_set import ModuleSet
 
 
 def check_modules(modules: Any) -> None:

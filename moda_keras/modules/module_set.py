@@ -1,6 +1,5 @@
 """Modules: the units of a model that each class needs."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from moda_keras.graph import HiddenActivation, activation_name
+from moda_keras.graph import HiddenActivation
 from moda_keras.modules.archive import ModuleTables, write_archive
 from moda_keras.modules.class_names import check_class_names, class_index, unknown_class
+from moda_keras.modules.module import Module
 from moda_keras.modules.selection import Threshold, check_threshold, frequencies, select_units
 from moda_keras.slicing import Plan, Slicer
 
@@ -237,7 +237,7 @@ class ModuleSet:
             """See `moda_keras.modules.summary.summary`."""
 
         def tune_threshold(
-            self, x: Any, y: Any, max_accuracy_loss: float = 0.01, **options: Any
+            self, x_val: Any, y_val: Any = None, max_accuracy_loss: float = 0.01, **options: Any
         ) -> "ModuleSet":
             """See `moda_keras.tuning.tune_threshold`."""
 
@@ -343,66 +343,6 @@ class ModuleSet:
                 "Expected classes that had training samples when the model was decomposed. "
                 f"Received: class {index} ({self.class_names[index]!r}), which had none"
             )
-
-
-class Module:
-    """The module of one class: a view into a `ModuleSet`.
-
-    Attributes:
-        modules: The `ModuleSet`.
-        class_index: Int.
-    """
-
-    def __init__(self, modules: ModuleSet, class_index: int):
-        self.modules = modules
-        self.class_index = class_index
-
-    @property
-    def class_name(self) -> str:
-        """Name of the class."""
-        return self.modules.class_names[self.class_index]
-
-    @property
-    def units(self) -> dict[str, np.ndarray]:
-        """Dict from activation name to a bool array (D,)."""
-        return {name: units[self.class_index] for name, units in self.modules.units.items()}
-
-    @property
-    def size(self) -> float:
-        """Trainable parameters of the module as a model of its own, over those of the original."""
-        return self.modules.plan([self.class_index]).relative_size
-
-    def to_model(self, name: str | None = None, *, logits: bool = False) -> keras.Model:
-        """The module as a plain Keras model with the class's output alone.
-
-        Args:
-            name: Name of the new model.
-            logits: Whether to leave out the output activation. A softmax over one class is
-                constant, which a warning says.
-
-        Returns:
-            A functional `keras.Model` with output (batch, 1).
-        """
-        plan = self.modules.plan([self.class_index], logits=logits)
-        if not logits:
-            warn_of_constant_output(self.modules.slicer)
-        return self.modules.slicer.build(plan, name=name)
-
-    def __repr__(self) -> str:
-        kept = sum(int(units.sum()) for units in self.units.values())
-        total = sum(len(units) for units in self.units.values())
-        return f"<Module of class {self.class_index} ({self.class_name!r}): {kept}/{total} units>"
-
-
-def warn_of_constant_output(slicer: Slicer) -> None:
-    """Warns if the output of a model of one class is constant, as a softmax over one logit is."""
-    step = slicer.output_activation
-    if step is not None and activation_name(step.operation) in ("softmax", "logsoftmax"):
-        warnings.warn(
-            f"The softmax of model {slicer.model.name!r} over one class is constant. Pass "
-            "`logits=True` for the class's logit, or compose at least two classes.",
-            stacklevel=3,
-        )
 
 
 def _check_units(name: str, units: Any, shape: tuple[int, int]) -> np.ndarray:

@@ -15,7 +15,8 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     """Inputs as NumPy arrays, and labels as class indices.
 
     Args:
-        x: Array of N samples, or a list or dict of arrays for a model of several inputs.
+        x: Array of N samples, of numbers or strings, or a list or dict of arrays for a model of
+            several inputs.
         y: Labels: integers (N,) or (N, 1), or one-hot (N, C).
         num_classes: C, the number of classes.
 
@@ -35,9 +36,9 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     check_labels(y, num_classes)
     is_one_hot = y.ndim == 2 and y.shape[1] > 1
     y = y.argmax(axis=1) if is_one_hot else y.reshape(-1).astype("int64")
-    x = keras.tree.map_structure(np.asarray, x) if _is_structure(x) else np.asarray(x)
+    x = keras.tree.map_structure(_as_array, x) if _is_structure(x) else _as_array(x)
     for values in keras.tree.flatten(x):
-        if values.dtype == object or values.shape[:1] != y.shape:
+        if not _holds_values(values) or values.shape[:1] != y.shape:
             raise ValueError(
                 "Expected `x` to be an array with one sample for each label, or a list or dict of "
                 f"such arrays. Received: an array of shape {values.shape} and dtype "
@@ -97,14 +98,30 @@ def refuse_dataset(values: Any, name: str = "x") -> None:
         values: What was given for arrays.
         name: Of the argument.
     """
-    is_array = hasattr(values, "__array__") or hasattr(values, "shape")
-    is_plain = isinstance(values, (Sequence, Mapping))
-    is_batches = isinstance(values, keras.utils.PyDataset)
-    if is_batches or (isinstance(values, Iterable) and not is_array and not is_plain):
+    if is_dataset(values):
         raise ValueError(
             f"Expected `{name}` to be an array, or a list or dict of arrays. Received: a "
             f"{type(values).__name__}. {FROM_DATASET}"
         )
+
+
+def is_dataset(values: Any) -> bool:
+    """Whether samples come in batches or one by one: a dataset, a loader or a generator.
+
+    Args:
+        values: Inputs or labels.
+
+    Returns:
+        Bool; False for arrays, and for lists and dicts of them.
+    """
+    if isinstance(values, keras.utils.PyDataset):
+        return True
+    is_array = hasattr(values, "__array__") or hasattr(values, "shape")
+    return (
+        isinstance(values, Iterable)
+        and not is_array
+        and not isinstance(values, (Sequence, Mapping))
+    )
 
 
 def is_arrays(x: Any) -> bool:
@@ -182,6 +199,25 @@ def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:
             f"Expected integer labels in `y`, from 0 to {num_classes - 1}. Received: "
             f"{broken.size} of {y.size} that are not, the first {broken.flat[0]}"
         )
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """The array; strings as `str` objects, the only form in which Keras accepts them."""
+    array = np.asarray(values)
+    is_string = array.dtype.kind in "USO"
+    return np.asarray(_decoded(array.astype(object)), object) if is_string else array
+
+
+def _decode(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+_decoded = np.frompyfunc(_decode, 1, 1)
+
+
+def _holds_values(array: np.ndarray) -> bool:
+    """Whether it is of numbers or strings, not of any other objects."""
+    return array.dtype != object or all(isinstance(each, str) for each in array.flat)
 
 
 def _is_structure(x: Any) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import keras
 
 from moda_keras.modules.checks import chosen_modules
-from moda_keras.modules.module_set import Module, ModuleSet, warn_of_constant_output
+from moda_keras.modules.module import Module, warn_of_constant_output
+from moda_keras.modules.module_set import ModuleSet
 
 
 def compose(

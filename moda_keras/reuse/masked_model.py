@@ -17,7 +17,8 @@ from moda_keras.graph import (
 )
 from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.modules.checks import chosen_modules
-from moda_keras.modules.module_set import Module, ModuleSet
+from moda_keras.modules.module import Module
+from moda_keras.modules.module_set import ModuleSet
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 

@@ -288,15 +288,10 @@ class _TrainingState:
         unreadable = graph.find_unreadable_layers(traced)
         marked_inside = any(graph.contains_marked_activation(layer) for layer in model.layers)
         if not self.hidden_activations and not marked_inside:
-            raise ValueError(
-                "Expected a model with at least one hidden activation: a hidden layer with a "
-                "non-linear activation. Received: a model whose layers show none"
-                f"{_hidden_inside(unreadable)}. Apply the activations as Keras layers in the "
-                "graph, or mark them with `moda_keras.layers.ModularActivation`."
-            )
+            raise ValueError(graph.explain_no_activation(traced))
         if unreadable:
             warnings.warn(
-                "The modular objectives cannot see the activations inside the subclassed layers "
+                "The modular objectives cannot see the activations inside the layers "
                 f"{[layer.name for layer in unreadable]}. Mark them there with "
                 "`moda_keras.layers.ModularActivation`, or build these layers with the functional "
                 "API.",
@@ -388,8 +383,3 @@ def _derive_from_functional(cls: type) -> None:
 def _auto_name() -> str:
     count = keras.backend.get_uid("modular_model")
     return "modular_model" if count == 1 else f"modular_model_{count - 1}"
-
-
-def _hidden_inside(layers: list) -> str:
-    names = [layer.name for layer in layers]
-    return f" (those inside the subclassed layers {names} cannot be seen)" if names else ""

@@ -81,7 +81,7 @@ def test_list():
     ("arguments", "message"),
     [
         (("--set", "epoch=3"), "Unknown setting. Expected fields of all experiments"),
-        (("--set", "epochs=many"), "Expected `epochs` to be int"),
+        (("--set", "epochs=many"), "Expected `epochs` to be a valid integer"),
         (("--set", "epochs"), "Expected a setting such as"),
         (("--config", "none.yaml"), "There is no file"),
         (("--scale", "2"), "`scale` in (0, 1]"),

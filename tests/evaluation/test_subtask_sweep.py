@@ -20,7 +20,7 @@ SWEEP = """
 import sys, time
 import numpy as np
 import moda_keras as mk
-from moda_keras.experiments import subtask_measurement, sweep_subtasks
+from moda_keras.evaluation import subtask_measurement, sweep_subtasks
 
 measure = subtask_measurement.SubtaskMeasurement.measure
 

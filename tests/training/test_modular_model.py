@@ -687,7 +687,7 @@ def test_model_without_hidden_activation_is_refused():
 def test_model_whose_only_activations_are_hidden_in_a_layer_names_it():
     inputs = keras.Input((FEATURES,))
     x = Block(layers.ReLU(), name="hiding")(inputs)
-    with pytest.raises(ValueError, match=r"subclassed layers \['hiding'\] cannot be seen"):
+    with pytest.raises(ValueError, match=r"inside the layers \['hiding'\] are not visible"):
         mk.ModularModel(inputs, layers.Dense(CLASSES)(x))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, find_unreadable_layers
+from moda_keras.graph import Graph, find_unreadable_layers, has_changed_weights
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold
@@ -127,6 +127,13 @@ def _warn_of_unseen_layers(traced: Graph) -> None:
             f"The units inside the layers {names} are not visible in the model's graph: these "
             "layers stay whole in every module. To make units visible, build the layers with the "
             "functional API, or put `moda_keras.layers.ModularActivation` into the graph.",
+            stacklevel=3,
+        )
+    changed = [step.name for step in traced.steps if has_changed_weights(step.operation)]
+    if changed:
+        warnings.warn(
+            f"The layers {changed} are quantized or have LoRA enabled: they stay whole in every "
+            "composed model. Quantize a model, or enable LoRA, after composing it.",
             stacklevel=3,
         )
 

@@ -1,10 +1,10 @@
-"""How much every figure varies with the seed."""
+"""How much the figures vary with the seed."""
 
 from dataclasses import dataclass
 
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace, trainings
-from moda_keras.experiments.modules import FIGURES, measure_modules
+from moda_keras.experiments.tables.modules import FIGURES, measure_modules
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,17 @@
 """Table 1: a strong model's modules in weak models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from moda_keras.datasets import Dataset, StreamedDataset
+from moda_keras.evaluation.accuracy import is_correct
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace
-from moda_keras.experiments.recipe import compile_by_recipe
+from moda_keras.experiments.recipe import calibrate
+from moda_keras.observing.labelled_arrays import draw_of_each_class
 from moda_keras.reuse.replace import replace as replace_class
 
 WEAK_KINDS = ("overfitted", "underfitted")
@@ -17,19 +19,19 @@ WEAK_KINDS = ("overfitted", "underfitted")
 
 @dataclass(frozen=True, kw_only=True)
 class ReplacementConfig(ExperimentConfig):
-    """As `ExperimentConfig`; `networks` are the strong ones, `methods` is not used.
+    """As `ExperimentConfig`; `networks` are those of strong models, `methods` is not used.
 
     Attributes:
         weak_network: The weak model's network.
-        weak_batch_size: Batch size of its training and calibration; None for `batch_size`. Little
-            data makes few steps.
-        weak_kinds: "overfitted" (a tenth of the data, no augmentation) and "underfitted" (a
-            twentieth of the epochs).
+        weak_batch_size: Batch size of its training and calibration, because little data makes few
+            steps; None for `batch_size`.
+        weak_kinds: "overfitted" (`data_fraction` of the data, no augmentation) and "underfitted"
+            (`epoch_fraction` of the epochs).
         strategies: "calibrate" (MODA) and "normalize" (CNNSplitter).
-        strong_classes: How many classes the strong model has, the first ones; the weak model has
-            the others and one of these, which is replaced.
-        targets: Which of these, one after the other; None for all.
-        data_fraction, epoch_fraction: What makes weak models weak.
+        strong_classes: Number of classes of the strong model, the first ones. The weak model has
+            the others and one of these, the target, which is replaced.
+        targets: The targets; None for all classes of the strong model.
+        data_fraction, epoch_fraction: See `weak_kinds`.
         calibration_epochs: Epochs of the calibration layer's training.
     """
 
@@ -47,7 +49,7 @@ class ReplacementConfig(ExperimentConfig):
 
     @property
     def batch_size_of_weak(self) -> int:
-        """`weak_batch_size`, or `batch_size` without it."""
+        """`weak_batch_size`, or `batch_size` if that is None."""
         return self.weak_batch_size or self.batch_size
 
 
@@ -101,68 +103,34 @@ def _measure(
 def _weakened(
     config: ReplacementConfig, data: Dataset | StreamedDataset, weak: str, seed: int
 ) -> tuple[Dataset | StreamedDataset, dict]:
-    """The weak model's data, and what its recipe changes."""
+    """The weak model's data, and the fields of the recipe that differ."""
     changes = {"batch_size": config.batch_size_of_weak}
     if weak == "underfitted":
         epochs = config.scaled(config.epochs) * config.epoch_fraction
         return data, {**changes, "epochs": max(1, round(epochs))}
     if weak != "overfitted":
         raise ValueError(f"Expected `weak_kinds` out of {list(WEAK_KINDS)}. Received: {weak!r}")
-    random = np.random.default_rng(seed)
-    rows = np.concatenate(
-        [
-            random.permutation(np.flatnonzero(data.y_train == label))[
-                : max(1, round(config.data_fraction * (data.y_train == label).sum()))
-            ]
-            for label in range(len(data.class_names))
-        ]
-    )
-    return data.with_training_samples(rows), {**changes, "augment": "none"}
-
-
-def calibrate(
-    model: keras.Model,
-    data: Dataset | StreamedDataset,
-    *,
-    epochs: int = 5,
-    batch_size: int = 128,
-    learning_rate: float = 0.05,
-    seed: int = 0,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> None:
-    """Trains the calibration layer of a model that `replace` made, by the papers' recipe.
-
-    Args:
-        model: The model.
-        data: The weak model's data; the training images are used, without augmentation.
-        epochs: 3 to 5 are enough.
-        batch_size: Samples in a batch.
-        learning_rate: At the beginning.
-        seed: Seed of the order of samples.
-        callbacks: Keras callbacks of the training.
-    """
-    batches = data.train_batches(batch_size, augment="none", seed=seed)
-    compile_by_recipe(model, learning_rate=learning_rate, steps=epochs * len(batches))
-    callbacks = [batches.tell_epoch(), *callbacks]
-    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    classes = range(len(data.class_names))
+    rows = draw_of_each_class(data.y_train, classes, float(config.data_fraction), seed)
+    return data.with_training_samples(np.concatenate(rows)), {**changes, "augment": "none"}
 
 
 def target_accuracy(
     model: keras.Model, data: Dataset | StreamedDataset, target: int
 ) -> tuple[float, float]:
-    """The share of a class's test samples that are recognised, and of the others'.
+    """Accuracy on the test samples of one class, and on those of all other classes.
 
     Args:
         model: A model of the data's classes.
-        data: The test images are used.
+        data: The data; test images are used.
         target: Index of the class.
 
     Returns:
         Two floats in [0, 1].
     """
-    predicted = model.predict(data.test_batches(), verbose=0).argmax(axis=-1)
-    is_right, is_target = predicted == data.y_test, data.y_test == target
-    return float(is_right[is_target].mean()), float(is_right[~is_target].mean())
+    correct = is_correct(model.predict(data.test_batches(), verbose=0), data.y_test)
+    is_target = data.y_test == target
+    return float(correct[is_target].mean()), float(correct[~is_target].mean())
 
 
 def _named(when: str, accuracy: tuple[float, float]) -> Row:

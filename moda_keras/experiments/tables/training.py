@@ -1,4 +1,4 @@
-"""Table 2: what modular training costs in accuracy and time."""
+"""Table 2: the cost of modular training in accuracy and time."""
 
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace, trainings

@@ -14,7 +14,7 @@ FIGURES = ("accuracy", "reuse_accuracy", "full_accuracy", "module_size", "module
 
 @dataclass(frozen=True, kw_only=True)
 class ModulesConfig(ExperimentConfig):
-    """As `ExperimentConfig`; training with and without compactness is compared too."""
+    """As `ExperimentConfig`, with training without compactness as a third method."""
 
     methods: tuple[str, ...] = ("standard", "modular", "no_compactness")
 
@@ -23,13 +23,14 @@ def measure_modules(workspace: Workspace, trained: TrainedModel, threshold: floa
     """The figures of a model's modules at a threshold.
 
     Args:
-        workspace: Where data and sub-tasks are.
+        workspace: Holds data and sub-tasks.
         trained: The model.
         threshold: tau.
 
     Returns:
-        Dict: test `accuracy` of the model, `reuse_accuracy` (mean over sub-tasks) and that of the
-        full model on the same, mean `module_size`, mean `module_overlap`.
+        Dict: the model's test `accuracy`, `reuse_accuracy` and `full_accuracy` (means over
+        sub-tasks, of composed models and of the full model), mean `module_size` and mean
+        `module_overlap`.
     """
     modules = trained.modules.with_threshold(threshold)
     subtasks = workspace.measure_subtasks(trained, modules)

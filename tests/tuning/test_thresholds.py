@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from small_models import mlp, random_modules
 
 import moda_keras as mk
-from moda_keras.tuning.candidates import distinct_thresholds, nested_thresholds
+from moda_keras.tuning.thresholds import distinct_thresholds, nested_thresholds
 
 
 @st.composite

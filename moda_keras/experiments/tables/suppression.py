@@ -1,4 +1,4 @@
-"""Whether compactness silenced anything that a class needs."""
+"""Whether compactness silenced units that a class needs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class SuppressionConfig(ExperimentConfig):
     """As `ExperimentConfig`.
 
     Attributes:
-        units: How many silenced units of each activation are ablated one by one, drawn at random;
-            None for all of them.
+        units: How many silenced units of each activation to ablate one by one, drawn at random;
+            None for all.
     """
 
     networks: tuple[str, ...] = ("vgg16",)
@@ -28,7 +28,7 @@ class SuppressionConfig(ExperimentConfig):
 
 
 def silenced_units(modules: ModuleSet) -> dict[str, np.ndarray]:
-    """The units that are in no module: no class's samples activate them often enough.
+    """The units in no module: no class activates them often enough.
 
     Args:
         modules: The modules.
@@ -45,13 +45,14 @@ def ablations(
     """The sets of silenced units to ablate.
 
     Args:
-        silenced: As of `silenced_units`.
-        units: How many of each activation one by one; None for all.
+        silenced: As from `silenced_units`.
+        units: How many units of each activation to ablate one by one; None for all.
         seed: Seed of the draw.
 
     Returns:
-        Dict from the name of a set to a dict from activation names to bool arrays (D,), the units
-        ablated: "all", each activation with any (by its name), and single units ("name:index").
+        Dict from the name of a set to the units to ablate, a dict from activation names to bool
+        arrays (D,). The sets are "all", each activation (by its name), and single units
+        ("name:index").
     """
     random = np.random.default_rng(seed)
     layers = {name: mask for name, mask in silenced.items() if mask.any()}
@@ -65,17 +66,17 @@ def ablations(
 def class_losses(
     modules: ModuleSet, groups: Mapping[str, Mapping[str, np.ndarray]], x: np.ndarray, y: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What each class loses of its accuracy in the full model without some units.
+    """The accuracy that each class loses when units of the full model are ablated.
 
     Args:
         modules: Modules of the model.
-        groups: As of `ablations`.
+        groups: As from `ablations`.
         x: Test inputs, an array of N samples.
         y: Labels, integers (N,).
 
     Returns:
-        Dict from the name of a set to a float array (C,): accuracy before minus after; NaN for a
-        class without samples.
+        Dict from the name of a set to a float array (C,): accuracy before minus accuracy after; NaN
+        for a class without samples.
     """
     whole = ModuleSet.from_units(modules.model, {})
     kept = [{name: ~mask for name, mask in group.items()} for group in groups.values()]
@@ -97,7 +98,7 @@ def _cells(workspace: Workspace) -> Iterator[Row]:
 
 
 def _measure(workspace: Workspace, network: str, method: str, seed: int, ablated: str) -> Row:
-    """All sets of a model are measured at once, when the first of them is asked for."""
+    """Measures all sets of a model at once, when the first of them is needed."""
     key = ("suppression", network, method, seed)
     measured = workspace.once(key, lambda: _measure_all(workspace, network, method, seed))
     return measured[ablated]
@@ -123,14 +124,14 @@ def _figures(modules: ModuleSet, group: Mapping[str, np.ndarray], losses: np.nda
 
 
 def _without_index(row: Row) -> Row:
-    """Single units of an activation are summed up together."""
+    """Single units of an activation are averaged."""
     name, colon, _ = row["ablated"].partition(":")
     return {**row, "ablated": f"{name} (one by one)" if colon else name}
 
 
 SUPPRESSION = Experiment(
     name="suppression",
-    title="What each class loses without the units that compactness silenced",
+    title="Accuracy that classes lose without the units that compactness silenced",
     config_class=SuppressionConfig,
     key=("network", "method", "seed", "ablated"),
     figures=FIGURES,

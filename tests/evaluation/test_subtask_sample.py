@@ -2,7 +2,7 @@ import collections
 
 import pytest
 
-from moda_keras.tuning import sample_subtasks
+from moda_keras.evaluation import sample_subtasks
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5, 10, 37])
@@ -28,5 +28,5 @@ def test_only_the_given_classes():
 
 
 def test_one_class_cannot_be_told_apart():
-    with pytest.raises(ValueError, match="at least two classes"):
+    with pytest.raises(ValueError, match="at least two `classes`"):
         sample_subtasks([3])

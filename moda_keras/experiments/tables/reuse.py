@@ -23,7 +23,7 @@ class ReuseConfig(ExperimentConfig):
     """As `ExperimentConfig`.
 
     Attributes:
-        verified: How many sub-tasks of each size are composed for real and compared.
+        verified: How many sub-tasks of each size to compose, to verify the masked evaluation.
     """
 
     networks: tuple[str, ...] = ("vgg16",)
@@ -51,11 +51,11 @@ def _measure(workspace: Workspace, network: str, method: str, seed: int, k: int)
 
 
 def _verify(workspace: Workspace, modules: ModuleSet, rows: list[Row]) -> Row:
-    """How far composed models are from the rows, at most; logits relative to their range."""
+    """The largest errors of the rows against composed models; logits relative to their scale."""
     by_subtask = {row["classes"]: row for row in rows}
     chosen = draw_subtasks(list(by_subtask), workspace.config.verified)
     data = workspace.data
-    if why_not_staged(modules) or not chosen:  # then rows are of composed models
+    if why_not_staged(modules) or not chosen:  # the rows are of composed models
         return {"verified": 0, "accuracy_error": None, "logit_error": None}
     found = verify(modules, chosen, data.x_test, data.y_test)
     errors = [abs(v.composed_accuracy - by_subtask[v.classes]["accuracy"]) for v in found]

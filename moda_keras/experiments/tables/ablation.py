@@ -1,11 +1,11 @@
-"""What each weight of the modular loss does: alpha, beta and gamma, one at a time."""
+"""The effect of each weight of the modular loss: alpha, beta and gamma, one at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace
-from moda_keras.experiments.modules import FIGURES, measure_modules
+from moda_keras.experiments.tables.modules import FIGURES, measure_modules
 
 WEIGHTS = ("alpha", "beta", "gamma")
 
@@ -15,7 +15,7 @@ class AblationConfig(ExperimentConfig):
     """As `ExperimentConfig`; `methods` is not used.
 
     Attributes:
-        alphas, betas, gammas: Values of each weight, the others as `alpha`, `beta`, `gamma` say.
+        alphas, betas, gammas: Values of each weight; the other two are `alpha`, `beta`, `gamma`.
     """
 
     networks: tuple[str, ...] = ("vgg16",)

@@ -1,11 +1,11 @@
-"""Figure 4: what tau does to modules."""
+"""Figure 4: the effect of tau on modules."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace, trainings
-from moda_keras.experiments.modules import FIGURES, measure_modules
+from moda_keras.experiments.tables.modules import FIGURES, measure_modules
 
 
 @dataclass(frozen=True, kw_only=True)
