@@ -146,11 +146,7 @@ def _validated(config_class: type[ExperimentConfig], arguments: dict[str, Any]) 
         try:
             values[name] = adapter.validate_python(_prepared(value, hints[name]))
         except pydantic.ValidationError as error:
-            errors += [
-                f"{_message(name, each)}. Received: {name}={value!r}" for each in error.errors()
-            ]
-        except TypeError as error:
-            errors.append(f"Expected `{name}` {error}. Received: {name}={value!r}")
+            errors += [_message(name, value, each) for each in error.errors()]
     if errors:
         raise ValueError("; ".join(errors))
     return config_class(**values)

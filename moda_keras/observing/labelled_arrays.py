@@ -163,7 +163,10 @@ def take_samples(x: Any, index: Any) -> Any:
 
 
 def draw_of_each_class(
-    y: np.ndarray, classes: Iterable[int], number: int | float | None, seed: int = 0
+    y: np.ndarray,
+    classes: Iterable[int],
+    number: int | float | None,
+    seed: int | np.random.Generator = 0,
 ) -> list[np.ndarray]:
     """Random samples of each class.
 
@@ -172,7 +175,7 @@ def draw_of_each_class(
         classes: The classes to draw from.
         number: How many samples of each class at most: an int; or a float in (0, 1], that fraction
             of the class's samples, at least one; or None for all of them.
-        seed: Seed of the draw.
+        seed: Seed or generator of the draw.
 
     Returns:
         For each class an int array of positions in `y`, in random order.

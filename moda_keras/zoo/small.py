@@ -15,7 +15,7 @@ def small_vgg(
     """Three blocks of two 3x3 convolutions (32, 64, 128 channels) and a dense layer of 256 units.
 
     Every convolution has BatchNormalization, every block ends in 2x2 max pooling. At 32x32 with
-    ten classes it has 814,122 trainable parameters. It has seven hidden activations.
+    ten classes it has 815,018 trainable parameters and seven hidden activations.
 
     Args:
         input_shape: Shape of one image, in the order of `keras.config.image_data_format()`, at
@@ -31,8 +31,8 @@ def small_vgg(
 
     Example:
         >>> from moda_keras import zoo
-        >>> zoo.small_vgg().output_shape
-        (None, 10)
+        >>> zoo.small_vgg().count_params()
+        815914
     """
     return _network(input_shape, classes, [(32, 2), (64, 2), (128, 2)], 256, name)
 
@@ -45,8 +45,8 @@ def small_cnn(
 ) -> keras.Model:
     """Three 3x3 convolutions (16, 32, 64 channels) and a dense layer of 128 units.
 
-    Every convolution has BatchNormalization; 2x2 max pooling follows the first two. At 16x16 with
-    one channel and ten classes it has 155,914 trainable parameters. It has four hidden activations.
+    Every convolution has BatchNormalization; 2x2 max pooling follows the first two. At 32x32 with
+    ten classes it has 549,514 trainable parameters and four hidden activations.
 
     Args:
         input_shape: Shape of one image, in the order of `keras.config.image_data_format()`, at
@@ -62,8 +62,8 @@ def small_cnn(
 
     Example:
         >>> from moda_keras import zoo
-        >>> zoo.small_cnn((16, 16, 1)).output_shape
-        (None, 10)
+        >>> zoo.small_cnn((16, 16, 1)).count_params()
+        156234
     """
     return _network(input_shape, classes, [(16, 1), (32, 1), (64, 1)], 128, name)
 

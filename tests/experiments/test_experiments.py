@@ -168,7 +168,7 @@ def test_summary_has_means_and_deviations_of_groups():
     ]
 
 
-def test_extra_split_is_asked_of_the_data_set(tmp_path):
+def test_settings_of_the_data_reach_load(tmp_path):
     workspace = Workspace(EXPERIMENTS["modules"].config(data="digits", extra=True), tmp_path)
-    with pytest.raises(ValueError, match="`extra` is an argument of"):
+    with pytest.raises(ValueError, match="`extra` only for"):
         workspace.data  # noqa: B018

@@ -1,5 +1,6 @@
+import sys
+
 import pytest
-from small_models import run_in_fresh_process
 
 from moda_keras.experiments import (
     EXPERIMENTS,
@@ -19,15 +20,11 @@ def test_settings_that_are_not_given_have_the_paper_s_values():
         assert config(name, {}) == experiment.config()
 
 
-def test_experiments_are_imported_without_pydantic():
-    run_in_fresh_process(
-        "import sys; sys.modules['pydantic'] = None; import moda_keras as mk\n"
-        "experiment = mk.experiments.EXPERIMENTS['training']\n"
-        "assert experiment.config(epochs=3).epochs == 3\n"
-        "try: mk.experiments.config_from_settings(experiment, {}, mk.experiments.EXPERIMENTS)\n"
-        "except ImportError as error: assert 'moda-keras[experiments]' in str(error)\n"
-        "else: assert False"
-    )
+def test_only_settings_need_pydantic(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    assert EXPERIMENTS["training"].config(epochs=3).epochs == 3
+    with pytest.raises(ImportError, match=r'pip install "moda-keras\[experiments\]"'):
+        config("training", {})
 
 
 def test_own_settings_take_precedence():
