@@ -15,8 +15,8 @@ import typer
 from moda_keras.cli import files
 from moda_keras.cli.command import Answer
 from moda_keras.cli.measures import measure_modules
-from moda_keras.cli.progress import Task, progress
-from moda_keras.cli.terminal import percent, rows_table, say
+from moda_keras.cli.options import Force
+from moda_keras.cli.terminal import Task, percent, progress, rows_table, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +54,7 @@ def demo(
     ] = Path("demo"),
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and sub-tasks.")] = 0,
-    force: files.Force = False,
+    force: Force = False,
 ) -> Answer:
     """Train on scikit-learn's digits, decompose, compose, replace; tables and figures.
 
@@ -99,7 +99,7 @@ def _measure(
     name: str, data: "Dataset", epochs: int, seed: int, folder: Path, training: Task, sweep: Task
 ) -> Measured:
     from moda_keras import experiments
-    from moda_keras.cli.training_callbacks import TrainingProgress
+    from moda_keras.cli.training import TrainingProgress
 
     recipe = experiments.Recipe("small_cnn", WEIGHTS[name], epochs, 64, augment="none", seed=seed)
     trained = experiments.train_model(recipe, data, folder, [TrainingProgress(training)])
