@@ -68,7 +68,7 @@ class JointStatistics(NamedTuple):
 
     def sum_units(self, rows: Any) -> Any:
         """Sums over the units of each activation: (N, U) to (N, A)."""
-        return ops.matmul(rows, membership(self.units, rows.dtype))
+        return backend.matmul(rows, membership(self.units, rows.dtype))
 
 
 def membership(units: Sequence[int], dtype: Any) -> Any:
@@ -202,7 +202,7 @@ def class_similarity(
     )
     counts = statistics.counts
     same_class = ops.eye(num_classes, dtype=counts.dtype)
-    products = ops.matmul(statistics.sums, ops.transpose(statistics.sums))
+    products = backend.matmul(statistics.sums, ops.transpose(statistics.sums))
     # A sample is no pair with itself: its cosine with itself is 1, or 0 for an all-zero vector.
     products = products - same_class * statistics.nonzero
     pairs = ops.expand_dims(counts, 1) * counts - same_class * counts
@@ -215,7 +215,7 @@ def _joint_statistics(
     """The reference, from activation vectors (B, U)."""
     member = membership(units, magnitudes.dtype)
     normalized, nonzero = _normalize(magnitudes, member)
-    columns = [nonzero, ops.ones_like(nonzero[:, :1]), ops.matmul(magnitudes, member)]
+    columns = [nonzero, ops.ones_like(nonzero[:, :1]), backend.matmul(magnitudes, member)]
     totals = sum_by_class(ops.concatenate(columns, axis=1), ids, num_classes)
     count = len(units)
     return JointStatistics(
@@ -235,12 +235,12 @@ def _normalize(magnitudes: Any, member: Any) -> tuple[Any, Any]:
     """
     scale = ops.stop_gradient(ops.max(magnitudes, axis=-1, keepdims=True))
     scaled = magnitudes / ops.where(scale == 0, ops.ones_like(scale), scale)
-    squares = ops.matmul(ops.square(scaled), member)
+    squares = backend.matmul(ops.square(scaled), member)
     is_zero = squares == 0
     inverse = ops.rsqrt(ops.where(is_zero, ops.ones_like(squares), squares))
     # The product with an exact zero is what stops the gradient of an all-zero vector.
     nonzero = ops.stop_gradient(1 - ops.cast(is_zero, magnitudes.dtype))
-    return scaled * ops.matmul(inverse * nonzero, ops.transpose(member)), nonzero
+    return scaled * backend.matmul(inverse * nonzero, ops.transpose(member)), nonzero
 
 
 def sum_by_class(rows: Any, ids: Any, num_classes: int) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from keras import ops
 
 from moda_keras.ops import JointStatistics
+from moda_keras.ops.backends import backend
 
 
 def affinity(statistics: JointStatistics, averaging: str = "class") -> Any:
@@ -30,7 +31,7 @@ def affinity(statistics: JointStatistics, averaging: str = "class") -> Any:
         weights = has_pair / ops.maximum(ops.sum(pairs), 1)
     else:
         weights = has_pair / ops.maximum(pairs, 1) / ops.maximum(ops.sum(has_pair), 1)
-    return ops.max(has_pair) - ops.matmul(weights, similarity)
+    return ops.max(has_pair) - _weighted_sum(weights, similarity)
 
 
 def dispersion(statistics: JointStatistics, averaging: str = "class") -> Any:
@@ -49,9 +50,9 @@ def dispersion(statistics: JointStatistics, averaging: str = "class") -> Any:
     # What each class sum, and each pair of a class with another, counts for.
     shares = present if averaging == "pair" else present / ops.maximum(counts, 1)
     weights = counts if averaging == "pair" else present
-    total = ops.matmul(ops.expand_dims(shares, 0), statistics.sums)
+    total = backend.matmul(ops.expand_dims(shares, 0), statistics.sums)
     squares = statistics.sum_units(ops.square(total))[0]
-    between = (squares - ops.matmul(ops.square(shares), _squared_norms(statistics))) / 2
+    between = (squares - _weighted_sum(ops.square(shares), _squared_norms(statistics))) / 2
     pairs = (ops.square(ops.sum(weights)) - ops.sum(ops.square(weights))) / 2
     return between * ops.cast(pairs > 0, counts.dtype) / ops.maximum(pairs, 1)
 
@@ -74,10 +75,15 @@ def compactness(statistics: JointStatistics, averaging: str = "class", form: str
         weights = present / ops.maximum(ops.sum(counts), 1)
     else:
         weights = present / ops.maximum(counts, 1) / ops.maximum(ops.sum(present), 1)
-    mean = ops.matmul(weights, statistics.l1)
+    mean = _weighted_sum(weights, statistics.l1)
     if form == "norm":
         return mean
     return mean / ops.convert_to_tensor(statistics.units, dtype=mean.dtype)
+
+
+def _weighted_sum(weights: Any, rows: Any) -> Any:
+    """The sum of the rows (C, A) by weights (C,)."""
+    return backend.matmul(ops.expand_dims(weights, 0), rows)[0]
 
 
 def _squared_norms(statistics: JointStatistics) -> Any:

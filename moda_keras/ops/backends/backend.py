@@ -38,6 +38,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def matmul(self, a: Any, b: Any) -> Any:
+        """The product of two matrices in their own precision, float64 included.
+
+        `keras.ops.matmul` rounds float64 to float32 with PyTorch, and float32 to less with JAX on
+        an accelerator.
+        """
+
+    @abstractmethod
     def as_concrete(self, values: Any) -> np.ndarray | None:
         """`values` as a NumPy array; None if unknown, or on a device that we must not wait for."""
 

@@ -18,6 +18,9 @@ class JaxBackend(ReferenceBackend):
     def segment_sum(self, rows, segment_ids, num_segments):
         return jax.ops.segment_sum(rows, segment_ids, num_segments)
 
+    def matmul(self, a, b):
+        return jax.numpy.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
     def as_concrete(self, values) -> np.ndarray | None:
         return None if isinstance(values, jax.core.Tracer) else np.asarray(values)
 

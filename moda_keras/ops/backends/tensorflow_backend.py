@@ -23,6 +23,10 @@ class TensorflowBackend(ReferenceBackend):
 
         return summed(rows)
 
+    def matmul(self, a, b):
+        # On a GPU in TensorFloat-32, unless `tf.config.experimental` forbids it.
+        return tf.matmul(a, b)
+
     def as_concrete(self, values) -> np.ndarray | None:
         if not tf.is_tensor(values):
             return np.asarray(values)

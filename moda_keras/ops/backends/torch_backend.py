@@ -15,6 +15,9 @@ class TorchBackend(Backend):
         sums = rows.new_zeros((num_segments, *rows.shape[1:]))
         return sums.index_add(0, segment_ids, rows)
 
+    def matmul(self, a, b):
+        return a @ b
+
     def as_concrete(self, values) -> np.ndarray | None:
         if torch.compiler.is_compiling():
             return None

@@ -69,9 +69,10 @@ def is_native(reason_against: str | None) -> bool:
     """
     if mode() == "0":
         return False
-    if reason_against is not None:
-        usage.record(reason_against)
-    return check_required(reason_against, mode()) is None
+    if check_required(reason_against, mode()) is None:
+        return True
+    usage.record(reason_against)
+    return False
 
 
 def check_required(reason_against: str | None, mode: str) -> str | None:

@@ -78,7 +78,7 @@ def _without_address(
 
 def structs(descriptions: Sequence[tuple]) -> np.ndarray:
     """Descriptions as the array of structs that the libraries take."""
-    return np.array(descriptions, dtype=ACTIVATION)
+    return np.array(list(descriptions), dtype=ACTIVATION)
 
 
 def _fold(positions: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
