@@ -159,15 +159,18 @@ def operations_of(activation, axis: int, labels, upstream) -> tuple:
     """Objectives, their gradient, class statistics and counts, by the native operations."""
     import torch
 
-    from moda_keras.ops.native import torch as torch_native
+    from moda_keras.ops.native import torch_operators
 
     leaf = activation.detach().requires_grad_()
-    values = torch_native.objectives([leaf], labels, CLASSES, [axis], [False], False, True)[0]
+    values = torch_operators.objectives([leaf], labels, CLASSES, [axis], [False], False, True)[0]
     (gradient,) = torch.autograd.grad((values * upstream).sum(), leaf)
-    results = torch_native.class_statistics(leaf, labels, CLASSES, axis, False)
+    results = torch_operators.class_statistics([leaf], labels, CLASSES, [axis], [False])
     (of_sums,) = torch.autograd.grad(results[0].square().sum() + results[3].sum(), leaf)
-    (counts,), _ = torch_native.activation_frequency([activation], labels, CLASSES, [axis], [1.2])
-    return values, gradient, *[result.detach() for result in results[:4]], of_sums, counts
+    (counts,), _ = torch_operators.activation_frequency(
+        [activation], labels, CLASSES, [axis], [1.2]
+    )
+    sums, class_counts, nonzero, l1 = (result.detach() for result in results[:4])
+    return values, gradient, sums, class_counts, nonzero[:, 0], l1[:, 0], of_sums, counts
 
 
 def expected_of(activation, axis: int, labels, upstream) -> tuple:
@@ -175,17 +178,26 @@ def expected_of(activation, axis: int, labels, upstream) -> tuple:
     import torch
 
     import moda_keras as mk
-    from moda_keras.ops import statistics as reference
 
     leaf = activation.detach().double().requires_grad_()
-    values = mk.MODALoss()._reference_objectives([leaf], labels, CLASSES, [axis], [False])
+    joint = reference_statistics([leaf], labels, CLASSES, [axis], [False])
+    values = mk.MODALoss()._table(joint)
     (gradient,) = torch.autograd.grad((values * upstream).sum(), leaf)
-    magnitudes = reference.unit_magnitudes(leaf, axis=axis)
-    results = reference.statistics_of_magnitudes(magnitudes, labels, CLASSES)
+    results = reference_statistics([leaf], labels, CLASSES, [axis], [False]).split()[0]
     (of_sums,) = torch.autograd.grad(results[0].square().sum() + results[3].sum(), leaf)
-    peaks = reference.unit_peaks(leaf.detach(), axis=axis)
-    counts = reference.sum_by_class((peaks > 1.2).int(), labels, CLASSES)
+    peaks = mk.ops.unit_peaks(leaf.detach(), axis=axis)
+    counts = mk.ops.sum_by_class((peaks > 1.2).int(), labels, CLASSES)
     return values, gradient, *[result.detach() for result in results], of_sums, counts
+
+
+def reference_statistics(activations, labels, classes: int, axes, known):
+    """Joint class statistics by the reference in `keras.ops`."""
+    from implementations import with_mode
+
+    import moda_keras as mk
+
+    observed = mk.ops.observations(activations, labels, axes, known)
+    return with_mode("0", lambda: mk.ops.joint_statistics(observed, labels, classes))()
 
 
 NAMES = [
@@ -390,16 +402,16 @@ def check_autocast(device: str) -> str | None:
 def check_operators(device: str) -> str | None:
     import torch
 
-    from moda_keras.ops.native import torch as torch_native
+    from moda_keras.ops.native import torch_operators
 
     leaves, labels = step_inputs(device)
     leaves = [leaf.requires_grad_() for leaf in leaves]
     axes, known = [3, 3, 1], [True, False, True]
     arguments = (leaves, labels, CLASSES, axes, known, False, True)
-    torch.library.opcheck(torch_native.objectives, arguments)
-    torch.library.opcheck(torch_native.class_statistics, (leaves[1], labels, CLASSES, 3, False))
+    torch.library.opcheck(torch_operators.objectives, arguments)
+    torch.library.opcheck(torch_operators.class_statistics, (leaves, labels, CLASSES, axes, known))
     counts = (leaves, labels, CLASSES, axes, [0.0] * 3)
-    torch.library.opcheck(torch_native.activation_frequency, counts)
+    torch.library.opcheck(torch_operators.activation_frequency, counts)
     return None
 
 
@@ -512,7 +524,9 @@ def time_case(arguments, model: str, batch_size: int, dtype, bandwidth: float) -
     weights = torch.tensor([loss.alpha, loss.beta, loss.gamma], device=device)
 
     def reference(leaves):
-        return (loss._reference_objectives(leaves, labels, classes, axes, known) @ weights).mean()
+        return (
+            loss._table(reference_statistics(leaves, labels, classes, axes, known)) @ weights
+        ).mean()
 
     def native(leaves):
         return loss(leaves, labels, classes, non_negative=known)

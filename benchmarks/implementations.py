@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 
-from moda_keras.ops.native import core as native
+from moda_keras.ops.native import choice
 
 
 def with_mode(mode: str, run: Callable[[], object]) -> Callable[[], object]:
     """`run` as under MODA_KERAS_NATIVE=`mode`; a graph keeps what it was traced with."""
 
     def call():
-        chosen, native.mode = native.mode, lambda: mode
+        chosen, choice.mode = choice.mode, lambda: mode
         try:
             return run()
         finally:
-            native.mode = chosen
+            choice.mode = chosen
 
     return call

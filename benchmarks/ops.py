@@ -79,25 +79,20 @@ def torch_candidates(arrays, labels, classes, arguments) -> dict:
     loss = mk.MODALoss()
     known = [not arguments.signs] * len(leaves)
 
-    def ours():
-        value = loss(leaves, ids, classes, non_negative=known)
-        return torch.autograd.grad(value, leaves)
+    def of(tensors):
+        return loss(tensors, ids, classes, non_negative=known)
 
-    def reference(tensors):
-        rows = loss._reference_objectives(tensors, ids, classes, axes, known)
-        return (rows.mean(dim=0) * weights).sum()
-
-    axes = [array.ndim - 1 for array in arrays]
-    weights = torch.tensor([loss.alpha, loss.beta, loss.gamma])
     candidates = {
-        "native": with_mode("1", ours),
-        "reference": lambda: torch.autograd.grad(reference(leaves), leaves),
+        "native": with_mode("1", lambda: torch.autograd.grad(of(leaves), leaves)),
+        "reference": with_mode("0", lambda: torch.autograd.grad(of(leaves), leaves)),
         "pairwise": lambda: torch.autograd.grad(torch_pairwise(leaves, ids, loss), leaves),
         "read": lambda: [leaf.detach().sum() for leaf in leaves],
     }
     if arguments.compile:
-        compiled = torch.compile(reference)
-        candidates["compiled"] = lambda: torch.autograd.grad(compiled(leaves), leaves)
+        compiled = torch.compile(of)
+        candidates["compiled"] = with_mode(
+            "0", lambda: torch.autograd.grad(compiled(leaves), leaves)
+        )
     return candidates
 
 
@@ -145,8 +140,6 @@ def tensorflow_candidates(arrays, labels, classes, arguments) -> dict:
         return [tf.reduce_sum(tensor) for tensor in tensors]
 
     candidates = {"reference": with_mode("0", graph(False)), "read": lambda: read(tensors)}
-    if None in mk.ops.adapters.adapter.native_devices().values():
-        candidates["native"] = with_mode("1", graph(False))
     if arguments.compile:
         candidates["compiled"] = with_mode("0", graph(True))
     return candidates

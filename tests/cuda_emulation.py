@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from moda_keras.ops.native import cuda
-from moda_keras.ops.native.descriptors import NO_ARRAY, Array, describe, rows
+from moda_keras.ops.native.descriptors import NO_ARRAY, Array, describe, structs
+from moda_keras.ops.native.operations import CudaOperations, Inputs, Operations
 
 ROOT = Path(__file__).parents[1]
 EMULATION = ROOT / "tests" / "native" / "emulation"
@@ -65,14 +65,14 @@ class Runner:
     """The operations on NumPy arrays.
 
     Args:
-        operations: The module `moda_keras._native`, or a loaded CUDA library that is emulated.
+        library: The CPU library, or a CUDA library that is emulated.
     """
 
-    def __init__(self, operations):
+    def __init__(self, library):
         self._memory: list[Memory] = []
-        is_library = hasattr(operations, "moda_cuda_abi_version")
+        is_cuda = hasattr(library, "moda_cuda_interface")
         self.operations = (
-            cuda.Operations(operations, 0, self.allocate) if is_library else operations
+            CudaOperations(library, 0, self.allocate) if is_cuda else Operations(library)
         )
 
     def allocate(self, size: int) -> Memory:
@@ -103,10 +103,10 @@ class Runner:
             normalized = self.empty((samples * units,), real)
             inverse_norms = self.empty((len(activations), samples), np.float64)
             totals = self.empty((units,), real)
-            batch = (labels.ctypes.data, samples, classes, int(options[0]), options[1])
+            batch = (labels.ctypes.data, samples, classes)
             saved = (normalized.ctypes.data, inverse_norms.ctypes.data, totals.ctypes.data)
-            described = rows(_describe(activations, axes, known))
-            self.operations.objectives_forward(described, *batch, *saved, values.ctypes.data)
+            inputs = Inputs(structs(_describe(activations, axes, known)), *batch)
+            self.operations.objectives_forward(inputs, options, saved, values.ctypes.data)
             if upstream is None:
                 return values
             upstream = np.asarray(upstream, np.float64)
@@ -116,40 +116,47 @@ class Runner:
             ]
             described, outputs = _describe_pairs(activations, gradients, axes, known)
             self.operations.objectives_backward(
-                described, *batch, *saved, upstream.ctypes.data, vectors.ctypes.data, outputs
-            )
-        return values, _or_vectors(activations, gradients, axes, vectors)
-
-    def class_statistics(self, activation, axis, labels, classes, upstream=None):
-        """Sums, counts, nonzero, l1; with `upstream` for sums and l1, the gradient."""
-        real, units = real_dtype([activation]), activation.shape[axis]
-        samples, labels = len(labels), np.asarray(labels, np.int32)
-        with self._checked():
-            results = [self.empty((classes, units), real)]
-            results += [self.empty((classes,), real) for _ in range(3)]
-            normalized = self.empty((samples * units,), real)
-            inverse_norms = self.empty((samples,), np.float64)
-            batch = (labels.ctypes.data, samples, classes)
-            saved = (normalized.ctypes.data, inverse_norms.ctypes.data)
-            described = rows(_describe([activation], [axis], [False]))
-            self.operations.class_statistics_forward(
-                described, *batch, *saved, *(result.ctypes.data for result in results)
-            )
-            if upstream is None:
-                return results
-            sums_gradient, l1_gradient = (np.asarray(u, real) for u in upstream)
-            vectors, gradient = self.empty((samples * units,), real), _like(self, activation)
-            described, outputs = _describe_pairs([activation], [gradient], [axis], [False])
-            self.operations.class_statistics_backward(
-                described,
-                *batch,
-                *saved,
-                sums_gradient.ctypes.data,
-                l1_gradient.ctypes.data,
+                Inputs(described, *batch),
+                options,
+                saved,
+                upstream.ctypes.data,
                 vectors.ctypes.data,
                 outputs,
             )
-        return results, gradient
+        return values, _or_vectors(activations, gradients, axes, vectors)
+
+    def class_statistics(self, activations, axes, labels, classes, upstream=None):
+        """Sums, counts, nonzero, l1; with `upstream` for sums and l1, the gradients."""
+        real, count = real_dtype(activations), len(activations)
+        samples, labels = len(labels), np.asarray(labels, np.int32)
+        units = sum(a.shape[axis] for a, axis in zip(activations, axes, strict=True))
+        known = [False] * count
+        with self._checked():
+            shapes = [(classes, units), (classes,), (classes, count), (classes, count)]
+            results = [self.empty(shape, real) for shape in shapes]
+            normalized = self.empty((samples * units,), real)
+            inverse_norms = self.empty((count, samples), np.float64)
+            batch = (labels.ctypes.data, samples, classes)
+            saved = (normalized.ctypes.data, inverse_norms.ctypes.data)
+            self.operations.class_statistics_forward(
+                Inputs(structs(_describe(activations, axes, known)), *batch),
+                saved,
+                [result.ctypes.data for result in results],
+            )
+            if upstream is None:
+                return results
+            upstream = [np.ascontiguousarray(each, real) for each in upstream]
+            vectors = self.empty((samples * units,), real)
+            gradients = [_like(self, activation) for activation in activations]
+            described, outputs = _describe_pairs(activations, gradients, axes, known)
+            self.operations.class_statistics_backward(
+                Inputs(described, *batch),
+                saved,
+                [each.ctypes.data for each in upstream],
+                vectors.ctypes.data,
+                outputs,
+            )
+        return results, gradients
 
     def activation_frequency(self, activations, axes, labels, classes, epsilons):
         """Counts (C, D) for every activation, and (A,) units not finite."""
@@ -163,10 +170,12 @@ class Runner:
             for array in [*counts, not_finite]:
                 array[...] = 0
             self.operations.activation_frequency(
-                rows(_describe(activations, axes, [False] * len(activations))),
-                labels.ctypes.data,
-                len(labels),
-                classes,
+                Inputs(
+                    structs(_describe(activations, axes, [False] * len(activations))),
+                    labels.ctypes.data,
+                    len(labels),
+                    classes,
+                ),
                 list(epsilons),
                 [count.ctypes.data for count in counts],
                 not_finite.ctypes.data,
@@ -204,7 +213,7 @@ def _describe_pairs(activations, gradients, axes, known):
         described = describe(arrays, a.dtype.name, a.shape, axis, sign)
         pairs.append(described if len(described) == 2 else (*described, NO_ARRAY))
     inputs, outputs = zip(*pairs, strict=True)
-    return rows(inputs), rows(outputs)
+    return structs(inputs), structs(outputs)
 
 
 def _or_vectors(activations, gradients, axes, vectors):

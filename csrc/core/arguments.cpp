@@ -16,12 +16,13 @@ bool is_batch(const moda_batch* batch) {
 }
 
 bool is_activation(const moda_activation& a, int64_t samples) {
-  double elements = static_cast<double>(samples) * static_cast<double>(a.units);
+  // An array of no sample must have extents that fit as well: its strides may be used.
+  double elements = static_cast<double>(std::max<int64_t>(samples, 1)) * static_cast<double>(a.units);
   for (int64_t extent : a.positions) {
     if (extent < 1) return false;
     elements *= static_cast<double>(extent);
   }
-  return a.units >= 1 && elements <= kMostElements && a.dtype >= MODA_FLOAT32 &&
+  return a.samples == samples && a.units >= 1 && elements <= kMostElements && a.dtype >= MODA_FLOAT32 &&
          a.dtype <= MODA_BFLOAT16 && (a.data || samples == 0);
 }
 
@@ -49,6 +50,7 @@ bool are_gradients(const void* vectors, const moda_activation* activations, int6
   for (int64_t a = 0; gradients && a < count; ++a) {
     if (!gradients[a]) continue;
     const bool same_shape =
+        gradients[a]->samples == activations[a].samples &&
         gradients[a]->units == activations[a].units &&
         std::equal(activations[a].positions, activations[a].positions + MODA_POSITION_AXES,
                    gradients[a]->positions);

@@ -98,11 +98,14 @@ void pool_any(const moda_activation& a, const T* x, R* row) {
   for (int64_t j = 0; j < a.units; ++j) {
     R sum = 0;
     for_outer_positions(a, [&](int64_t offset) {
-      R part = 0;
-      for (int64_t p = 0; p < a.positions[2]; ++p)
-        part += magnitude<R>(
-            to_real(x[j * a.unit_stride + offset + p * a.position_strides[2]]));
-      sum += part;
+      const T* run = x + j * a.unit_stride + offset;
+      for (int64_t begin = 0; begin < a.positions[2]; begin += kBlock) {
+        const int64_t end = begin + kBlock < a.positions[2] ? begin + kBlock : a.positions[2];
+        R part = 0;
+        for (int64_t p = begin; p < end; ++p)
+          part += magnitude<R>(to_real(run[p * a.position_strides[2]]));
+        sum += part;
+      }
     });
     row[j] = sum;
   }

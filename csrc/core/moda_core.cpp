@@ -9,6 +9,7 @@
 
 #include "arguments.h"
 #include "class_order.h"
+#include "interface.h"
 #include "kernels.h"
 #include "objectives.h"
 #include "thread_pool.h"
@@ -128,14 +129,11 @@ class Call {
   void gradients(const moda_options& options, const double* upstream, R* vectors,
                  const moda_activation* const* outputs) {
     std::vector<ClassGradients> weights;
-    std::vector<Task> tasks;
-    for (int64_t a = 0; a < count_; ++a) {
+    for (int64_t a = 0; a < count_; ++a)
       weights.push_back(class_gradients(order_, options, activations_[a].units,
                                         upstream + a * MODA_OBJECTIVES));
-      for (int64_t k = 0; k < order_.present(); ++k) tasks.push_back({a, k, k + 1});
-    }
     clear_samples_of_no_class(vectors);
-    for_tasks(tasks, [&](const Task& task) {
+    for_tasks(split_classes(), [&](const Task& task) {
       class_gradient(task.activation, task.first, weights[task.activation], vectors);
     });
     write(vectors, outputs);
@@ -143,37 +141,49 @@ class Call {
 
   void statistics(R* sums, R* counts, R* nonzero, R* l1) {
     const std::vector<double> norms = normalize();
-    const int64_t units = activations_[0].units;
-    std::fill_n(sums, batch_.classes * units, R(0));
-    for (R* column : {counts, nonzero, l1}) std::fill_n(column, batch_.classes, R(0));
-    const ClassTotals totals = totals_of_samples(0, norms);
-    for (int64_t k = 0; k < order_.present(); ++k) {
-      const int32_t label = order_.classes[k];
-      counts[label] = static_cast<R>(order_.count(k));
-      nonzero[label] = static_cast<R>(totals.nonzero[k]);
-      l1[label] = static_cast<R>(totals.l1[k]);
+    std::fill_n(sums, batch_.classes * offsets_[count_], R(0));
+    std::fill_n(counts, batch_.classes, R(0));
+    for (R* columns : {nonzero, l1}) std::fill_n(columns, batch_.classes * count_, R(0));
+    for (int64_t k = 0; k < order_.present(); ++k)
+      counts[order_.classes[k]] = static_cast<R>(order_.count(k));
+    for (int64_t a = 0; a < count_; ++a) {
+      const ClassTotals totals = totals_of_samples(a, norms);
+      for (int64_t k = 0; k < order_.present(); ++k) {
+        const int64_t place = order_.classes[k] * count_ + a;
+        nonzero[place] = static_cast<R>(totals.nonzero[k]);
+        l1[place] = static_cast<R>(totals.l1[k]);
+      }
     }
-    for_each(order_.present(), [&](int64_t k) {
+    for_tasks(split_classes(), [&](const Task& task) {
+      const int64_t a = task.activation, units = activations_[a].units;
       std::vector<double> sum(units);
-      sum_class(0, k, 0, units, sum.data());
-      R* row = sums + order_.classes[k] * units;
+      sum_class(a, task.first, 0, units, sum.data());
+      R* row = sums + order_.classes[task.first] * offsets_[count_] + offsets_[a];
       for (int64_t j = 0; j < units; ++j) row[j] = static_cast<R>(sum[j]);
     });
   }
 
-  void statistics_gradient(const R* sums_gradient, const R* l1_gradient, R* vectors,
-                           const moda_activation* output) {
+  void statistics_gradients(const R* sums_gradient, const R* l1_gradient, R* vectors,
+                            const moda_activation* const* outputs) {
     clear_samples_of_no_class(vectors);
-    for_each(order_.present(), [&](int64_t k) {
-      const int32_t label = order_.classes[k];
-      vector_gradients(0, k, sums_gradient + label * activations_[0].units, l1_gradient[label],
-                       vectors);
+    for_tasks(split_classes(), [&](const Task& task) {
+      const int64_t a = task.activation, label = order_.classes[task.first];
+      vector_gradients(a, task.first, sums_gradient + label * offsets_[count_] + offsets_[a],
+                       l1_gradient[label * count_ + a], vectors);
     });
-    write(vectors, &output);
+    write(vectors, outputs);
   }
 
  private:
   R* normalized(int64_t activation) { return normalized_ + offsets_[activation] * batch_.samples; }
+
+  // One task for each class of each activation.
+  std::vector<Task> split_classes() const {
+    std::vector<Task> tasks;
+    for (int64_t a = 0; a < count_; ++a)
+      for (int64_t k = 0; k < order_.present(); ++k) tasks.push_back({a, k, k + 1});
+    return tasks;
+  }
 
   template <class F>
   void for_each(int64_t tasks, const F& body) {
@@ -345,7 +355,7 @@ int with_call(const moda_activation* activations, int64_t count, const moda_batc
 
 extern "C" {
 
-int moda_abi_version(void) { return MODA_ABI_VERSION; }
+const char* moda_interface(void) { return moda::interface_text().c_str(); }
 
 int moda_is_double(const moda_activation* activations, int64_t count) {
   return std::any_of(activations, activations + count,
@@ -373,29 +383,29 @@ int moda_objectives_backward(const moda_activation* activations, int64_t count,
   });
 }
 
-int moda_class_statistics_forward(const moda_activation* activation, const moda_batch* batch,
-                                  const moda_saved* saved, void* sums, void* counts, void* nonzero,
-                                  void* l1) {
+int moda_class_statistics_forward(const moda_activation* activations, int64_t count,
+                                  const moda_batch* batch, const moda_saved* saved, void* sums,
+                                  void* counts, void* nonzero, void* l1) {
   if (!moda::are_present({sums, counts, nonzero, l1})) return MODA_INVALID_ARGUMENT;
-  return moda::with_call(activation, 1, batch, saved, [&](auto& call, auto real) {
+  return moda::with_call(activations, count, batch, saved, [&](auto& call, auto real) {
     using R = decltype(real);
     call.statistics(static_cast<R*>(sums), static_cast<R*>(counts), static_cast<R*>(nonzero),
                     static_cast<R*>(l1));
   });
 }
 
-int moda_class_statistics_backward(const moda_activation* activation, const moda_batch* batch,
-                                   const moda_saved* saved, const void* sums_gradient,
-                                   const void* l1_gradient, void* vectors,
-                                   const moda_activation* gradient) {
+int moda_class_statistics_backward(const moda_activation* activations, int64_t count,
+                                   const moda_batch* batch, const moda_saved* saved,
+                                   const void* sums_gradient, const void* l1_gradient,
+                                   void* vectors, const moda_activation* const* gradients) {
   if (!moda::are_present({sums_gradient, l1_gradient}) ||
-      !moda::are_gradients(vectors, activation, 1, &gradient, batch))
+      !moda::are_gradients(vectors, activations, count, gradients, batch))
     return MODA_INVALID_ARGUMENT;
-  return moda::with_call(activation, 1, batch, saved, [&](auto& call, auto real) {
+  return moda::with_call(activations, count, batch, saved, [&](auto& call, auto real) {
     using R = decltype(real);
-    call.statistics_gradient(static_cast<const R*>(sums_gradient),
-                             static_cast<const R*>(l1_gradient), static_cast<R*>(vectors),
-                             gradient);
+    call.statistics_gradients(static_cast<const R*>(sums_gradient),
+                              static_cast<const R*>(l1_gradient), static_cast<R*>(vectors),
+                              gradients);
   });
 }
 

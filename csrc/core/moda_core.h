@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /* Raise on every change of a signature, a struct or a meaning below. */
-#define MODA_ABI_VERSION 1
+#define MODA_ABI_VERSION 2
 
 enum moda_dtype { MODA_FLOAT32 = 0, MODA_FLOAT64 = 1, MODA_FLOAT16 = 2, MODA_BFLOAT16 = 3 };
 enum moda_status {
@@ -39,6 +39,7 @@ typedef struct {
   const void* data;
   int32_t dtype;        /* moda_dtype */
   int32_t non_negative; /* the caller knows that no element is negative */
+  int64_t samples;      /* must be those of the batch */
   int64_t units;
   int64_t unit_stride; /* strides count elements */
   int64_t sample_stride;
@@ -74,7 +75,9 @@ typedef struct {
   void* totals;
 } moda_saved;
 
-MODA_EXPORT int moda_abi_version(void);
+/* The version above, and every struct and number of this file, as text: see interface.h. A caller
+ * in another language compares it with its own and refuses a library that differs. */
+MODA_EXPORT const char* moda_interface(void);
 
 /* The instruction set of the loops: "avx512", "avx2" or "baseline". */
 MODA_EXPORT const char* moda_instruction_set(void);
@@ -99,17 +102,18 @@ MODA_EXPORT int moda_objectives_backward(const moda_activation* activations, int
                                          const moda_saved* saved, const double* upstream,
                                          void* vectors, const moda_activation* const* gradients);
 
-/* Class statistics of one activation, in reals: sums (classes, D), counts (classes), nonzero
- * (classes), l1 (classes). `normalized` and `inverse_norms` as above; `totals` is not used. */
-MODA_EXPORT int moda_class_statistics_forward(const moda_activation* activation,
+/* Class statistics, in reals: sums (classes, U), counts (classes), nonzero (classes, activations),
+ * l1 (classes, activations). `normalized` and `inverse_norms` as above; `totals` is not used. */
+MODA_EXPORT int moda_class_statistics_forward(const moda_activation* activations, int64_t count,
                                               const moda_batch* batch, const moda_saved* saved,
                                               void* sums, void* counts, void* nonzero, void* l1);
 
-/* Gradient from those of `sums` (classes, D) and `l1` (classes); `vectors` and `gradient` as above. */
-MODA_EXPORT int moda_class_statistics_backward(const moda_activation* activation,
+/* Gradients from those of `sums` and `l1`; `vectors` and `gradients` as above. */
+MODA_EXPORT int moda_class_statistics_backward(const moda_activation* activations, int64_t count,
                                                const moda_batch* batch, const moda_saved* saved,
                                                const void* sums_gradient, const void* l1_gradient,
-                                               void* vectors, const moda_activation* gradient);
+                                               void* vectors,
+                                               const moda_activation* const* gradients);
 
 /* Adds to counts[a], (classes, D), the samples of each class in which the magnitude of a unit
  * exceeds epsilons[a] at any position, and to not_finite[a], if not NULL, the number of samples'

@@ -4,16 +4,15 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
 
-#if defined(_WIN32)
-#include <process.h>
-#else
-#include <unistd.h>
+#if !defined(_WIN32)
+#include <pthread.h>
 #endif
 #if defined(__linux__)
 #include <sched.h>
@@ -23,14 +22,6 @@ namespace moda {
 namespace {
 
 constexpr int64_t kSerialBytes = 1 << 20;
-
-int process_id() {
-#if defined(_WIN32)
-  return _getpid();
-#else
-  return static_cast<int>(getpid());
-#endif
-}
 
 int available_processors() {
 #if defined(__linux__)
@@ -49,16 +40,24 @@ int default_threads() {
 
 class Pool {
  public:
-  explicit Pool(int width) : width(width), process(process_id()) {
+  explicit Pool(int width) : width(width) {
     for (int i = 1; i < width; ++i) {
       try {
-        // Detached: a thread that waits at exit, or that a fork left behind, is nobody's to join.
-        std::thread([this] { work(); }).detach();
-        ++workers;
+        workers.emplace_back([this] { work(); });
       } catch (const std::system_error&) {
-        break;  // fewer threads than asked for, the results are the same
+        break;  // fewer threads than asked for; the results are the same
       }
     }
+  }
+
+  // Nobody runs tasks: whoever does holds a pointer to the pool.
+  ~Pool() {
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      stopped = true;
+    }
+    wake.notify_all();
+    for (std::thread& worker : workers) worker.join();
   }
 
   void run(int64_t count, const std::function<void(int64_t)>& task) {
@@ -67,7 +66,7 @@ class Pool {
       body = &task;
       tasks = count;
       next.store(0);
-      busy = workers;
+      busy = workers.size();
       ++round;
     }
     wake.notify_all();
@@ -76,9 +75,9 @@ class Pool {
     done.wait(lock, [this] { return busy == 0; });
   }
 
-  bool has_workers() const { return workers > 0; }
+  bool has_workers() const { return !workers.empty(); }
 
-  const int width, process;
+  const int width;
   std::mutex user;
 
  private:
@@ -86,7 +85,8 @@ class Pool {
     uint64_t seen = 0;
     std::unique_lock<std::mutex> lock(mutex);
     for (;;) {
-      wake.wait(lock, [&] { return round != seen; });
+      wake.wait(lock, [&] { return stopped || round != seen; });
+      if (stopped) return;
       seen = round;
       const std::function<void(int64_t)>* task = body;
       const int64_t count = tasks;
@@ -107,45 +107,57 @@ class Pool {
   int64_t tasks = 0;
   std::atomic<int64_t> next{0};
   uint64_t round = 0;
-  int workers = 0;
-  int busy = 0;
+  size_t busy = 0;
+  bool stopped = false;
+  std::vector<std::thread> workers;
 };
 
-std::mutex pool_mutex;
+// The pool of this process. Its width is what threads() says: a call that finds another width
+// replaces it.
+struct Owner {
+  std::mutex mutex;
+  std::shared_ptr<Pool> pool;
+  bool exited = false;
+};
+
+// Never destroyed: a thread may ask for the pool while the process exits.
+Owner& owner() {
+  static auto& the_owner = *new Owner();
+  return the_owner;
+}
+
 std::atomic<int> requested{0};
-Pool* current = nullptr;
-
-// Every pool there has been, for one that is replaced may be in use. Never destroyed, for its
-// threads wait until the process ends.
-std::vector<Pool*>& pools() {
-  static auto& all = *new std::vector<Pool*>();
-  return all;
-}
-
-Pool* pool_of(int width) {
-  for (Pool* pool : pools())
-    if (pool->width == width && pool->process == process_id()) return pool;
-  pools().push_back(new Pool(width));
-  return pools().back();
-}
 
 #if !defined(_WIN32)
-// A child has none of the threads, and locks and lists as they happened to be: it starts anew.
-void forget_pool_in_child() {
-  new (&pool_mutex) std::mutex();
-  new (&pools()) std::vector<Pool*>();
-  current = nullptr;
+void before_fork() { owner().mutex.lock(); }
+void after_fork_in_parent() { owner().mutex.unlock(); }
+// A child has none of the threads, so nobody can join them: it forgets the pool and makes its own.
+void after_fork_in_child() {
+  new (&owner().pool) std::shared_ptr<Pool>();
+  owner().mutex.unlock();
+}
+
+// Under Windows, a library must not wait for threads while the process exits.
+void join_at_exit() {
+  std::shared_ptr<Pool> last;
+  std::lock_guard<std::mutex> lock(owner().mutex);
+  owner().exited = true;
+  last.swap(owner().pool);
 }
 #endif
 
-Pool* pool() {
+// None while the process exits.
+std::shared_ptr<Pool> pool() {
 #if !defined(_WIN32)
-  static const int registered = pthread_atfork(nullptr, nullptr, forget_pool_in_child);
+  static const int registered = pthread_atfork(before_fork, after_fork_in_parent,
+                                               after_fork_in_child) + std::atexit(join_at_exit);
   (void)registered;
 #endif
-  std::lock_guard<std::mutex> lock(pool_mutex);
-  if (!current || current->process != process_id()) current = pool_of(threads());
-  return current;
+  std::lock_guard<std::mutex> lock(owner().mutex);
+  if (owner().exited) return nullptr;
+  if (!owner().pool || owner().pool->width != threads())
+    owner().pool = std::make_shared<Pool>(threads());
+  return owner().pool;
 }
 
 void run_serially(int64_t tasks, const std::function<void(int64_t)>& body) {
@@ -159,17 +171,14 @@ int threads() {
   return asked > 0 ? asked : default_threads();
 }
 
-void set_threads(int threads) {
-  std::lock_guard<std::mutex> lock(pool_mutex);
-  requested.store(std::max(0, threads));
-  current = nullptr;
-}
+void set_threads(int threads) { requested.store(std::max(0, threads)); }
 
 void parallel_for(int64_t tasks, int64_t bytes, const std::function<void(int64_t)>& body) {
   if (tasks < 2 || bytes < kSerialBytes) return run_serially(tasks, body);
-  Pool* shared = pool();
+  const std::shared_ptr<Pool> shared = pool();
+  if (!shared || !shared->has_workers()) return run_serially(tasks, body);
   std::unique_lock<std::mutex> lock(shared->user, std::try_to_lock);
-  if (!lock.owns_lock() || !shared->has_workers()) return run_serially(tasks, body);
+  if (!lock.owns_lock()) return run_serially(tasks, body);
   std::atomic<bool> failed{false};
   shared->run(tasks, [&](int64_t i) {
     try {

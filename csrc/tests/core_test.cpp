@@ -49,7 +49,7 @@ struct Array {
     const int64_t unit_stride = is_first ? 6 : 1, step = is_first ? 1 : units + gap;
     const int64_t sample_stride = is_first ? 6 * units : positions * (units + gap);
     bytes.resize(samples * sample_stride * element_size());
-    description = {bytes.data(), dtype, non_negative, units, unit_stride, sample_stride,
+    description = {bytes.data(), dtype, non_negative, samples, units, unit_stride, sample_stride,
                    {1, is_map ? 2 : 1, is_map ? 3 : 1},
                    {0, is_map ? 3 * step : 0, is_map ? step : 0}};
   }
@@ -386,33 +386,44 @@ void test_callers_at_the_same_time() {
 void test_statistics(int seed) {
   std::mt19937 random(seed);
   Problem problem = draw(random, {MODA_FLOAT64});
-  Array& array = problem.arrays[0];
+  const std::vector<moda_activation> descriptions = problem.descriptions();
+  const auto activations = static_cast<int64_t>(descriptions.size());
   const moda_batch batch = problem.batch();
-  const int64_t classes = problem.classes, units = array.units;
-  Vector normalized(array.samples * units), norms(array.samples), sums(classes * units);
-  Vector counts(classes), nonzero(classes), l1(classes);
+  const int64_t classes = problem.classes, samples = batch.samples;
+  int64_t units = 0;
+  for (const Array& array : problem.arrays) units += array.units;
+  Vector normalized(samples * units), norms(samples * activations), sums(classes * units);
+  Vector counts(classes), nonzero(classes * activations), l1(classes * activations);
   const moda_saved saved{normalized.data(), norms.data(), nullptr};
-  expect(moda_class_statistics_forward(&array.description, &batch, &saved, sums.data(),
-                                       counts.data(), nonzero.data(), l1.data()) == MODA_OK,
+  expect(moda_class_statistics_forward(descriptions.data(), activations, &batch, &saved,
+                                       sums.data(), counts.data(), nonzero.data(),
+                                       l1.data()) == MODA_OK,
          "statistics return MODA_OK");
-  const Rows rows = vectors_of(array);
-  for (int64_t c = 0; c < classes; ++c) {
-    Vector sum(units, 0);
-    double count = 0, zeros = 0, length = 0;
-    for (size_t b = 0; b < rows.size(); ++b) {
-      if (problem.labels[b] != c) continue;
-      const double norm = std::sqrt(dot(rows[b], rows[b]));
-      ++count;
-      zeros += norm == 0;
-      for (int64_t d = 0; d < units; ++d) {
-        sum[d] += norm == 0 ? 0 : rows[b][d] / norm;
-        length += rows[b][d];
+  int64_t first = 0;
+  for (int64_t a = 0; a < activations; ++a) {
+    const Rows rows = vectors_of(problem.arrays[a]);
+    const int64_t own = problem.arrays[a].units;
+    for (int64_t c = 0; c < classes; ++c) {
+      Vector sum(own, 0);
+      double count = 0, zeros = 0, length = 0;
+      for (size_t b = 0; b < rows.size(); ++b) {
+        if (problem.labels[b] != c) continue;
+        const double norm = std::sqrt(dot(rows[b], rows[b]));
+        ++count;
+        zeros += norm == 0;
+        for (int64_t d = 0; d < own; ++d) {
+          sum[d] += norm == 0 ? 0 : rows[b][d] / norm;
+          length += rows[b][d];
+        }
       }
+      const int64_t place = c * activations + a;
+      expect(counts[c] == count && nonzero[place] == count - zeros &&
+                 is_close(l1[place], length, 1e-12),
+             "counts of seed " + std::to_string(seed));
+      for (int64_t d = 0; d < own; ++d)
+        expect(is_close(sums[c * units + first + d], sum[d], 1e-12), "sums of class statistics");
     }
-    expect(counts[c] == count && nonzero[c] == count - zeros && is_close(l1[c], length, 1e-12),
-           "counts of seed " + std::to_string(seed));
-    for (int64_t d = 0; d < units; ++d)
-      expect(is_close(sums[c * units + d], sum[d], 1e-12), "sums of class statistics");
+    first += own;
   }
 }
 
@@ -455,12 +466,22 @@ int status_of(const std::function<void(moda_activation&, moda_batch&, moda_saved
   std::vector<float> data(12, 1), normalized(12), totals(4);
   std::vector<double> norms(3), values(3);
   std::vector<int32_t> labels{0, 1, 1};
-  moda_activation activation{data.data(), MODA_FLOAT32, 1, 4, 1, 4, {1, 1, 1}, {0, 0, 0}};
+  moda_activation activation{data.data(), MODA_FLOAT32, 1, 3, 4, 1, 4, {1, 1, 1}, {0, 0, 0}};
   moda_batch batch{labels.data(), 3, 2};
   moda_saved saved{normalized.data(), norms.data(), totals.data()};
   const moda_options options{0, 1};
   spoil(activation, batch, saved);
   return moda_objectives_forward(&activation, 1, &batch, &options, &saved, values.data());
+}
+
+int frequency_status(const std::vector<int32_t>& labels) {
+  const std::vector<float> data(12, 1);
+  std::vector<int32_t> counts(8);
+  int32_t* output = counts.data();
+  const double epsilon = 0;
+  const moda_activation activation{data.data(), MODA_FLOAT32, 1, 3, 4, 1, 4, {1, 1, 1}, {0, 0, 0}};
+  const moda_batch batch{labels.data(), 3, 2};
+  return moda_activation_frequency(&activation, 1, &batch, &epsilon, &output, nullptr);
 }
 
 void test_bad_input() {
@@ -477,6 +498,9 @@ void test_bad_input() {
       [](A a, B, S) { a.units = -4; },
       [](A a, B, S) { a.positions[1] = a.positions[2] = -1; },
       [](A a, B, S) { a.positions[0] = a.positions[1] = INT64_MAX; },
+      [](A a, B b, S) { a.samples = b.samples = 0, a.units = INT64_MAX; },
+      [](A a, B, S) { a.samples = 2; },
+      [](A, B b, S) { b.samples = 2; },
       [](A, B b, S) { b.labels = nullptr; },
       [](A, B b, S) { b.samples = -1; },
       [](A, B b, S) { b.classes = 0; },
@@ -489,16 +513,18 @@ void test_bad_input() {
   for (const auto* labels : {&too_high, &too_low})
     expect(status_of([&](A, B b, S) { b.labels = labels->data(); }) == MODA_INVALID_LABEL,
            "a label out of range");
+  expect(frequency_status(too_high) == MODA_INVALID_LABEL, "a label out of range, frequency");
+  expect(frequency_status(too_low) == MODA_INVALID_LABEL, "a label out of range, frequency");
   expect(moda_objectives_forward(nullptr, 1, nullptr, nullptr, nullptr, nullptr) ==
              MODA_INVALID_ARGUMENT,
          "null everywhere, forward");
   expect(moda_objectives_backward(nullptr, 1, nullptr, nullptr, nullptr, nullptr, nullptr,
                                   nullptr) == MODA_INVALID_ARGUMENT,
          "null everywhere, backward");
-  expect(moda_class_statistics_forward(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+  expect(moda_class_statistics_forward(nullptr, 1, nullptr, nullptr, nullptr, nullptr, nullptr,
                                        nullptr) == MODA_INVALID_ARGUMENT,
          "null everywhere, statistics");
-  expect(moda_class_statistics_backward(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+  expect(moda_class_statistics_backward(nullptr, 1, nullptr, nullptr, nullptr, nullptr, nullptr,
                                         nullptr) == MODA_INVALID_ARGUMENT,
          "null everywhere, statistics' gradient");
   expect(moda_activation_frequency(nullptr, 1, nullptr, nullptr, nullptr, nullptr) ==

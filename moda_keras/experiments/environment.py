@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from moda_keras.ops.backends import adapter
+from moda_keras.ops import backends
 
 
 def describe_environment() -> dict[str, Any]:
@@ -20,7 +20,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "backend": backend,
         "device": str(keras.ops.zeros(()).device),
-        "accelerator": adapter.accelerator_name(),
+        "accelerator": backends.backend.accelerator_name(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("moda-keras", "keras", "numpy", backend)},
         "system": platform.system(),

@@ -8,7 +8,7 @@ from keras import ops
 
 from moda_keras.graph import Graph, HiddenActivation, explain_no_activation
 from moda_keras.observing.activation_probe import ActivationProbe
-from moda_keras.ops.backends import adapter
+from moda_keras.ops.backends import backend
 
 
 class ActivationObserver(keras.Model):
@@ -60,7 +60,7 @@ class ActivationObserver(keras.Model):
                 f"model {self.probe.model.name!r}. Train the model again, from weights that are "
                 "finite"
             )
-        with adapter.keep_variables(self):
+        with backend.keep_variables(self):
             self.evaluate(x, y, **arguments)
         count = int(self.inputs_not_finite.result())
         if count:

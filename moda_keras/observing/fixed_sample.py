@@ -19,7 +19,7 @@ from moda_keras.ops import (
     unchecked_class_ids,
     unit_magnitudes,
 )
-from moda_keras.ops.backends import adapter
+from moda_keras.ops.backends import backend
 
 
 class SampleTotals(NamedTuple):
@@ -81,7 +81,7 @@ class FixedSample:
         """Runs the sample through the model as it is now."""
         observer = self._observer
         totals: list[np.ndarray] = []
-        with adapter.keep_variables(observer):
+        with backend.keep_variables(observer):
             # Not `evaluate`: PyTorch's data loader draws from the random numbers of the training.
             for x, y, weight in self._batches:
                 observer.reset_metrics()

@@ -5,31 +5,34 @@ where it makes sense, and costs O(B D + C D) time and memory for B samples, D un
 pairs of samples are never formed.
 """
 
+from moda_keras.ops.activation_vectors import unit_magnitudes, unit_peaks
+from moda_keras.ops.counts import activation_counts, activation_frequency
 from moda_keras.ops.labels import check_labels, class_ids, unchecked_class_ids
-from moda_keras.ops.native.core import native_status
+from moda_keras.ops.native.choice import native_status
+from moda_keras.ops.observation import Observation, observations
 from moda_keras.ops.statistics import (
     ClassStatistics,
-    activation_counts,
-    activation_frequency,
-    check_activation,
+    JointStatistics,
     class_similarity,
     class_statistics,
+    joint_statistics,
     statistics_of_magnitudes,
     sum_by_class,
-    unit_magnitudes,
-    unit_peaks,
 )
 
 __all__ = [
     "ClassStatistics",
+    "JointStatistics",
+    "Observation",
     "activation_counts",
     "activation_frequency",
-    "check_activation",
     "check_labels",
     "class_ids",
     "class_similarity",
     "class_statistics",
+    "joint_statistics",
     "native_status",
+    "observations",
     "statistics_of_magnitudes",
     "sum_by_class",
     "unchecked_class_ids",

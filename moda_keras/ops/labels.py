@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-from moda_keras.ops.backends import adapter
+from moda_keras.ops.backends import backend
 
 
 def class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
@@ -34,11 +35,30 @@ def unchecked_class_ids(labels: Any, num_classes: int, sample_weight: Any = None
     one_hot = _is_one_hot(np.shape(labels), num_classes)
     labels = ops.convert_to_tensor(labels)
     ids = ops.argmax(labels, axis=-1) if one_hot else ops.reshape(labels, (-1,))
-    ids = ops.cast(ids, "int32")
-    valid = ops.logical_and(ids >= 0, ids < num_classes)
-    if sample_weight is not None:
-        valid = ops.logical_and(valid, _flat_weight(sample_weight, ids) != 0)
-    return ops.where(valid, ids, ops.full_like(ids, num_classes))
+    ids = standardize_ids(ids, num_classes)
+    if sample_weight is None:
+        return ids
+    weighted = _flat_weight(sample_weight, ids) != 0
+    return ops.where(weighted, ids, ops.full_like(ids, num_classes))
+
+
+def standardize_ids(ids: Any, num_classes: int) -> Any:
+    """Class indices (B,) of any dtype as int32; `num_classes` for each that is out of range.
+
+    Raises:
+        ValueError: If the shape is not (B,).
+    """
+    ids = ops.convert_to_tensor(ids)
+    if len(ids.shape) != 1:
+        raise ValueError(
+            f"Expected class indices of shape (batch,). Received: shape {tuple(ids.shape)}"
+        )
+    dtype = keras.backend.standardize_dtype(ids.dtype)
+    # Compared before a cast that would wrap around, and after one that widens: `num_classes` may be
+    # more than int8 can hold.
+    wide = ids if dtype == "int64" else ops.cast(ids, "int32")
+    valid = ops.logical_and(wide >= 0, wide < num_classes)
+    return ops.where(valid, ops.cast(ids, "int32"), num_classes)
 
 
 def check_labels(labels: Any, num_classes: int) -> None:
@@ -65,7 +85,7 @@ def _is_one_hot(shape: tuple, num_classes: int) -> bool:
 
 
 def _check_range(labels: Any, num_classes: int) -> None:
-    concrete = adapter.as_concrete(labels)
+    concrete = backend.as_concrete(labels)
     if concrete is None:
         _check_range_in_graph(labels, num_classes)
         return
@@ -85,7 +105,7 @@ def _check_range_in_graph(labels: Any, num_classes: int) -> None:
     # `num_classes` may be more than the labels' own dtype, such as int8, can hold.
     labels = ops.cast(labels, "int32")
     in_range = ops.all(ops.logical_and(labels >= 0, labels < num_classes))
-    adapter.check_in_graph(
+    backend.check_in_graph(
         in_range,
         f"Expected labels from 0 to {num_classes - 1}, for a model of {num_classes} classes.",
     )

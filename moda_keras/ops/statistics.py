@@ -4,15 +4,17 @@ The pairwise cosines of the MODA paper are never formed: a sum of pairwise cosin
 of class sums of normalised vectors.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
-from moda_keras.ops.backends import adapter
+from moda_keras.ops.activation_vectors import joined_magnitudes
+from moda_keras.ops.backends import backend
 from moda_keras.ops.labels import class_ids
+from moda_keras.ops.observation import Observation, check_one_label_each, observations
 
 
 class ClassStatistics(NamedTuple):
@@ -29,6 +31,55 @@ class ClassStatistics(NamedTuple):
     counts: Any
     nonzero: Any
     l1: Any
+
+
+class JointStatistics(NamedTuple):
+    """The class statistics of A activations side by side; adds up over shards of a batch.
+
+    Attributes:
+        sums: Float (C, U): as in `ClassStatistics`, U the units of all activations.
+        counts: Float (C,): the number of samples of each class.
+        nonzero: Float (C, A).
+        l1: Float (C, A).
+        units: The number of units of each activation.
+    """
+
+    sums: Any
+    counts: Any
+    nonzero: Any
+    l1: Any
+    units: tuple[int, ...]
+
+    @classmethod
+    def of_one(cls, statistics: ClassStatistics) -> "JointStatistics":
+        """Those of a single activation."""
+        sums, counts, nonzero, l1 = statistics
+        return cls(sums, counts, nonzero[:, None], l1[:, None], (sums.shape[-1],))
+
+    def split(self) -> list[ClassStatistics]:
+        """The statistics of each activation."""
+        ends = np.cumsum((0, *self.units)).tolist()
+        return [
+            ClassStatistics(
+                self.sums[:, ends[a] : ends[a + 1]], self.counts, self.nonzero[:, a], self.l1[:, a]
+            )
+            for a in range(len(self.units))
+        ]
+
+    def sum_units(self, rows: Any) -> Any:
+        """Sums over the units of each activation: (N, U) to (N, A)."""
+        return backend.matmul(rows, membership(self.units, rows.dtype))
+
+
+def membership(units: Sequence[int], dtype: Any) -> Any:
+    """1 where a unit belongs to an activation: a constant (U, A).
+
+    Products with it sum over the units of each activation in one operation. A graph of one sum for
+    each would take TensorFlow longer to run than the sums themselves.
+    """
+    dtype = keras.backend.standardize_dtype(dtype)
+    of_unit = np.repeat(np.arange(len(units)), units)
+    return ops.convert_to_tensor(np.eye(len(units))[of_unit], dtype=dtype)
 
 
 def class_statistics(
@@ -69,14 +120,29 @@ def class_statistics(
     >>> [int(n) for n in statistics.nonzero]
     [0, 1]
     """
-    activations = ops.convert_to_tensor(activations)
     ids = class_ids(labels, num_classes, sample_weight)
-    axis = check_activation(activations, axis, ids)
-    native = adapter.native_class_statistics(activations, ids, num_classes, axis, non_negative)
+    observed = observations([activations], ids, [axis], [non_negative])
+    return joint_statistics(observed, ids, num_classes).split()[0]
+
+
+def joint_statistics(
+    observed: Sequence[Observation], ids: Any, num_classes: int
+) -> JointStatistics:
+    """The class statistics of several activations at once.
+
+    Args:
+        observed: From `observations`.
+        ids: int32 tensor (B,), from `class_ids`.
+        num_classes: C, the number of classes.
+
+    Returns:
+        A `JointStatistics`.
+    """
+    units = tuple(observation.units for observation in observed)
+    native = backend.native_statistics(observed, ids, num_classes)
     if native is not None:
-        return ClassStatistics(*native)
-    magnitudes = unit_magnitudes(activations, axis=axis, non_negative=non_negative)
-    return statistics_of_magnitudes(magnitudes, ids, num_classes)
+        return JointStatistics(*native, units)
+    return _joint_statistics(joined_magnitudes(observed), units, ids, num_classes)
 
 
 def statistics_of_magnitudes(magnitudes: Any, ids: Any, num_classes: int) -> ClassStatistics:
@@ -93,17 +159,8 @@ def statistics_of_magnitudes(magnitudes: Any, ids: Any, num_classes: int) -> Cla
     Raises:
         ValueError: If there is not one label for each sample.
     """
-    _check_one_label_each(ids, magnitudes)
-    normalized, nonzero = _normalize(magnitudes)
-    dtype = magnitudes.dtype
-    columns = ops.stack([ops.ones_like(nonzero), nonzero, ops.sum(magnitudes, axis=-1)], axis=-1)
-    totals = sum_by_class(ops.cast(columns, dtype), ids, num_classes)
-    return ClassStatistics(
-        sums=sum_by_class(normalized, ids, num_classes),
-        counts=ops.stop_gradient(totals[:, 0]),
-        nonzero=ops.stop_gradient(totals[:, 1]),
-        l1=totals[:, 2],
-    )
+    check_one_label_each(ids, magnitudes)
+    return _joint_statistics(magnitudes, magnitudes.shape[1:], ids, num_classes).split()[0]
 
 
 def class_similarity(
@@ -145,178 +202,45 @@ def class_similarity(
     )
     counts = statistics.counts
     same_class = ops.eye(num_classes, dtype=counts.dtype)
-    products = ops.matmul(statistics.sums, ops.transpose(statistics.sums))
+    products = backend.matmul(statistics.sums, ops.transpose(statistics.sums))
     # A sample is no pair with itself: its cosine with itself is 1, or 0 for an all-zero vector.
     products = products - same_class * statistics.nonzero
     pairs = ops.expand_dims(counts, 1) * counts - same_class * counts
     return ops.where(pairs > 0, products / ops.maximum(pairs, 1), ops.zeros_like(products))
 
 
-def activation_frequency(
-    activations: Any,
-    labels: Any,
-    num_classes: int,
-    *,
-    sample_weight: Any = None,
-    axis: int = -1,
-    epsilon: float = 0.0,
-) -> Any:
-    """Counts for every class how many of its samples activate each unit.
-
-    A unit is active if its magnitude exceeds `epsilon`; a channel of a map, if any position does
-    (MODA paper, eq. 9).
-
-    Args:
-        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
-        labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
-        num_classes: C, the number of classes.
-        sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.
-        axis: The axis of the units.
-        epsilon: Float >= 0. Positive for activations that are never exactly zero, such as GELU.
-
-    Returns:
-        int32 tensor of shape (C, D).
-
-    Example:
-    >>> import moda_keras as mk
-    >>> counts = mk.ops.activation_frequency([[0.0, 2.0], [1.0, 2.0]], [1, 1], num_classes=2)
-    >>> [[int(n) for n in row] for row in counts]
-    [[0, 0], [1, 2]]
-    """
-    activations = ops.convert_to_tensor(activations)
-    ids = class_ids(labels, num_classes, sample_weight)
-    axis = check_activation(activations, axis, ids)
-    (counts,), _ = activation_counts([activations], ids, num_classes, [axis], [epsilon])
-    return counts
+def _joint_statistics(
+    magnitudes: Any, units: Sequence[int], ids: Any, num_classes: int
+) -> JointStatistics:
+    """The reference, from activation vectors (B, U)."""
+    member = membership(units, magnitudes.dtype)
+    normalized, nonzero = _normalize(magnitudes, member)
+    columns = [nonzero, ops.ones_like(nonzero[:, :1]), backend.matmul(magnitudes, member)]
+    totals = sum_by_class(ops.concatenate(columns, axis=1), ids, num_classes)
+    count = len(units)
+    return JointStatistics(
+        sums=sum_by_class(normalized, ids, num_classes),
+        counts=ops.stop_gradient(totals[:, count]),
+        nonzero=ops.stop_gradient(totals[:, :count]),
+        l1=totals[:, count + 1 :],
+        units=tuple(units),
+    )
 
 
-def activation_counts(
-    activations: Sequence,
-    ids: Any,
-    num_classes: int,
-    axes: Sequence[int],
-    epsilons: Sequence[float],
-) -> tuple[list, Any]:
-    """The counts of `activation_frequency` for several activations at once.
-
-    Args:
-        activations: A float tensors of shape (B, D), or maps (B, ..., D).
-        ids: int32 tensor (B,), from `class_ids`.
-        num_classes: C, the number of classes.
-        axes: Axis of the units of each activation.
-        epsilons: For each activation, the magnitude above which a unit is active.
-
-    Returns:
-        A int32 tensors (C, D), and an int32 tensor (A,): in how many samples' units of each
-        activation, of any class or none, there is a NaN or an infinity.
-    """
-    native = adapter.native_activation_frequency(activations, ids, num_classes, axes, epsilons)
-    if native is not None:
-        return native
-    counts, not_finite = [], []
-    for activation, axis, epsilon in zip(activations, axes, epsilons, strict=True):
-        peaks = unit_peaks(activation, axis=axis)
-        counts.append(sum_by_class(ops.cast(peaks > epsilon, "int32"), ids, num_classes))
-        not_finite.append(ops.sum(ops.cast(ops.logical_not(ops.isfinite(peaks)), "int32")))
-    return counts, ops.stack(not_finite)
-
-
-def unit_magnitudes(activations: Any, *, axis: int = -1, non_negative: bool = False) -> Any:
-    """The activation vector of every sample: mean magnitude of each unit over its positions.
-
-    Args:
-        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
-        axis: The axis of the units.
-        non_negative: Promise that no activation is negative.
-
-    Returns:
-        Tensor of shape (B, D), float32 (float64 for float64 activations).
-    """
-    x = _as_float(activations)
-    magnitudes = x if non_negative else _magnitude(x)
-    positions = _position_axes(x, axis)
-    if not positions:
-        return magnitudes
-    # Not `ops.mean`, which rounds float64 to float32 with PyTorch.
-    count = math.prod(ops.shape(x)[i] for i in positions)
-    return ops.sum(magnitudes, axis=positions) / ops.cast(count, magnitudes.dtype)
-
-
-def unit_peaks(activations: Any, *, axis: int = -1) -> Any:
-    """The largest magnitude of each unit over its positions.
-
-    Args:
-        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
-        axis: The axis of the units.
-
-    Returns:
-        Tensor of shape (B, D), dtype of the activations. NaN where a unit has a NaN.
-    """
-    x = ops.convert_to_tensor(activations)
-    positions = _position_axes(x, axis)
-    return ops.max(ops.abs(x), axis=positions) if positions else ops.abs(x)
-
-
-def _as_float(activations: Any) -> Any:
-    x = ops.convert_to_tensor(activations)
-    dtype = keras.backend.standardize_dtype(x.dtype)
-    return x if dtype in ("float32", "float64") else ops.cast(x, "float32")
-
-
-def _magnitude(x: Any) -> Any:
-    # `ops.abs` has gradient 1 at 0 with JAX, 0 elsewhere: the sign times x has 0 everywhere.
-    return x * ops.stop_gradient(ops.sign(x))
-
-
-def _position_axes(x: Any, axis: int) -> tuple[int, ...]:
-    rank = len(x.shape)
-    if rank < 2 or not -rank < axis < rank or axis % rank == 0:
-        raise ValueError(
-            "Expected activations of shape (batch, units) or (batch, ..., units) with the units "
-            f"on `axis`. Received: activations of shape {tuple(x.shape)}, axis={axis}"
-        )
-    return tuple(i for i in range(1, rank) if i != axis % rank)
-
-
-def check_activation(activation: Any, axis: int, ids: Any) -> int:
-    """Raises a ValueError if the shape of an activation does not fit.
-
-    Args:
-        activation: Tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
-        axis: The axis of the units.
-        ids: int32 tensor (B,), from `class_ids`.
-
-    Returns:
-        The axis, positive.
-    """
-    _position_axes(activation, axis)
-    _check_one_label_each(ids, activation)
-    return axis % len(activation.shape)
-
-
-def _check_one_label_each(ids: Any, rows: Any) -> None:
-    if None not in (ids.shape[0], rows.shape[0]) and ids.shape[0] != rows.shape[0]:
-        raise ValueError(
-            "Expected one label for each sample. Received: "
-            f"{ids.shape[0]} labels for {rows.shape[0]} samples"
-        )
-
-
-def _normalize(vectors: Any) -> tuple[Any, Any]:
-    """Vectors divided by their norm, and 1 for each that is not zero.
+def _normalize(magnitudes: Any, member: Any) -> tuple[Any, Any]:
+    """The vectors (B, U) of all activations divided by their norms, and (B, A) 1 for each nonzero.
 
     Dividing by the largest element first, a constant to the gradient, keeps squares of huge and
     tiny elements finite; it cancels out of value and gradient.
     """
-    scale = ops.stop_gradient(ops.max(vectors, axis=-1, keepdims=True))
-    is_zero = scale == 0
-    scaled = vectors / ops.where(is_zero, ops.ones_like(scale), scale)
-    squares = ops.sum(ops.square(scaled), axis=-1, keepdims=True)
+    scale = ops.stop_gradient(ops.max(magnitudes, axis=-1, keepdims=True))
+    scaled = magnitudes / ops.where(scale == 0, ops.ones_like(scale), scale)
+    squares = backend.matmul(ops.square(scaled), member)
+    is_zero = squares == 0
     inverse = ops.rsqrt(ops.where(is_zero, ops.ones_like(squares), squares))
     # The product with an exact zero is what stops the gradient of an all-zero vector.
-    inverse = ops.where(is_zero, ops.zeros_like(inverse), inverse)
-    nonzero = ops.cast(ops.logical_not(is_zero), vectors.dtype)
-    return scaled * inverse, ops.squeeze(nonzero, axis=-1)
+    nonzero = ops.stop_gradient(1 - ops.cast(is_zero, magnitudes.dtype))
+    return scaled * backend.matmul(inverse * nonzero, ops.transpose(member)), nonzero
 
 
 def sum_by_class(rows: Any, ids: Any, num_classes: int) -> Any:
@@ -331,4 +255,4 @@ def sum_by_class(rows: Any, ids: Any, num_classes: int) -> Any:
         Tensor (C, D), dtype of the rows.
     """
     # Rows of no class fall into one more segment.
-    return adapter.segment_sum(rows, ids, num_classes + 1)[:num_classes]
+    return backend.segment_sum(rows, ids, num_classes + 1)[:num_classes]

@@ -10,12 +10,12 @@ from keras import ops
 
 from moda_keras.ops import (
     ClassStatistics,
-    check_activation,
+    JointStatistics,
     class_ids,
-    statistics_of_magnitudes,
-    unit_magnitudes,
+    joint_statistics,
+    observations,
 )
-from moda_keras.ops.backends import adapter
+from moda_keras.ops.backends import backend
 from moda_keras.training.modular_loss import ModularLoss
 from moda_keras.training.objectives import affinity, compactness, dispersion
 
@@ -114,28 +114,18 @@ class MODALoss(ModularLoss):
         Raises:
             ValueError: If there is no activation, a label is out of range, or shapes do not fit.
         """
-        if not len(activations):
-            raise ValueError("Expected at least one activation. Received: activations=[]")
-        axes = _one_for_each(activations, "axes", axes, default=-1)
-        non_negative = _one_for_each(activations, "non_negative", non_negative, default=False)
-        activations = [ops.convert_to_tensor(activation) for activation in activations]
         ids = class_ids(labels, num_classes, sample_weight)
-        axes = [
-            check_activation(activation, axis, ids)
-            for activation, axis in zip(activations, axes, strict=True)
-        ]
-        values = adapter.native_objectives(
-            activations,
+        observed = observations(activations, ids, axes, non_negative)
+        values = backend.native_objectives(
+            observed,
             ids,
             num_classes,
-            axes,
-            non_negative,
             averages_pairs=self.averaging == "pair",
             unit_divides=self.compactness == "unit",
         )
         if values is None:
-            values = self._reference_objectives(activations, ids, num_classes, axes, non_negative)
-        means = ops.sum(values, axis=0) / len(activations)
+            values = self._table(joint_statistics(observed, ids, num_classes))
+        means = ops.sum(values, axis=0) / len(observed)
         return {name: means[i] for i, name in enumerate(self.objective_names)}
 
     def objectives_of(self, statistics: ClassStatistics) -> dict[str, Any]:
@@ -147,30 +137,17 @@ class MODALoss(ModularLoss):
         Returns:
             Dict of float scalars "affinity", "dispersion" and "compactness".
         """
-        return {
-            "affinity": affinity(statistics, self.averaging),
-            "dispersion": dispersion(statistics, self.averaging),
-            "compactness": compactness(statistics, self.averaging, self.compactness),
-        }
+        values = self._table(JointStatistics.of_one(statistics))[0]
+        return {name: values[i] for i, name in enumerate(self.objective_names)}
 
-    def _reference_objectives(
-        self,
-        activations: list,
-        ids: Any,
-        num_classes: int,
-        axes: Sequence[int],
-        non_negative: Sequence[bool],
-    ) -> Any:
+    def _table(self, statistics: JointStatistics) -> Any:
         """The objectives of every activation, float (A, 3)."""
-        rows = []
-        for activation, axis, known in zip(activations, axes, non_negative, strict=True):
-            magnitudes = unit_magnitudes(activation, axis=axis, non_negative=known)
-            statistics = statistics_of_magnitudes(magnitudes, ids, num_classes)
-            rows.append(ops.stack(list(self.objectives_of(statistics).values())))
-        # Not `result_type`, which makes float32 of float64 with PyTorch.
-        dtypes = {keras.backend.standardize_dtype(row.dtype) for row in rows}
-        dtype = "float64" if "float64" in dtypes else "float32"
-        return ops.stack([ops.cast(row, dtype) for row in rows])
+        columns = [
+            affinity(statistics, self.averaging),
+            dispersion(statistics, self.averaging),
+            compactness(statistics, self.averaging, self.compactness),
+        ]
+        return ops.stack(columns, axis=-1)
 
     def get_config(self) -> dict:
         """Constructor arguments."""
@@ -181,16 +158,6 @@ class MODALoss(ModularLoss):
             "averaging": self.averaging,
             "compactness": self.compactness,
         }
-
-
-def _one_for_each(activations: Sequence, name: str, values: Sequence | None, default: Any) -> list:
-    values = [default] * len(activations) if values is None else list(values)
-    if len(values) != len(activations):
-        raise ValueError(
-            f"Expected `{name}` to have one entry for each of the {len(activations)} activations. "
-            f"Received: {name}={values}"
-        )
-    return values
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from moda_keras import graph
 from moda_keras.graph import Functional, HiddenActivation
 from moda_keras.layers.modular_activation import collect_marked
 from moda_keras.ops import check_labels
-from moda_keras.ops.backends import adapter
+from moda_keras.ops.backends import backend
 from moda_keras.training.modular_loss import ModularLoss
 from moda_keras.training.taps import Observation, TappedModel
 
@@ -183,22 +183,22 @@ class ModularModel(keras.Model):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         self._check_labels(y)
-        with adapter.keep_variables(self):
+        with backend.keep_variables(self):
             return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         self._check_labels(y)
-        with adapter.keep_variables(self):
+        with backend.keep_variables(self):
             return super().evaluate(x, y, *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(y)
-        with adapter.keep_variables(self):
+        with backend.keep_variables(self):
             return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
         self._check_labels(y)
-        with adapter.keep_variables(self):
+        with backend.keep_variables(self):
             return super().test_on_batch(x, y, *args, **kwargs)
 
     def train_step(self, *args, **kwargs):

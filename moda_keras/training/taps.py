@@ -1,26 +1,13 @@
 """What a training step sees of a model: its output and its hidden activations."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
 from moda_keras import graph
 from moda_keras.graph import HiddenActivation
-from moda_keras.ops.backends import adapter
-
-
-class Observation(NamedTuple):
-    """A hidden activation as `ModularLoss.objectives` takes it.
-
-    Attributes:
-        activation: Tensor (B, D), or a map (B, ..., D).
-        axis: Axis of the units.
-        non_negative: Whether no element is negative.
-    """
-
-    activation: Any
-    axis: int
-    non_negative: bool
+from moda_keras.ops import Observation
+from moda_keras.ops.backends import backend
 
 
 class TappedModel:
@@ -66,7 +53,7 @@ class TappedModel:
 
 def _tapped(hidden: HiddenActivation, value: Any) -> tuple[Any, Observation]:
     observation = Observation(value, hidden.channel_axis, hidden.non_negative)
-    if adapter.tap is None:
+    if not backend.has_tap:
         return value, observation
     if len(value.shape) == 2:
         # One dtype for all: the operations take the activations of a step together.
@@ -74,7 +61,7 @@ def _tapped(hidden: HiddenActivation, value: Any) -> tuple[Any, Observation]:
         return value, Observation(vectors, 1, hidden.non_negative)
     if getattr(value, "_keras_mask", None) is not None:  # it would be lost: it is an attribute
         return value, observation
-    value, vectors = adapter.tap(value, hidden.channel_axis, hidden.non_negative)
+    value, vectors = backend.tap(value, hidden.channel_axis, hidden.non_negative)
     return value, Observation(vectors, 1, True)
 
 

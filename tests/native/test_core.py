@@ -41,7 +41,7 @@ def test_core_is_right_and_clean_under_sanitizers(sanitizers, tmp_path):
     if not supports(sanitizers, tmp_path):
         pytest.skip(f"the compiler has no -fsanitize={sanitizers}")
     build = tmp_path / "build"
-    options = ["-DMODA_BINDINGS=OFF", "-DMODA_TESTS=ON", "-DMODA_CUDA=0"]
+    options = ["-DMODA_TESTS=ON", "-DMODA_CUDA=0"]
     options.append(f"-DMODA_SANITIZE={sanitizers}")
     run("cmake", "-GNinja", "-S", ROOT, "-B", build, *options)
     run("cmake", "--build", build, "--target", "core_test")

@@ -9,14 +9,15 @@ import oracles
 import pytest
 from cuda_emulation import COMPILER, Memory, Runner, build
 
-from moda_keras.ops.native import core as native
-from moda_keras.ops.native import cuda
+from moda_keras.ops.native import libraries
+from moda_keras.ops.native.descriptors import structs
+from moda_keras.ops.native.operations import CudaOperations, Inputs
 
 pytestmark = [
     pytest.mark.skipif(COMPILER is None, reason="no g++"),
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="the same on every backend"),
 ]
-needs_cpu_core = pytest.mark.skipif(native.extension() is None, reason="no extension was built")
+needs_cpu_core = pytest.mark.skipif(libraries.cpu() is None, reason="the library was not built")
 
 CLASSES = 4
 LABELS = [0, 1, 0, 3, 1, 4, 0]  # class 2 absent, 4 is no class
@@ -33,7 +34,7 @@ DTYPES = list(TOLERANCES)
 
 @pytest.fixture(scope="module")
 def library(request):
-    return cuda.load(build(request.config.cache.mkdir("cuda_emulation")))
+    return libraries.load_cuda(build(request.config.cache.mkdir("cuda_emulation")))
 
 
 @pytest.fixture(params=[False, True], ids=["ascending", "descending"])
@@ -46,7 +47,7 @@ def emulated(request, library):
 
 @pytest.fixture
 def cpu():
-    return Runner(native.extension())
+    return Runner(libraries.cpu())
 
 
 def normal(shape, dtype=np.float32, seed=0):
@@ -303,26 +304,33 @@ def test_a_step_takes_few_launches(library):
 def test_class_statistics_are_those_of_loops(library, layout, dtype):
     activation, axis = LAYOUTS[layout](dtype)
     activation[2] = 0
-    actual = Runner(library).class_statistics(activation, axis, LABELS, CLASSES)
+    # Another activation before it: its columns must not move.
+    activations, axes = [normal((7, 5), dtype), activation], [1, axis]
+    sums, counts, nonzero, l1 = Runner(library).class_statistics(activations, axes, LABELS, CLASSES)
     weight = [float(label < CLASSES) for label in LABELS]
-    expected = oracles.class_statistics(
-        in_float64(activation), LABELS, CLASSES, sample_weight=weight, axis=axis
-    )
     tolerance = 1e-12 if dtype == np.float64 else 2e-6
-    for result, name in zip(actual, ("sums", "counts", "nonzero", "l1"), strict=True):
-        np.testing.assert_allclose(result, expected[name], rtol=tolerance, atol=tolerance)
+    for a, own in enumerate((sums[:, :5], sums[:, 5:])):
+        expected = oracles.class_statistics(
+            in_float64(activations[a]), LABELS, CLASSES, sample_weight=weight, axis=axes[a]
+        )
+        actual = {"sums": own, "counts": counts, "nonzero": nonzero[:, a], "l1": l1[:, a]}
+        for name, result in actual.items():
+            np.testing.assert_allclose(result, expected[name], rtol=tolerance, atol=tolerance)
 
 
 @needs_cpu_core
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("classes", [4, 1000])
 def test_gradient_of_class_statistics(emulated, cpu, dtype, classes):
-    activation, axis = LAYOUTS["channels_last"](dtype)
+    names = ["channels_last", "matrix_vectors", "channels_first"]
+    activations, axes = zip(*(LAYOUTS[name](dtype) for name in names), strict=True)
     labels = [0, 1, 0, 3, 1, classes, 0]
-    upstream = normal((classes, 19), np.float64), normal((classes,), np.float64)
-    _, gradient = emulated.class_statistics(activation, axis, labels, classes, upstream)
-    _, expected = cpu.class_statistics(in_float64(activation), axis, labels, classes, upstream)
-    close(gradient, expected, TOLERANCES[dtype])
+    upstream = normal((classes, 19 + 48 + 9), np.float64), normal((classes, 3), np.float64)
+    _, gradients = emulated.class_statistics(activations, axes, labels, classes, upstream)
+    exact = [in_float64(activation) for activation in activations]
+    _, expected = cpu.class_statistics(exact, axes, labels, classes, upstream)
+    for actual, wanted in zip(gradients, expected, strict=True):
+        close(actual, wanted, TOLERANCES[dtype])
 
 
 # ----------------------------------------------------------------------------------- frequency
@@ -376,33 +384,36 @@ def test_frequency_counts_units_that_are_not_finite(emulated, cpu, dtype, value)
 def test_bad_arguments_are_refused(library):
     runner = Runner(library)
     activation = normal((3, 5))
-    described = np.array([[activation.ctypes.data, 0, 0, 5, 1, 5, 1, 1, 1, 0, 0, 0]], np.int64)
+    position = ((1, 1, 1), (0, 0, 0))
+    described = structs([(activation.ctypes.data, 0, 0, 3, 5, 1, 5, *position)])
     results = np.zeros(64)
     address = results.ctypes.data
     labels = np.zeros(3, np.int32)
 
-    def call(column=None, value=0, samples=3, classes=2, where=address, names=labels.ctypes.data):
-        row = described.copy()
-        if column is not None:
-            row[0, column] = value
-        runner.operations.objectives_forward(
-            row, names, samples, classes, 0, True, address, address, where, address
-        )
+    def call(field=None, value=0, samples=3, classes=2, where=address, names=labels.ctypes.data):
+        activations = described.copy()
+        if field is not None:
+            activations[field] = value
+        inputs = Inputs(activations, names, samples, classes)
+        saved = (address, address, where)
+        runner.operations.objectives_forward(inputs, (False, True), saved, address)
 
     call()
-    for column, value in [
-        (0, 0),  # no address
-        (1, 4),  # an unknown dtype
-        (1, -1),
-        (3, 0),  # no unit
-        (3, -5),
-        (3, 2**31),
-        (6, 0),  # no position
-        (7, -1),
-        (8, 2**40),
+    for field, value in [
+        ("data", 0),
+        ("dtype", 4),
+        ("dtype", -1),
+        ("samples", 2),
+        ("samples", 4),
+        ("units", 0),
+        ("units", -5),
+        ("units", 2**31),
+        ("positions", (0, 1, 1)),
+        ("positions", (1, -1, 1)),
+        ("positions", (1, 1, 2**40)),
     ]:
-        with pytest.raises(ValueError, match="expected arrays that are present"):
-            call(column, value)
+        with pytest.raises(ValueError, match="Expected arrays that are present"):
+            call(field, value)
     for arguments in [
         {"samples": -1},
         {"samples": 2**31},
@@ -411,7 +422,7 @@ def test_bad_arguments_are_refused(library):
         {"where": 0},
         {"names": 0},
     ]:
-        with pytest.raises(ValueError, match="expected arrays that are present"):
+        with pytest.raises(ValueError, match="Expected arrays that are present"):
             call(**arguments)
 
 
@@ -420,8 +431,8 @@ def test_null_is_refused(library):
     assert library.moda_cuda_workspace_bytes(0, None, 1, None) == -1
     assert library.moda_cuda_objectives_forward(*[None, 1, *[None] * 6]) == invalid
     assert library.moda_cuda_objectives_backward(*[None, 1, *[None] * 8]) == invalid
-    assert library.moda_cuda_class_statistics_forward(*[None] * 9) == invalid
-    assert library.moda_cuda_class_statistics_backward(*[None] * 8) == invalid
+    assert library.moda_cuda_class_statistics_forward(*[None, 1, *[None] * 8]) == invalid
+    assert library.moda_cuda_class_statistics_backward(*[None, 1, *[None] * 7]) == invalid
     assert library.moda_cuda_activation_frequency(*[None, 1, *[None] * 6]) == invalid
 
 
@@ -434,15 +445,9 @@ def test_workspace_must_be_aligned(library):
             return self.memory.ctypes.data // 256 * 256 + 264
 
     runner = Runner(library)
-    runner.operations = cuda.Operations(library, 0, Off)
-    with pytest.raises(ValueError, match="expected arrays that are present"):
+    runner.operations = CudaOperations(library, 0, Off)
+    with pytest.raises(ValueError, match="Expected arrays that are present"):
         runner.objectives([normal((7, 5))], [1], LABELS, CLASSES)
-
-
-def test_other_version_of_the_interface_is_refused(library, monkeypatch):
-    monkeypatch.setattr(cuda, "ABI_VERSION", cuda.ABI_VERSION + 1)
-    with pytest.raises(OSError, match="has version 1 of the interface, this package needs 2"):
-        cuda.load(library._name)
 
 
 # ---------------------------------------------------------------------------- PyTorch's operators
@@ -451,14 +456,14 @@ def test_other_version_of_the_interface_is_refused(library, monkeypatch):
 @pytest.fixture
 def operators(library, monkeypatch):
     """PyTorch's operators, with the emulated library in the place of the CPU core."""
-    from moda_keras.ops.native import torch as torch_native
+    from moda_keras.ops.native import torch_operators
 
     @contextmanager
     def operations(device):
-        yield cuda.Operations(library, 0, Memory)
+        yield CudaOperations(library, 0, Memory)
 
-    monkeypatch.setattr(torch_native, "_operations", operations)
-    return torch_native
+    monkeypatch.setattr(torch_operators, "operations_on", operations)
+    return torch_operators
 
 
 def leaf(name, sign=False):
@@ -489,7 +494,7 @@ def test_statistics_operator_has_the_right_gradient(operators):
     labels = torch.tensor(LABELS, dtype=torch.int32)
 
     def of(tensor):
-        results = operators.class_statistics(tensor, labels, CLASSES, axis, False)
+        results = operators.class_statistics([tensor], labels, CLASSES, [axis], [False])
         return results[0], results[3]
 
     assert torch.autograd.gradcheck(of, (activation,), eps=1e-6, atol=1e-7)

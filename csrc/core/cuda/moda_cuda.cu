@@ -7,6 +7,7 @@
 #include "arguments.h"
 #include "class_order.h"
 #include "frequency.h"
+#include "interface.h"
 #include "layout.cuh"
 #include "objectives.h"
 #include "position_gradients.h"
@@ -168,7 +169,7 @@ struct BackwardSpace {
     std::vector<VectorGradient<R>> wanted;
     for (int64_t a = 0; a < call.count; ++a)
       wanted.push_back({rows[a].normalized, rows[a].inverse_norms, directions[a].sums,
-                        directions[a].l1, outputs[a]});
+                        directions[a].l1, outputs[a], call.activations[a].units, 1});
     find_vector_gradients<R>(launch, call.activations, call.count, call.batch.samples,
                              order.class_of, most_present(call.batch), wanted.data());
     if (gradients)
@@ -180,13 +181,20 @@ struct BackwardSpace {
 template <class R>
 void class_statistics_backward(Launcher& launch, const Call& call, const moda_saved& saved,
                                const void* sums_gradient, const void* l1_gradient, void* vectors,
-                               const moda_activation* gradient) {
-  const VectorGradient<R> wanted{static_cast<const R*>(saved.normalized), saved.inverse_norms,
-                                 static_cast<const R*>(sums_gradient),
-                                 static_cast<const R*>(l1_gradient), static_cast<R*>(vectors)};
-  find_vector_gradients<R>(launch, call.activations, 1, call.batch.samples, call.batch.labels,
-                           call.batch.classes, &wanted);
-  write_gradients<R>(launch, call.activations, 1, call.batch.samples, &wanted.vectors, &gradient);
+                               const moda_activation* const* gradients) {
+  const std::vector<Rows<R>> rows = rows_of<R>(call, saved, nullptr);
+  const std::vector<R*> outputs = vectors_of<R>(call, vectors);
+  const int64_t units = call.units_before(call.count);
+  std::vector<VectorGradient<R>> wanted;
+  for (int64_t a = 0; a < call.count; ++a)
+    wanted.push_back({rows[a].normalized, rows[a].inverse_norms,
+                      static_cast<const R*>(sums_gradient) + call.units_before(a),
+                      static_cast<const R*>(l1_gradient) + a, outputs[a], units, call.count});
+  find_vector_gradients<R>(launch, call.activations, call.count, call.batch.samples,
+                           call.batch.labels, call.batch.classes, wanted.data());
+  if (gradients)
+    write_gradients<R>(launch, call.activations, call.count, call.batch.samples, outputs.data(),
+                       gradients);
 }
 
 struct FrequencySpace {
@@ -263,7 +271,12 @@ using moda::is_room;
 
 extern "C" {
 
-int moda_cuda_abi_version(void) { return MODA_CUDA_ABI_VERSION; }
+const char* moda_cuda_interface(void) {
+  static const std::string text = moda::interface_text() + "; cuda=" +
+                                  std::to_string(MODA_CUDA_ABI_VERSION) +
+                                  " operations=" + std::to_string(MODA_CUDA_OPERATIONS);
+  return text.c_str();
+}
 
 int moda_cuda_device_count(void) {
   int count = 0;
@@ -279,7 +292,7 @@ const char* moda_cuda_problem(void) { return problem; }
 int64_t moda_cuda_workspace_bytes(int32_t operation, const moda_activation* activations,
                                   int64_t count, const moda_batch* batch) {
   if (!are_countable(activations, count, batch)) return -1;
-  if (operation < MODA_CUDA_OBJECTIVES_FORWARD || operation > MODA_CUDA_ACTIVATION_FREQUENCY)
+  if (operation < MODA_CUDA_OBJECTIVES_FORWARD || operation >= MODA_CUDA_OPERATIONS)
     return -1;
   int64_t bytes = -1;
   guarded([&] {
@@ -320,13 +333,14 @@ int moda_cuda_objectives_backward(const moda_activation* activations, int64_t co
   });
 }
 
-int moda_cuda_class_statistics_forward(const moda_activation* activation, const moda_batch* batch,
-                                       const moda_saved* saved, void* sums, void* counts,
-                                       void* nonzero, void* l1, void* workspace, void* stream) {
+int moda_cuda_class_statistics_forward(const moda_activation* activations, int64_t count,
+                                       const moda_batch* batch, const moda_saved* saved,
+                                       void* sums, void* counts, void* nonzero, void* l1,
+                                       void* workspace, void* stream) {
   if (!are_present({batch, sums, counts, nonzero, l1}) || !is_room(saved, *batch) ||
       !is_workspace(workspace))
     return MODA_INVALID_ARGUMENT;
-  return with_call(activation, 1, batch, stream, [&](auto& launch, auto& call, auto real) {
+  return with_call(activations, count, batch, stream, [&](auto& launch, auto& call, auto real) {
     using R = decltype(real);
     Workspace memory(workspace);
     const NormalizeSpace<R> space(memory, call);
@@ -334,20 +348,22 @@ int moda_cuda_class_statistics_forward(const moda_activation* activation, const 
     const std::vector<Rows<R>> rows = space.run(launch, call, *saved);
     const Statistics<R> statistics{static_cast<R*>(sums), static_cast<R*>(counts),
                                    static_cast<R*>(nonzero), static_cast<R*>(l1)};
-    find_statistics<R>(launch, *activation, call.batch, space.order, rows[0], statistics);
+    find_statistics<R>(launch, call.activations, call.count, call.batch, space.order, rows.data(),
+                       statistics);
   });
 }
 
-int moda_cuda_class_statistics_backward(const moda_activation* activation, const moda_batch* batch,
-                                        const moda_saved* saved, const void* sums_gradient,
-                                        const void* l1_gradient, void* vectors,
-                                        const moda_activation* gradient, void* stream) {
+int moda_cuda_class_statistics_backward(const moda_activation* activations, int64_t count,
+                                        const moda_batch* batch, const moda_saved* saved,
+                                        const void* sums_gradient, const void* l1_gradient,
+                                        void* vectors, const moda_activation* const* gradients,
+                                        void* stream) {
   if (!are_present({batch, sums_gradient, l1_gradient}) || !is_room(saved, *batch) ||
-      !are_gradients(vectors, activation, 1, &gradient, batch))
+      !are_gradients(vectors, activations, count, gradients, batch))
     return MODA_INVALID_ARGUMENT;
-  return with_call(activation, 1, batch, stream, [&](auto& launch, auto& call, auto real) {
+  return with_call(activations, count, batch, stream, [&](auto& launch, auto& call, auto real) {
     class_statistics_backward<decltype(real)>(launch, call, *saved, sums_gradient, l1_gradient,
-                                              vectors, gradient);
+                                              vectors, gradients);
   });
 }
 

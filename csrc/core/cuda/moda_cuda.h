@@ -21,16 +21,18 @@ extern "C" {
 #endif
 
 /* Raise on every change of a signature, a struct or a meaning here or in moda_core.h. */
-#define MODA_CUDA_ABI_VERSION 1
+#define MODA_CUDA_ABI_VERSION 2
 
 enum moda_cuda_operation {
   MODA_CUDA_OBJECTIVES_FORWARD = 0,
   MODA_CUDA_OBJECTIVES_BACKWARD = 1,
   MODA_CUDA_STATISTICS_FORWARD = 2,
-  MODA_CUDA_ACTIVATION_FREQUENCY = 3
+  MODA_CUDA_ACTIVATION_FREQUENCY = 3,
+  MODA_CUDA_OPERATIONS = 4
 };
 
-MODA_EXPORT int moda_cuda_abi_version(void);
+/* As moda_interface, and what this file adds. */
+MODA_EXPORT const char* moda_cuda_interface(void);
 
 /* 0 where there is no device or no driver that can serve. */
 MODA_EXPORT int moda_cuda_device_count(void);
@@ -59,19 +61,19 @@ MODA_EXPORT int moda_cuda_objectives_backward(const moda_activation* activations
                                               void* workspace, void* stream);
 
 /* As moda_class_statistics_forward. */
-MODA_EXPORT int moda_cuda_class_statistics_forward(const moda_activation* activation,
-                                                   const moda_batch* batch,
+MODA_EXPORT int moda_cuda_class_statistics_forward(const moda_activation* activations,
+                                                   int64_t count, const moda_batch* batch,
                                                    const moda_saved* saved, void* sums,
                                                    void* counts, void* nonzero, void* l1,
                                                    void* workspace, void* stream);
 
 /* As moda_class_statistics_backward; it needs no workspace. */
-MODA_EXPORT int moda_cuda_class_statistics_backward(const moda_activation* activation,
-                                                    const moda_batch* batch,
+MODA_EXPORT int moda_cuda_class_statistics_backward(const moda_activation* activations,
+                                                    int64_t count, const moda_batch* batch,
                                                     const moda_saved* saved,
                                                     const void* sums_gradient,
                                                     const void* l1_gradient, void* vectors,
-                                                    const moda_activation* gradient,
+                                                    const moda_activation* const* gradients,
                                                     void* stream);
 
 /* As moda_activation_frequency; `epsilons`, and `counts` as an array, are in host memory. */

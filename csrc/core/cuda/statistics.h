@@ -1,4 +1,4 @@
-// Class statistics of one activation.
+// Class statistics.
 #pragma once
 
 #include "class_order.h"
@@ -8,15 +8,15 @@ namespace moda::cuda {
 
 template <class R>
 struct Statistics {
-  R* sums;     // (classes, units)
-  R* counts;   // (classes), and the others too
-  R* nonzero;  // samples whose vector is not zero
-  R* l1;       // sums of L1 norms
+  R* sums;     // (classes, units of all activations)
+  R* counts;   // (classes)
+  R* nonzero;  // (classes, activations): samples whose vector is not zero
+  R* l1;       // (classes, activations): sums of L1 norms
 };
 
 template <class R>
-void find_statistics(Launcher& launch, const moda_activation& activation, const moda_batch& batch,
-                     const ClassOrder& order, const Rows<R>& rows,
+void find_statistics(Launcher& launch, const moda_activation* activations, int64_t count,
+                     const moda_batch& batch, const ClassOrder& order, const Rows<R>* rows,
                      const Statistics<R>& statistics);
 
 }  // namespace moda::cuda

@@ -23,7 +23,7 @@ __device__ __forceinline__ void for_vectors(const VectorEntry<R>& entry, const R
   constexpr int kWidth = kVectorWidth<R>;
   const int32_t units = entry.row.units;
   const R* normalized = entry.arrays.normalized + place.sample * units;
-  const R* directions = entry.arrays.directions + int64_t{direction} * units;
+  const R* directions = entry.arrays.directions + direction * entry.arrays.directions_stride;
   for (int32_t unit = place.thread * kWidth; unit < units; unit += place.threads * kWidth)
     body(unit, load_reals<kWidth>(normalized, unit, units, entry.row.whole_vectors),
          load_reals<kWidth>(directions, unit, units, entry.row.whole_vectors));
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kBlock)
   if (place.sample >= samples) return;
   const int32_t direction = row_of[place.sample];
   if (direction < 0 || direction >= rows) return fill(entry, place, R(0));
-  const R constant = static_cast<R>(entry.arrays.l1[direction] * entry.share);
+  const R constant = static_cast<R>(entry.arrays.l1[direction * entry.arrays.l1_stride] * entry.share);
   const double inverse_norm = entry.arrays.inverse_norms[place.sample];
   if (inverse_norm == 0) return fill(entry, place, constant);
   project(entry, place, direction, inverse_norm, constant);
@@ -90,8 +90,9 @@ void find_vector_gradients(Launcher& launch, const moda_activation* activations,
   for (int64_t a = 0; a < count; ++a) {
     const VectorGradient<R>& arrays = gradients[a];
     const double share = 1.0 / static_cast<double>(positions_of(activations[a]));
-    const RowShare row = row_share_of<R>(activations[a].units,
-                                         {arrays.normalized, arrays.directions, arrays.vectors});
+    RowShare row = row_share_of<R>(activations[a].units,
+                                   {arrays.normalized, arrays.directions, arrays.vectors});
+    row.whole_vectors = row.whole_vectors && arrays.directions_stride % kVectorWidth<R> == 0;
     tables.add({arrays, share, row, 0}, row_block_count(row, samples));
   }
   tables.finish();

@@ -13,6 +13,8 @@ struct VectorGradient {
   const R* directions;          // (rows, units): the gradient with respect to unit vectors
   const R* l1;                  // (rows): the gradient with respect to L1 norms
   R* vectors;                   // (samples, units)
+  int64_t directions_stride;    // from row to row of the directions, in elements
+  int64_t l1_stride;
 };
 
 // The gradient of one position of each unit, as if no element were negative. Sample i takes row

@@ -1,22 +1,23 @@
-"""What one framework needs of its own: `adapter` is the running backend's.
-
-Each adapter is a module with the same functions, and the only place that imports its framework.
-"""
+"""The running framework's part of the library: `backend`, the one `Backend` that is imported."""
 
 import importlib
-from types import ModuleType
 
 import keras
 
+from moda_keras.ops.backends.backend import Backend
 
-def _load() -> ModuleType:
+_CLASSES = {"torch": "TorchBackend", "tensorflow": "TensorflowBackend", "jax": "JaxBackend"}
+
+
+def _load() -> Backend:
     name = keras.backend.backend()
-    if name not in ("torch", "tensorflow", "jax"):
+    if name not in _CLASSES:
         raise ImportError(
             "moda_keras runs on the Keras backends 'torch', 'tensorflow' and 'jax'. Received: "
             f"KERAS_BACKEND={name!r}"
         )
-    return importlib.import_module(f"moda_keras.ops.backends.{name}_backend")
+    module = importlib.import_module(f"moda_keras.ops.backends.{name}_backend")
+    return getattr(module, _CLASSES[name])()
 
 
-adapter = _load()
+backend = _load()

@@ -1,4 +1,4 @@
-"""JAX's part of the operations."""
+"""JAX's part of the library."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,38 +7,39 @@ import jax
 import keras
 import numpy as np
 
-from moda_keras.ops.native import core as native
+from moda_keras.ops.backends.backend import ReferenceBackend
 
 
-def segment_sum(rows: jax.Array, segment_ids: jax.Array, num_segments: int) -> jax.Array:
-    """Sums of the rows of each segment."""
-    return jax.ops.segment_sum(rows, segment_ids, num_segments)
+class JaxBackend(ReferenceBackend):
+    """JAX: XLA fuses the reference, and cannot raise from a compiled function."""
 
+    reason = "XLA fuses the reference"
 
-def as_concrete(values) -> np.ndarray | None:
-    """`values` as a NumPy array, or None while JAX traces."""
-    return None if isinstance(values, jax.core.Tracer) else np.asarray(values)
+    def segment_sum(self, rows, segment_ids, num_segments):
+        return jax.ops.segment_sum(rows, segment_ids, num_segments)
 
+    def matmul(self, a, b):
+        return jax.numpy.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
-def check_in_graph(condition, message: str) -> None:
-    """A compiled JAX function cannot raise: such a sample belongs to no class."""
+    def as_concrete(self, values) -> np.ndarray | None:
+        return None if isinstance(values, jax.core.Tracer) else np.asarray(values)
 
+    @contextmanager
+    def keep_variables(self, model: keras.Model) -> Iterator[None]:
+        # Keras empties them while `fit` and `evaluate` run, and does not fill them again if the
+        # first step raises.
+        saved = [(variable, variable.value) for variable in model.variables]
+        try:
+            yield
+        except BaseException:
+            for variable, value in saved:
+                if _is_empty(variable) and not value.is_deleted():
+                    variable.assign(value)
+            raise
 
-@contextmanager
-def keep_variables(model: keras.Model) -> Iterator[None]:
-    """Keeps a model's variables if a step raises.
-
-    Keras empties them while `fit` and `evaluate` run, and does not fill them again if the first
-    step raises.
-    """
-    saved = [(variable, variable.value) for variable in model.variables]
-    try:
-        yield
-    except BaseException:
-        for variable, value in saved:
-            if _is_empty(variable) and not value.is_deleted():
-                variable.assign(value)
-        raise
+    def accelerator_name(self) -> str | None:
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
 
 
 def _is_empty(variable: keras.Variable) -> bool:
@@ -46,32 +47,3 @@ def _is_empty(variable: keras.Variable) -> bool:
         return variable.value is None
     except TypeError:
         return True
-
-
-# XLA fuses the gradient of the objectives into what comes from the next layer.
-tap = None
-
-
-# -------------------------------------------------------------------------- native operations
-
-
-_REASON = "XLA fuses the reference"
-
-
-def accelerator_name() -> str | None:
-    """Name of the GPU or TPU that computes; None without one."""
-    device = jax.devices()[0]
-    return None if device.platform == "cpu" else device.device_kind
-
-
-def native_devices() -> dict[str, str | None]:
-    """Each device of the backend, and why the native operations cannot serve it, or None."""
-    return {"any device": _REASON}
-
-
-def _reference_serves(*args, **kwargs) -> None:
-    """None; raises if the native operations are demanded."""
-    native.is_used(_REASON)
-
-
-native_objectives = native_class_statistics = native_activation_frequency = _reference_serves

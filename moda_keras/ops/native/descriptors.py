@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# As in csrc/core/moda_core.h.
-DTYPE_CODES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3}
-POSITION_AXES = 3
-NO_ARRAY = (0,) * (6 + 2 * POSITION_AXES)
+from moda_keras.ops.native.interface import ACTIVATION, DTYPE_CODES, POSITION_AXES
+
+NO_ARRAY = (0, 0, 0, 0, 0, 0, 0, (1,) * POSITION_AXES, (0,) * POSITION_AXES)
 
 
 class Array(NamedTuple):
@@ -26,8 +25,8 @@ class Array(NamedTuple):
 
 def describe(
     arrays: Sequence[Array], dtype: str, shape: Sequence[int], axis: int, non_negative: bool
-) -> list[tuple[int, ...]] | None:
-    """The rows of integers that describe an activation, and arrays like it, to the extension.
+) -> list[tuple] | None:
+    """What the structs of an activation, and of arrays like it, hold.
 
     Args:
         arrays: Arrays of the same shape and dtype: an activation, perhaps its gradient.
@@ -37,8 +36,8 @@ def describe(
         non_negative: Whether it is known that no element is negative.
 
     Returns:
-        Twelve integers for each array, or None if there are none to describe: no element, or
-        positions that do not fold into three axes.
+        The fields of `interface.ACTIVATION` for each array, or None where the native operations
+        cannot take it: no element, or positions that do not fold into three axes.
     """
     strides = tuple(tuple(array.strides) for array in arrays)
     rest = _without_address(strides, DTYPE_CODES[dtype], tuple(shape), axis, non_negative)
@@ -55,30 +54,31 @@ def _without_address(
     shape: tuple[int, ...],
     axis: int,
     non_negative: bool,
-) -> list[tuple[int, ...]] | None:
+) -> list[tuple] | None:
     positions = [i for i in range(1, len(shape)) if i != axis]
     folded = _fold([(shape[i], tuple(own[i] for own in strides)) for i in positions])
     if len(folded) > POSITION_AXES or 0 in shape:
         return None
     padded = [(1, (0,) * len(strides))] * (POSITION_AXES - len(folded)) + folded
-    extents = [extent for extent, _ in padded]
+    extents = tuple(extent for extent, _ in padded)
     return [
         (
             dtype_code,
             int(non_negative),
+            shape[0],
             shape[axis],
             own[axis],
             own[0],
-            *extents,
-            *(steps[i] for _, steps in padded),
+            extents,
+            tuple(steps[i] for _, steps in padded),
         )
         for i, own in enumerate(strides)
     ]
 
 
-def rows(descriptions: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """Descriptions as the int64 array that the extension takes."""
-    return np.array(descriptions, dtype=np.int64)
+def structs(descriptions: Sequence[tuple]) -> np.ndarray:
+    """Descriptions as the array of structs that the libraries take."""
+    return np.array(list(descriptions), dtype=ACTIVATION)
 
 
 def _fold(positions: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:

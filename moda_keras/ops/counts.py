@@ -1,0 +1,103 @@
+"""How many samples of each class activate each unit, in public `keras.ops`."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+from moda_keras.ops.activation_vectors import unit_peaks
+from moda_keras.ops.backends import backend
+from moda_keras.ops.labels import class_ids, standardize_ids
+from moda_keras.ops.observation import Observation, observations
+from moda_keras.ops.statistics import sum_by_class
+
+
+def activation_frequency(
+    activations: Any,
+    labels: Any,
+    num_classes: int,
+    *,
+    sample_weight: Any = None,
+    axis: int = -1,
+    epsilon: float = 0.0,
+) -> Any:
+    """Counts for every class how many of its samples activate each unit.
+
+    A unit is active if its magnitude exceeds `epsilon`; a channel of a map, if any position does
+    (MODA paper, eq. 9).
+
+    Args:
+        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
+        labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
+        num_classes: C, the number of classes.
+        sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.
+        axis: The axis of the units.
+        epsilon: Float >= 0. Positive for activations that are never exactly zero, such as GELU.
+
+    Returns:
+        int32 tensor of shape (C, D).
+
+    Example:
+    >>> import moda_keras as mk
+    >>> counts = mk.ops.activation_frequency([[0.0, 2.0], [1.0, 2.0]], [1, 1], num_classes=2)
+    >>> [[int(n) for n in row] for row in counts]
+    [[0, 0], [1, 2]]
+    """
+    ids = class_ids(labels, num_classes, sample_weight)
+    (counts,), _ = activation_counts([activations], ids, num_classes, [axis], [epsilon])
+    return counts
+
+
+def activation_counts(
+    activations: Sequence,
+    ids: Any,
+    num_classes: int,
+    axes: Sequence[int],
+    epsilons: Sequence[float],
+) -> tuple[list, Any]:
+    """The counts of `activation_frequency` for several activations at once.
+
+    Args:
+        activations: A float tensors of shape (B, D), or maps (B, ..., D).
+        ids: Integer tensor (B,), from `class_ids`. Any value that is not in 0 .. C - 1 puts its
+            sample into no class.
+        num_classes: C, the number of classes.
+        axes: Axis of the units of each activation.
+        epsilons: For each activation, the magnitude above which a unit is active.
+
+    Returns:
+        A int32 tensors (C, D), and an int32 tensor (A,): in how many samples' units of each
+        activation, of any class or none, there is a NaN or an infinity.
+
+    Raises:
+        ValueError: If shapes do not fit, there is not one id for each sample, or an epsilon is
+            negative.
+    """
+    ids = standardize_ids(ids, num_classes)
+    observed = observations(activations, ids, axes)
+    epsilons = [float(epsilon) for epsilon in epsilons]
+    if len(epsilons) != len(observed) or not all(epsilon >= 0 for epsilon in epsilons):
+        raise ValueError(
+            f"Expected `epsilons` to hold one number >= 0 for each of the {len(observed)} "
+            f"activations. Received: epsilons={epsilons}"
+        )
+    native = backend.native_counts(observed, ids, num_classes, epsilons)
+    return _counts(observed, ids, num_classes, epsilons) if native is None else native
+
+
+def _counts(
+    observed: Sequence[Observation], ids: Any, num_classes: int, epsilons: Sequence[float]
+) -> tuple[list, Any]:
+    """The reference: one sum by class serves all activations, which keeps the graph small."""
+    active, not_finite = [], []
+    for observation, epsilon in zip(observed, epsilons, strict=True):
+        peaks = unit_peaks(observation.values, axis=observation.axis)
+        active.append(ops.cast(peaks > epsilon, "int32"))
+        not_finite.append(ops.sum(ops.cast(ops.logical_not(ops.isfinite(peaks)), "int32")))
+    counts = sum_by_class(ops.concatenate(active, axis=1), ids, num_classes)
+    ends = [0]
+    for observation in observed:
+        ends.append(ends[-1] + observation.units)
+    parts = [counts[:, begin:end] for begin, end in itertools.pairwise(ends)]
+    return parts, ops.stack(not_finite)
