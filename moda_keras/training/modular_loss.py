@@ -59,6 +59,19 @@ class ModularLoss(ABC):
         """Builds the loss from its config."""
         return cls(**config)
 
+    def training_factor(self, labels: Any, outputs: Any, sample_weight: Any = None) -> Any:
+        """What the weighted objectives of a training step are multiplied by; 1 unless overridden.
+
+        Args:
+            labels: As of `objectives`.
+            outputs: Float tensor (B, C), the model's output for the batch.
+            sample_weight: Optional, shape (B,).
+
+        Returns:
+            Float, or a float scalar without gradient.
+        """
+        return 1.0
+
     def weighted_sum(self, objectives: dict[str, Any]) -> Any:
         """The sum of the objectives times their weights.
 

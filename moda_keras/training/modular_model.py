@@ -215,18 +215,21 @@ class ModularModel(keras.Model):
         if not state.is_collecting:
             return task_loss
         # With a named output, Keras hands over dicts of one entry.
-        output, labels = keras.tree.flatten(y_pred)[0], keras.tree.flatten(y)[0]
+        output, labels, weight = (keras.tree.flatten(v)[0] for v in (y_pred, y, sample_weight))
         objectives = state.loss.objectives(
             labels=labels,
             num_classes=output.shape[-1],
-            sample_weight=keras.tree.flatten(sample_weight)[0],
+            sample_weight=weight,
             **state.collected(self),
         )
         batch_size = keras.ops.shape(output)[0]
         values = {"task_loss": task_loss, **objectives}
         for metric in state.metrics:
             metric.update_state(values[metric.name], sample_weight=batch_size)
-        return task_loss + keras.ops.cast(state.loss.weighted_sum(objectives), task_loss.dtype)
+        modular = state.loss.weighted_sum(objectives)
+        if training:
+            modular *= state.loss.training_factor(labels, output, weight)
+        return task_loss + keras.ops.cast(modular, task_loss.dtype)
 
     def _check_labels(self, y) -> None:
         """Finds a wrong label in arrays before anything is trained on it, on every backend."""

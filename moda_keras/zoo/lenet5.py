@@ -39,11 +39,14 @@ def lenet5(
     """
     image = blocks.image_input(input_shape, minimum_size=16)
     x = image
+    # Keras's initial weights. Without BatchNormalization, the smaller ones of the other networks
+    # leave the dense layers with next to no signal: training starts late or never.
     for index, filters in enumerate([6, 16], start=1):
-        convolved = blocks.convolution(x, filters, 5, f"conv{index}", padding="valid")
-        x = blocks.relu(convolved, f"conv{index}")
+        x = layers.Conv2D(filters, 5, name=f"conv{index}")(x)
+        x = blocks.relu(x, f"conv{index}")
         x = layers.MaxPooling2D(2, name=f"conv{index}_pool")(x)
     x = layers.Flatten(name="flatten")(x)
-    x = blocks.dense_relu(x, 120, "fc1")
-    x = blocks.dense_relu(x, 84, "fc2")
-    return keras.Model(image, blocks.logits(x, classes), name=name)
+    for units, dense in ((120, "fc1"), (84, "fc2")):
+        x = blocks.relu(layers.Dense(units, name=dense)(x), dense)
+    blocks.check_classes(classes)
+    return keras.Model(image, layers.Dense(classes, name="logits")(x), name=name)
