@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# `moda --help` and tab completion answer at once: in the command's process, Keras is imported when
-# a name of `moda_keras.api` is first asked for. Elsewhere at once, for models can be loaded only
-# after the package's classes are registered with Keras.
-# (Not `sys.argv`, which worker processes are given a copy of.)
-_IS_COMMAND = Path("".join(getattr(sys, "orig_argv", [])[1:2])).name in ("moda", "moda.exe")
+# `moda --help` and tab completion answer at once: in the process of the command, Keras is imported
+# when a name of `moda_keras.api` is first used. Elsewhere it is imported now, because models can be
+# loaded only after the package's classes are registered with Keras.
+# (`sys.argv` would not do: worker processes get a copy of it.)
+_STARTED = getattr(sys, "orig_argv", [])[1:3]
+_IS_COMMAND = _STARTED == ["-m", "moda_keras"] or Path("".join(_STARTED[:1])).name in (
+    "moda",
+    "moda.exe",
+)
 
 if TYPE_CHECKING or not _IS_COMMAND:
     from moda_keras.api import *  # noqa: F403

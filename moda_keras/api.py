@@ -1,6 +1,7 @@
 """The public names of the package: what `import moda_keras` gives."""
 
 import sys
+from typing import Any
 
 from moda_keras import (
     datasets,
@@ -18,7 +19,9 @@ from moda_keras import (
 from moda_keras.graph import HiddenActivation, find_hidden_activations
 from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
-from moda_keras.modules.module_set import Module, ModuleSet
+from moda_keras.modules.module import Module
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.modules.summary import summary
 from moda_keras.observing.epsilons import choose_epsilons
 from moda_keras.reuse.compose import compose
 from moda_keras.reuse.masked_model import masked_model
@@ -27,9 +30,19 @@ from moda_keras.training import modularity_monitor as callbacks
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.training.modular_model import ModularModel
 
+
+def _tune_threshold(
+    self: ModuleSet, x_val: Any, y_val: Any = None, max_accuracy_loss: float = 0.01, **options: Any
+) -> ModuleSet:
+    """The smallest modules within a loss of accuracy: see `moda_keras.tuning.tune_threshold`."""
+    return tuning.tune_threshold(self, x_val, y_val, max_accuracy_loss, **options)
+
+
 # Methods for the user that reach into rooms below that of `ModuleSet`.
-ModuleSet.tune_threshold = tuning.tune_threshold
+ModuleSet.tune_threshold = _tune_threshold
 ModuleSet.diagnose = diagnosis.diagnose
+ModuleSet.compose = compose
+ModuleSet.summary = summary
 
 metrics = evaluation
 report = reporting

@@ -8,24 +8,37 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Gives a path to write to, and puts what was written there in the place of `path`.
+def replacing(
+    path: str | Path, *, companions: bool = False, overwrite: bool = True
+) -> Iterator[Path]:
+    """Gives a path to write to, and moves the result to `path` when it is complete.
 
-    A crash, a full disk or an exception leaves an old file as it was.
+    A crash, a full disk or an exception leaves an existing file unchanged.
 
     Args:
         path: The file to replace or create. Missing folders are created.
+        companions: Whether other files written to the same temporary folder, such as the weights of
+            an exported model, are moved beside `path`. The file itself is moved last.
+        overwrite: Whether companions may replace existing files.
 
     Yields:
-        A path with the same suffix in a temporary folder beside `path`.
+        A path with the same name in a temporary folder beside `path`.
+
+    Raises:
+        FileExistsError: If a companion exists and `overwrite` is False; nothing is moved then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         beside = Path(folder) / path.name
         yield beside
-        _flush_to_disk(beside)
-        os.replace(beside, path)
+        others = sorted(set(Path(folder).iterdir()) - {beside}) if companions else []
+        for each in others:
+            if not overwrite and (path.parent / each.name).exists():
+                raise FileExistsError(f"The file {str(path.parent / each.name)!r} exists")
+        for each in (*others, beside):
+            _flush_to_disk(each)
+            os.replace(each, path.parent / each.name)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -6,14 +6,14 @@ from typer.testing import CliRunner
 
 from moda_keras import cli
 
-WIDE = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 # Enough images that every class has some; 8x8 is the digits' own size.
 TINY_DATA = ("--data", "digits", "--samples-per-class", 6, "--test-samples-per-class", 4)
 
 
-def invoke(*arguments):
+def invoke(*arguments, columns=200):
     """The result of a command, whatever its exit code."""
-    return CliRunner().invoke(cli.app, [str(each) for each in arguments], env=WIDE)
+    environment = {"COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "dumb"}
+    return CliRunner().invoke(cli.app, [str(each) for each in arguments], env=environment)
 
 
 def run(*arguments):

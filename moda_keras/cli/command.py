@@ -1,37 +1,38 @@
-"""What all commands have in common: `--json`, one-line errors, exit codes."""
+"""What all commands share: the start of Keras, `--json`, one-line errors, exit codes."""
 
 import contextlib
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import inspect
+import json
+import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import RenderableType
 
 from moda_keras.cli import errors, terminal
-from moda_keras.cli.backend import choose_backend
-from moda_keras.cli.progress import working
+from moda_keras.cli.errors import CommandError
+from moda_keras.cli.options import AsJson, Backend
 
-# The options that come before the command: whether errors are to be shown with their traceback, and
-# the backend that was asked for.
+# The options before the command.
 debug: ContextVar[bool] = ContextVar("debug", default=False)
 backend: ContextVar[str | None] = ContextVar("backend", default=None)
 
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON document to standard output, also of an error."),
-]
+# In the order of preference.
+BACKENDS = typing.get_args(Backend)
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a command found.
+    """The result of a command.
 
     Attributes:
         document: For `--json`.
@@ -43,13 +44,12 @@ class Answer:
 
 
 def command(function: Callable[..., Answer]) -> Callable[..., None]:
-    """Makes a command for typer of a function that gives an `Answer`.
+    """Turns a function that returns an `Answer` into a command for typer.
 
-    Parameters that are dataclasses become an option for each of their fields, and `--json` is
-    added.
+    Parameters that are dataclasses become one option per field, and `--json` is added.
 
     Args:
-        function: The command, all of its parameters annotated as typer wants them.
+        function: The command, with all parameters annotated for typer.
 
     Returns:
         The function for `app.command()`.
@@ -102,7 +102,7 @@ def _expanded(parameter: inspect.Parameter, group: type | None) -> list[inspect.
 
 def _run(function: Callable[[], Answer], as_json: bool) -> None:
     try:
-        # What the library and its frameworks print is no part of the document.
+        # Keeps what libraries print out of the document.
         aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
         with terminal.tidy_warnings(), aside:
             _start_keras()
@@ -121,21 +121,74 @@ def _run(function: Callable[[], Answer], as_json: bool) -> None:
         terminal.show(answer.shown)
 
 
+def _report(error: BaseException, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(errors.as_json(error))
+    elif isinstance(error, KeyboardInterrupt):
+        terminal.say(errors.one_line(error), style="yellow")
+    else:
+        terminal.say(f"Error: {errors.one_line(error)}", style="red")
+
+
 def _start_keras() -> None:
     """Imports Keras and registers the package's classes with it."""
     choose_backend(backend.get())
     name = "moda_keras.api"
     if name not in sys.modules:
-        with working("Starting Keras"):
+        with terminal.working("Starting Keras"):
             importlib.import_module(name)
 
 
-def _report(error: BaseException, as_json: bool) -> None:
-    if as_json:
-        terminal.print_json(errors.as_json(error))
-        return
-    is_interrupt = isinstance(error, KeyboardInterrupt)
-    message = errors.one_line(error)
-    terminal.say(
-        message if is_interrupt else f"Error: {message}", style="yellow" if is_interrupt else "red"
+def choose_backend(name: str | None) -> None:
+    """Sets KERAS_BACKEND, if Keras is not imported yet.
+
+    Args:
+        name: A backend. By default the one that the environment or Keras's configuration names; if
+            it is only Keras's default and not installed, any that is installed.
+
+    Raises:
+        CommandError: If the chosen backend is unknown, not installed, or not the running one.
+    """
+    # TensorFlow's start-up messages are for its developers.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    asked = name or os.environ.get("KERAS_BACKEND")
+    if asked is not None and asked not in BACKENDS:
+        raise CommandError(f"Expected a backend out of {list(BACKENDS)}. Received: {asked!r}")
+    if "keras" in sys.modules:
+        running = sys.modules["keras"].backend.backend()
+        if asked not in (None, running):
+            raise CommandError(f"Keras runs on {running!r} in this process. Received: {asked!r}")
+    elif asked is None:
+        os.environ["KERAS_BACKEND"] = _installed_backend(_configured_backend())
+    else:
+        _require_installed(asked)
+        os.environ["KERAS_BACKEND"] = asked
+
+
+def _require_installed(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        raise CommandError(
+            f"The backend {name!r} is not installed. Install it with: "
+            f'pip install "moda-keras[{name}]", or choose another with --backend'
+        )
+
+
+def _configured_backend() -> str:
+    """The backend in Keras's configuration file, or Keras's default."""
+    folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    try:
+        return json.loads((Path(folder) / "keras.json").read_text())["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+
+
+def _installed_backend(preferred: str) -> str:
+    for name in (preferred, *BACKENDS):
+        if name in BACKENDS and importlib.util.find_spec(name) is not None:
+            if name != preferred:
+                terminal.say(f"Keras's backend {preferred!r} is not installed: using {name!r}.")
+            return name
+    raise CommandError(
+        "No backend of Keras is installed. Install one, for example with: "
+        'pip install "moda-keras[torch]"'
     )

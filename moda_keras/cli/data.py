@@ -1,16 +1,17 @@
-"""The options that say which data, alike for every command."""
+"""The options that choose data, the same for every command."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from moda_keras.cli import files
-from moda_keras.cli.choices import require_choice
-from moda_keras.cli.completion import complete_data
+from moda_keras.cli.class_names import split_names
 from moda_keras.cli.errors import CommandError
-from moda_keras.cli.names import split_names
+from moda_keras.cli.options import complete_data, flag
 
 if TYPE_CHECKING:
     import keras
@@ -20,107 +21,63 @@ if TYPE_CHECKING:
     Data = Dataset | StreamedDataset
 
 PANEL = "Data"
-COLORS = ("grey", "rgb")
+DATA_HELP = "Name of a data set; or a folder, train/CLASS/ and test/CLASS/, or CLASS/."
+
+
+def _option(help: str, metavar: str, **settings: Any) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel=PANEL, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataArguments:
-    """Images to work on; the fields are the options."""
+    """The fields are the options. They are those of `datasets.DataSettings`, and `synsets`."""
 
-    data: Annotated[
-        str,
-        typer.Option(
-            help="Name of a data set, or a folder of images: train/CLASS/* and test/CLASS/*.",
-            autocompletion=complete_data,
-            rich_help_panel=PANEL,
-        ),
-    ]
+    data: Annotated[str, _option(DATA_HELP, "NAME", autocompletion=complete_data)]
     image_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Height and width in pixels; the data's own by default.",
-            rich_help_panel=PANEL,
-        ),
+        int | None, _option("Height and width in pixels. Default: the images' own.", "N", min=1)
     ] = None
     color: Annotated[
-        str | None,
-        typer.Option(help="grey or rgb; the data's own by default.", rich_help_panel=PANEL),
+        Literal["grey", "rgb"] | None, _option("grey or rgb. Default: the images' own.", "NAME")
     ] = None
     class_names: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="The classes to load, in the order of their labels; all by default.",
-            rich_help_panel=PANEL,
-        ),
+        str | None, _option("Classes to load, in the order of their labels. Default: all.", "NAMES")
     ] = None
     samples_per_class: Annotated[
-        int | None,
-        typer.Option(min=1, help="Training images of each class, at most.", rich_help_panel=PANEL),
+        int | None, _option("Maximum number of training images per class.", "N", min=1)
     ] = None
     test_samples_per_class: Annotated[
-        int | None,
-        typer.Option(min=1, help="Test images of each class, at most.", rich_help_panel=PANEL),
+        int | None, _option("Maximum number of test images per class.", "N", min=1)
     ] = None
-    data_seed: Annotated[
-        int,
-        typer.Option(
-            help="Seed of the choice of images, and of the digits' split.", rich_help_panel=PANEL
-        ),
-    ] = 0
+    test_fraction: Annotated[
+        float, _option("Digits, and folders without test/: share of test images.", "X")
+    ] = 0.2
+    data_seed: Annotated[int, _option("Seed of the choice and the split of images.", "N")] = 0
     download: Annotated[
-        bool,
-        typer.Option(
-            "--download", help="Fetch a data set that is not here yet.", rich_help_panel=PANEL
-        ),
+        bool, flag("--download", "Download a missing data set.", rich_help_panel=PANEL)
     ] = False
     data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of tensorflow-datasets' data.", rich_help_panel=PANEL),
+        Path | None, _option("Folder of the data of tensorflow-datasets.", "DIR")
     ] = None
     cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to keep the samples of ImageNet and Stanford Dogs in.",
-            rich_help_panel=PANEL,
-        ),
+        Path | None, _option("ImageNet, Stanford Dogs: folder that keeps the labels.", "DIR")
     ] = None
     synsets: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of ImageNet's synset ids, instead of --class-names.", rich_help_panel=PANEL
-        ),
+        Path | None, _option("File of ImageNet's synset ids; replaces --class-names.", "FILE")
     ] = None
-    extra: Annotated[
-        bool | None,
-        typer.Option(
-            "--extra/--no-extra",
-            help="Of svhn: whether to train with its extra split too; it is by default.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None
+    no_extra: Annotated[
+        bool, flag("--no-extra", "SVHN: leave out the extra split.", rich_help_panel=PANEL)
+    ] = False
 
     def load(self) -> "Data":
         """The data."""
         from moda_keras import datasets
 
-        require_choice("--color", self.color, COLORS)
-        class_names = self._class_names()
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del settings["synsets"]
+        settings["class_names"] = self._class_names()
+        settings["extra"] = False if settings.pop("no_extra") else None
         try:
-            return datasets.load(
-                self.data,
-                image_size=self.image_size,
-                color=self.color,
-                class_names=class_names,
-                samples_per_class=self.samples_per_class,
-                test_samples_per_class=self.test_samples_per_class,
-                seed=self.data_seed,
-                extra=self.extra,
-                download=self.download,
-                data_dir=self.data_dir,
-                cache=self.cache,
-            )
+            return datasets.DataSettings(**settings).load_data()
         except FileNotFoundError as error:
             message = str(error).replace("`download=True` to `load`", "--download")
             raise CommandError(message) from error
@@ -136,75 +93,64 @@ class DataArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class OptionalDataArguments(DataArguments):
-    """As `DataArguments`, for commands that can do without."""
+    """As `DataArguments`, for commands that do not need data."""
 
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of a data set, or a folder of images: train/CLASS/* and test/CLASS/*.",
-            autocompletion=complete_data,
-            rich_help_panel=PANEL,
-        ),
-    ] = None
+    data: Annotated[str | None, _option(DATA_HELP, "NAME", autocompletion=complete_data)] = None
 
 
-def check_images(model: "keras.Model", data: "Data", path: Path) -> None:
-    """Raises a `CommandError` if the model does not take the data's images.
+def data_of_model(
+    data: "Data", model: "keras.Model", path: Path, class_names: Sequence[str] | None
+) -> "Data":
+    """The data with the classes of a model, in the order of its outputs.
 
     Args:
+        data: The data, which may have more classes.
         model: The model.
-        data: The data.
-        path: The model's file, to name it.
+        path: Its file, for error messages.
+        class_names: The class of each output; None if unknown, which leaves the data as it is.
+
+    Returns:
+        The data.
+
+    Raises:
+        CommandError: If the model does not fit the data: its classes, their number, the images.
     """
+    if class_names is not None and tuple(class_names) != data.class_names:
+        known = data.class_names
+        if not set(class_names) <= set(known):
+            raise CommandError(
+                f"Expected data with the classes of {str(path)!r}, {shortened(class_names)}. "
+                f"Received: {shortened(known)}; see --class-names"
+            )
+        data = data.of_classes([known.index(name) for name in class_names])
+    _check_images(model, data, path)
+    outputs = model.output_shape[-1]
+    if outputs != len(data.class_names):
+        raise CommandError(
+            f"Expected data of {outputs} classes, as many as {str(path)!r} has outputs. Received: "
+            f"{len(data.class_names)}, {shortened(data.class_names)}; see --class-names"
+        )
+    return data
+
+
+def _check_images(model: "keras.Model", data: "Data", path: Path) -> None:
     expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
     received = data.image_shape
     if len(expected) == 1 and _fits(expected[0], received):
         return
     raise CommandError(
-        f"Expected images of shape {expected[0] if len(expected) == 1 else expected}, as the model "
-        f"in {str(path)!r} takes. Received: data of shape {received}; see --image-size and --color"
+        f"Expected images of shape {expected[0] if len(expected) == 1 else expected}, the input of "
+        f"{str(path)!r}. Received: data of shape {received}; see --image-size and --color"
     )
 
 
-def check_classes(model: "keras.Model", data: "Data", path: Path) -> None:
-    """Raises a `CommandError` if the model does not have as many classes as the data.
-
-    Args:
-        model: The model.
-        data: The data.
-        path: The model's file, to name it.
-    """
-    expected = model.output_shape[-1]
-    if expected != len(data.class_names):
-        raise CommandError(
-            f"Expected data of {expected} classes, as the model in {str(path)!r} has. Received: "
-            f"{len(data.class_names)}, {shortened(data.class_names)}; see --class-names"
-        )
+def _fits(expected: tuple, received: tuple) -> bool:
+    same_rank = len(expected) == len(received)
+    return same_rank and all(e in (None, r) for e, r in zip(expected, received, strict=True))
 
 
-def data_of_modules(data: "Data", class_names: tuple[str, ...], path: Path) -> "Data":
-    """The data with the labels of a module file, whose classes may come in another order.
-
-    Args:
-        data: The data.
-        class_names: Those of the modules.
-        path: The module file, to name it.
-
-    Returns:
-        The data, its labels indices into `class_names`.
-    """
-    if data.class_names == class_names:
-        return data
-    if set(data.class_names) == set(class_names):
-        return data.of_classes([data.class_names.index(name) for name in class_names])
-    raise CommandError(
-        f"Expected data of the classes of {str(path)!r}, {shortened(class_names)}. Received: "
-        f"{shortened(data.class_names)}; see --class-names"
-    )
-
-
-def shortened(names: tuple[str, ...]) -> str:
-    """Names for a message: the first few of many."""
+def shortened(names: Sequence[str]) -> str:
+    """Class names for a message, at most ten."""
     shown = ", ".join(names[:10])
     return shown if len(names) <= 10 else f"{shown}, ... ({len(names)} in all)"
 
@@ -217,8 +163,3 @@ def describe(data: "Data") -> dict[str, Any]:
         "shape": list(data.image_shape),
         "classes": list(data.class_names),
     }
-
-
-def _fits(expected: tuple, received: tuple) -> bool:
-    same_rank = len(expected) == len(received)
-    return same_rank and all(e in (None, r) for e, r in zip(expected, received, strict=True))

@@ -7,15 +7,9 @@ import numpy as np
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.class_names import class_indices, read_class_names, split_names
 from moda_keras.cli.command import Answer
-from moda_keras.cli.completion import complete_class_list
-from moda_keras.cli.data import (
-    DataArguments,
-    check_classes,
-    check_images,
-    data_of_modules,
-    describe,
-)
+from moda_keras.cli.data import DataArguments, data_of_model, describe
 from moda_keras.cli.errors import CommandError
 from moda_keras.cli.measures import (
     count_parameters,
@@ -23,9 +17,8 @@ from moda_keras.cli.measures import (
     share_of_flops,
     summary_of_modules,
 )
-from moda_keras.cli.names import class_indices, split_names
-from moda_keras.cli.progress import progress
-from moda_keras.cli.terminal import figures, percent, rows_table
+from moda_keras.cli.options import complete_class
+from moda_keras.cli.terminal import figures, percent, progress, rows_table
 
 if TYPE_CHECKING:
     import keras
@@ -33,59 +26,59 @@ if TYPE_CHECKING:
     from moda_keras.cli.data import Data
     from moda_keras.modules.module_set import ModuleSet
 
-# Sub-tasks that share their computation, between two signs of progress.
+# Sub-tasks that share computation, between two updates of the progress.
 SUBTASKS_AT_ONCE = 64
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="A Keras model, or a module file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Keras model or a module file.")],
     data: DataArguments,
     classes: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME,...",
-            help="Of a module file: the classes to compose. Of a model: what its outputs are.",
-            autocompletion=complete_class_list,
+            metavar="NAMES",
+            help="Module file: the classes to compose. Model: the class of each output; needed "
+            "only if the file does not have them.",
+            autocompletion=complete_class,
         ),
     ] = None,
     subtasks: Annotated[
         int,
         typer.Option(
-            min=0, help="Of a module file: how many sub-tasks to measure, drawn from all sizes."
+            metavar="N",
+            min=0,
+            help="Module file: number of sub-tasks to measure, drawn from all sizes.",
         ),
     ] = 100,
 ) -> Answer:
     """Measure a model or modules on test images.
 
-    Of a model: accuracy, in all and by class. Of a module file: size and overlap of the modules,
-    accuracy by class before and after, and the accuracy of composed models ("reuse") beside that of
-    the full model choosing among the same classes.
+    Model: accuracy, overall and by class. Models written by moda carry the names of their classes,
+    so the data may have more classes and another order. Module file: size and overlap of the
+    modules, accuracy by class before and after, and the accuracy of composed models ("reuse")
+    compared to the full model choosing among the same classes.
 
     **Examples**
 
     ```console
     moda evaluate vgg.keras --data cifar10/
     moda evaluate vgg.modules --data cifar10/ --subtasks 1013
-    moda evaluate vgg.modules --data cifar10/ --classes cat,dog,horse
-    moda evaluate pets.keras --data cifar10/ --classes cat,dog,horse
+    moda evaluate vgg.modules --data cifar10/ --classes cat dog horse
+    moda evaluate pets.keras --data cifar10/
     ```
     """
-    if not files.is_module_file(file):
+    if files.kind_of(file) != "modules":
         return _evaluate_model(file, data.load(), split_names(classes))
-    modules, loaded = files.load_modules(file), data.load()
-    loaded = data_of_modules(loaded, modules.class_names, file)
-    check_images(modules.model, loaded, file)
+    modules = files.load_modules(file)
+    loaded = data_of_model(data.load(), modules.model, file, modules.class_names)
     if classes is not None:
-        return _evaluate_subtask(modules, class_indices(split_names(classes), modules), loaded)
+        return _evaluate_subtask(modules, class_indices(classes, modules), loaded)
     return _evaluate_modules(modules, loaded, subtasks)
 
 
-def _evaluate_model(path: Path, data: "Data", classes: list[str] | None) -> Answer:
+def _evaluate_model(path: Path, data: "Data", asked: list[str] | None) -> Answer:
     model = files.load_model(path)
-    if classes is not None:
-        data = data.of_classes(_indices(classes, data.class_names))
-    check_images(model, data, path)
-    check_classes(model, data, path)
+    data = data_of_model(data, model, path, _classes_of_outputs(path, data, asked))
     accuracy, by_class = _accuracy(model, data)
     document = {
         "model": str(path),
@@ -97,6 +90,22 @@ def _evaluate_model(path: Path, data: "Data", classes: list[str] | None) -> Answ
     shown = {"accuracy": percent(accuracy), "parameters": f"{document['parameters']:,}"}
     rows = [(n, percent(a)) for n, a in document["accuracy_by_class"].items()]
     return Answer(document, [figures(None, shown), rows_table(None, ("class", "accuracy"), rows)])
+
+
+def _classes_of_outputs(
+    path: Path, data: "Data", asked: list[str] | None
+) -> tuple[str, ...] | list[str] | None:
+    """The class of each output: as the file says, or as the user does."""
+    stored = read_class_names(path)
+    if asked is None or (stored is not None and set(asked) == set(stored)):
+        return stored  # the file knows the order better
+    known = data.class_names
+    if not set(asked) <= set(known) or len(set(asked)) < len(asked) or not asked:
+        raise CommandError(
+            f"Expected --classes to be distinct names out of {', '.join(known)}. Received: "
+            f"{','.join(asked)}"
+        )
+    return asked
 
 
 def _evaluate_subtask(modules: "ModuleSet", classes: list[int], data: "Data") -> Answer:
@@ -192,7 +201,7 @@ def _subtasks_table(by_size: list[dict[str, Any]]) -> Any:
         for each in by_size
     ]
     columns = ("classes", "sub-tasks", "reuse accuracy", "full model", "size", "FLOPs")
-    return rows_table("Composed models, means over sub-tasks", columns, rows)
+    return rows_table("Composed models, average over sub-tasks", columns, rows)
 
 
 def _by_class(names: tuple[str, ...], before: list[float], after: list[float]) -> Any:
@@ -206,13 +215,13 @@ def _accuracy(
     columns: list[int] | None = None,
     outputs: list[int] | None = None,
 ) -> tuple[float, list[float]]:
-    """Accuracy on the test images, in all and by class.
+    """Accuracy on the test images, overall and by class.
 
     Args:
         model: A model.
         data: The data.
-        columns: The outputs to choose from, in the order of the data's labels; all by default.
-        outputs: The label that each output stands for; its place by default.
+        columns: The outputs to choose from, in the order of the labels; by default all.
+        outputs: The label of each output; by default its index.
     """
     scores = model.predict(data.test_batches(), verbose=0)
     predicted = (scores if columns is None else scores[:, columns]).argmax(axis=-1)
@@ -225,13 +234,3 @@ def _accuracy(
         for label in labels
     ]
     return float(is_right.mean()), by_class
-
-
-def _indices(names: list[str], class_names: tuple[str, ...]) -> list[int]:
-    unknown = [name for name in names if name not in class_names]
-    if unknown or len(set(names)) < len(names) or not names:
-        raise CommandError(
-            f"Expected --classes to be distinct names out of {', '.join(class_names)}. Received: "
-            f"{','.join(names)}"
-        )
-    return [class_names.index(name) for name in names]

@@ -1,19 +1,20 @@
 """`moda experiment`."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moda_keras.cli.command import Answer
-from moda_keras.cli.completion import EXPERIMENTS, complete_experiment
 from moda_keras.cli.errors import Interrupted
-from moda_keras.cli.progress import progress
-from moda_keras.cli.summary_table import markdown_table, summary_table
-from moda_keras.cli.terminal import rows_table, say
+from moda_keras.cli.options import EXPERIMENTS, complete_experiment, flag
+from moda_keras.cli.terminal import progress, rows_table, say
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from moda_keras.experiments import Experiment, ExperimentConfig
 
 
@@ -22,40 +23,41 @@ def experiment(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help=f"Out of {', '.join(EXPERIMENTS)}; or all.",
+            help=f"Out of {', '.join(EXPERIMENTS)}, or all.",
             autocompletion=complete_experiment,
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="YAML file: fields of the config; under the name of an experiment its own."
-        ),
+        typer.Option(metavar="FILE", help="YAML file of settings, see the documentation."),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One field; EXPERIMENT.KEY its own."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one setting, of all experiments or, as EXPERIMENT.KEY, of one.",
+        ),
     ] = None,
     scale: Annotated[
-        float | None,
-        typer.Option(help="In (0, 1]: the share of epochs and sub-tasks to do."),
+        float | None, typer.Option(metavar="X", help="Share of epochs and sub-tasks, in (0, 1].")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Processes that measure sub-tasks; -1: one for each core.")
+        int | None,
+        typer.Option(metavar="N", help="Processes that measure sub-tasks; -1 for one per core."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of results and trained models.")
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder of results and models."),
     ] = Path("results"),
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    listed: Annotated[
-        bool, typer.Option("--list", help="List the experiments and their fields.")
-    ] = False,
+    markdown: Annotated[bool, flag("--markdown", "Print Markdown tables.")] = False,
+    lists: Annotated[bool, flag("--list", "List the experiments.")] = False,
 ) -> Answer:
-    """Repeat the paper's tables and figures on any data; what is given nowhere is the paper's.
+    """Repeat the paper's tables and figures on any data, by default with the paper's settings.
 
-    Writes NAME.csv, NAME-summary.csv and NAME.json (with config, versions and hardware) to the
-    output folder. What was interrupted or killed goes on when the same command is given again;
-    experiments on one folder share trained models.
+    Writes NAME.csv, NAME-summary.csv and NAME.json (settings, versions, hardware) to the output
+    folder. Rerun the command to resume an interrupted experiment. Experiments in one folder share
+    trained models.
 
     **Examples**
 
@@ -68,27 +70,11 @@ def experiment(
     """
     from moda_keras import experiments
 
-    if listed:
+    if lists:
         return _list(experiments.EXPERIMENTS)
     chosen = _chosen(names or [])
-    merged = {} if config is None else experiments.load_settings(config)
-    for text in settings or []:
-        merged = experiments.merge_settings(merged, experiments.parse_setting(text))
-    flags = {"scale": scale, "n_jobs": jobs}
-    flags = {name: value for name, value in flags.items() if value is not None}
-    configs = {
-        name: dataclasses.replace(
-            experiments.config_from_settings(
-                experiments.EXPERIMENTS[name], merged, experiments.EXPERIMENTS
-            ),
-            **flags,
-        )
-        for name in chosen
-    }
-    rows = {
-        name: _run(experiments.EXPERIMENTS[name], settings_of, output)
-        for name, settings_of in configs.items()
-    }
+    configs = _configs(chosen, config, settings or [], {"scale": scale, "n_jobs": jobs})
+    rows = {name: _run(experiments.EXPERIMENTS[name], configs[name], output) for name in chosen}
     found = {name: experiments.EXPERIMENTS[name].summary(rows[name]) for name in chosen}
     document = {
         "output": str(output),
@@ -110,17 +96,35 @@ def _chosen(names: list[str]) -> list[str]:
     unknown = [name for name in names if name not in (*EXPERIMENTS, "all")]
     if unknown or not names:
         raise typer.BadParameter(
-            f"Expected names of experiments out of {', '.join(EXPERIMENTS)}, or all. Received: "
+            f"Expected names out of {', '.join(EXPERIMENTS)}, or all. Received: "
             f"{', '.join(unknown) or 'none'}"
         )
-    wanted = EXPERIMENTS if "all" in names else names
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys(EXPERIMENTS if "all" in names else names))
+
+
+def _configs(
+    names: list[str], path: Path | None, settings: list[str], flags: dict[str, Any]
+) -> dict[str, "ExperimentConfig"]:
+    """The config of each experiment: from the file, then --set, then the flags."""
+    from moda_keras import experiments
+
+    merged = {} if path is None else experiments.load_settings(path)
+    for text in settings:
+        merged = experiments.merge_settings(merged, experiments.parse_setting(text))
+    given = {name: value for name, value in flags.items() if value is not None}
+    known = experiments.EXPERIMENTS
+    return {
+        name: dataclasses.replace(
+            experiments.config_from_settings(known[name], merged, known), **given
+        )
+        for name in names
+    }
 
 
 def _run(
     experiment: "Experiment", config: "ExperimentConfig", output: Path
 ) -> list[dict[str, Any]]:
-    from moda_keras.cli.training_callbacks import StopAfterEpoch, TrainingProgress
+    from moda_keras.cli.training import StopAfterEpoch, TrainingProgress
 
     names = (experiment.name, "  epochs", "  sub-tasks")
     try:
@@ -134,7 +138,7 @@ def _run(
             )
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"Interrupted. What is done is in {str(output)!r}: the same command goes on from there"
+            f"Interrupted. Results so far are in {str(output)!r}. Rerun the command to resume"
         ) from error
     say(f"{experiment.name}: {len(rows)} rows in {output / experiment.name}.csv")
     return rows
@@ -152,3 +156,47 @@ def _list(experiments: dict[str, "Experiment"]) -> Answer:
     }
     titles = [(name, each.title) for name, each in experiments.items()]
     return Answer(document, [rows_table(None, ("experiment", "what it shows"), titles)])
+
+
+def summary_table(title: str, rows: Sequence[dict[str, Any]]) -> "Table":
+    """A summary as a table for the terminal.
+
+    Args:
+        title: Its title.
+        rows: As `Experiment.summary` returns them.
+
+    Returns:
+        A rich table.
+    """
+    names = _columns(rows)
+    return rows_table(title, names, [[_cell(row, name) for name in names] for row in rows])
+
+
+def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
+    """A summary as a Markdown table.
+
+    Args:
+        rows: As `Experiment.summary` returns them.
+
+    Returns:
+        Str of several lines.
+    """
+    names = _columns(rows)
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_cell(row, name) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the columns in order; deviations are shown after their means."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if not name.endswith("_sd")]
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    value, deviation = row.get(name), row.get(f"{name}_sd")
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" + (f" ± {deviation:.2g}" if deviation else "")

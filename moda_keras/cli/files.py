@@ -1,33 +1,56 @@
 """Reading and writing the files that commands are given."""
 
 import os
-import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Literal
 
-import typer
-
-from moda_keras.cli.errors import CommandError
+from moda_keras.cli.class_names import write_class_names
+from moda_keras.cli.errors import CommandError, shortened
+from moda_keras.files import replacing
 
 if TYPE_CHECKING:
     import keras
 
     from moda_keras.modules.module_set import ModuleSet
 
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+ZIP_SIGNATURE = b"PK\x03\x04"
 
 
-def is_module_file(path: Path) -> bool:
-    """Whether a file is one that `ModuleSet.save` wrote."""
+def kind_of(path: Path) -> Literal["modules", "model"] | None:
+    """What a file is, by its content: a module file, a Keras model, or neither (None).
+
+    Raises:
+        CommandError: If there is no such file, or it is an incomplete archive.
+    """
+    require_file(path)
+    with path.open("rb") as file:
+        start = file.read(len(HDF5_SIGNATURE))
+    if start == HDF5_SIGNATURE:
+        return "model"
+    if not start.startswith(ZIP_SIGNATURE):
+        return None
+    names = _names_in_archive(path)
+    if names is None:
+        raise CommandError(
+            f"Expected a complete file. Received: {str(path)!r}, which is truncated or damaged "
+            f"({path.stat().st_size:,} bytes). Copy or write it again"
+        )
+    return "modules" if "manifest.json" in names else "model" if "config.json" in names else None
+
+
+def _names_in_archive(path: Path) -> list[str] | None:
+    """The names of the members of a zip archive; None if it is not complete."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return "manifest.json" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
+            members = archive.infolist()
+    except zipfile.BadZipFile:
+        return None
+    # Half of a module file may end in one of the archives that it holds.
+    is_whole = min((each.header_offset for each in members), default=0) == 0
+    return [each.filename for each in members] if is_whole else None
 
 
 def load_model(path: Path) -> "keras.Model":
@@ -40,27 +63,26 @@ def load_model(path: Path) -> "keras.Model":
         The model, not compiled.
 
     Raises:
-        CommandError: If there is no such file, or it is none of Keras's.
+        CommandError: If there is no such file, or it is not a Keras model.
     """
     import keras
 
-    require_file(path)
-    if is_module_file(path):
+    kind = kind_of(path)
+    if kind == "modules":
         raise CommandError(
             f"Expected a Keras model file. Received: {str(path)!r}, which is a module file"
         )
-    if not _is_model_file(path):
+    if kind is None:
         raise CommandError(
-            "Expected a Keras model file, as `model.save` writes it (.keras). Received: "
-            f"{str(path)!r}, which is none"
+            "Expected a Keras model file, as written by `model.save` (.keras). "
+            f"Received: {str(path)!r}"
         )
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise CommandError(
             f"Expected a Keras model file. Received: {str(path)!r}, which Keras cannot load "
-            f"({reason})"
+            f"({shortened(error, 300)})"
         ) from error
 
 
@@ -75,29 +97,28 @@ def load_modules(path: Path) -> "ModuleSet":
 
     Raises:
         CommandError: If there is no such file, or it is a Keras model.
-        ValueError: If it is no module file, or is damaged.
+        ValueError: If it is not a module file, or is damaged.
     """
     import moda_keras as mk
 
-    require_file(path)
-    if not is_module_file(path) and _is_model_file(path):
+    if kind_of(path) == "model":
         raise CommandError(
-            f"Expected a module file. Received: {str(path)!r}, which is a Keras model; "
-            f"`moda decompose {path} --data ...` makes one of it"
+            f"Expected a module file. Received: {str(path)!r}, which is a Keras model. Make a "
+            f"module file of it with: moda decompose {path} --data ..."
         )
     return mk.load_modules(path)
 
 
 def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:
-    """Refuses, before any work is done, what could not be written in the end.
+    """Refuses an output that cannot be written, before any work is done.
 
     Args:
-        path: The file that is going to be written.
+        path: The file that will be written.
         force: Whether it may exist.
-        suffix: What it has to end in.
+        suffix: The suffix it must have.
 
     Raises:
-        CommandError: If it exists, has another suffix, or its folder cannot be written to.
+        CommandError: If it exists, has another suffix, or its folder is not writable.
     """
     if suffix is not None and path.suffix != suffix:
         raise CommandError(f"Expected an output that ends in {suffix}. Received: {str(path)!r}")
@@ -107,57 +128,19 @@ def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:
         raise CommandError(f"The file {str(path)!r} exists. Pass --force to replace it")
     folder = next(each for each in path.absolute().parents if each.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise CommandError(
-            f"Expected an output in a folder that can be written to. Received: {str(path)!r}"
-        )
+        raise CommandError(f"Expected an output in a writable folder. Received: {str(path)!r}")
 
 
-def write_model(model: "keras.Model", path: Path) -> None:
-    """Saves a model beside its place and renames it, so that a kill leaves an old one whole."""
-    write_whole(path, model.save)
-
-
-def write_whole(path: Path, write: Callable[[Path], object], *, force: bool = True) -> None:
-    """Has a file written in a folder beside its place, and renames it.
-
-    What is written beside it, such as the weights in OpenVINO's .bin, comes along. The named file
-    is renamed last, so that where it is, all is.
-
-    Args:
-        path: The file.
-        write: Called with the path to write to, which has the same name.
-        force: Whether what is written beside it may replace files.
-
-    Raises:
-        CommandError: If one of those exists, and `force` is False; nothing is replaced then.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        written = Path(folder) / path.name
-        write(written)
-        others = sorted(each for each in Path(folder).iterdir() if each != written)
-        for each in others:
-            check_output(path.parent / each.name, force=force)
-        for each in (*others, written):
-            os.replace(each, path.parent / each.name)
+def write_model(model: "keras.Model", path: Path, class_names: Sequence[str]) -> None:
+    """Saves a .keras file with the class names of its outputs, whole or not at all."""
+    with replacing(path) as beside:
+        model.save(beside)
+        write_class_names(beside, class_names)
 
 
 def require_file(path: Path) -> None:
-    """Raises a `CommandError` if there is no such file.
-
-    Args:
-        path: The file.
-    """
+    """Raises a `CommandError` if there is no such file."""
     if not path.exists():
         raise CommandError(f"There is no file {str(path)!r}")
     if path.is_dir():
         raise CommandError(f"Expected a file. Received: {str(path)!r}, which is a folder")
-
-
-def _is_model_file(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "config.json" in archive.namelist()
-    except zipfile.BadZipFile:
-        with path.open("rb") as file:
-            return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.class_names import read_class_names
 from moda_keras.cli.command import Answer
 from moda_keras.cli.measures import (
     count_flops,
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 def info(
     file: Annotated[
-        Path | None, typer.Argument(help="A Keras model or a module file to describe.")
+        Path | None, typer.Argument(metavar="[FILE]", help="A Keras model or a module file.")
     ] = None,
 ) -> Answer:
-    """Say what runs here; or what is in a file.
+    """Describe a file, or the installation.
 
     **Examples**
 
@@ -38,7 +39,7 @@ def info(
     """
     if file is None:
         return _environment()
-    return _module_file(file) if files.is_module_file(file) else _model_file(file)
+    return _module_file(file) if files.kind_of(file) == "modules" else _model_file(file)
 
 
 def _environment() -> Answer:
@@ -68,10 +69,14 @@ def _model_file(path: Path) -> Answer:
         "file": str(path),
         "kind": "model",
         **_model(model),
+        "classes": read_class_names(path),
         "hidden_activations": [{"name": each.name, "units": each.units} for each in hidden],
     }
     units = rows_table(None, ("hidden activation", "units"), [(h.name, h.units) for h in hidden])
-    return Answer(document, [figures(None, _shown(document)), units])
+    shown = _shown(document)
+    if document["classes"]:
+        shown["classes"] = ", ".join(document["classes"])
+    return Answer(document, [figures(None, shown), units])
 
 
 def _module_file(path: Path) -> Answer:

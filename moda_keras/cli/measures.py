@@ -19,7 +19,7 @@ def count_parameters(model: "keras.Model") -> int:
 
 
 def count_flops(model: "keras.Model") -> int | None:
-    """Multiply-accumulates; None where the shape of the input is not fixed."""
+    """Multiply-accumulates; None if the input has no fixed shape."""
     import moda_keras as mk
 
     try:
@@ -29,13 +29,13 @@ def count_flops(model: "keras.Model") -> int | None:
 
 
 def share_of_flops(model: "keras.Model", whole: "keras.Model") -> float | None:
-    """A model's multiply-accumulates over another's; None where they are not known."""
+    """Multiply-accumulates of a model over those of another; None if unknown."""
     flops, of = count_flops(model), count_flops(whole)
     return None if flops is None or of is None else flops / of
 
 
 def grouped(number: int | None) -> str:
-    """An integer with its thousands set apart; "-" where there is none."""
+    """An integer with thousands separators; "-" if it is unknown."""
     return "-" if number is None else f"{number:,}"
 
 
@@ -55,22 +55,22 @@ def measure_modules(modules: "ModuleSet") -> dict[str, Any]:
 
 
 def summary_of_modules(measured: dict[str, Any]) -> dict[str, str]:
-    """What `measure_modules` found, as lines of a table."""
+    """The result of `measure_modules` as rows of a table."""
     sizes = measured["module_size"]
     known = {name: size for name, size in sizes.items() if size == size}
     smallest, largest = min(known, key=known.get), max(known, key=known.get)
     return {
         "threshold (tau)": measured["threshold_label"],
         "modules": str(len(known)),
-        "module size, mean": percent(measured["mean_module_size"]),
+        "module size, average": percent(measured["mean_module_size"]),
         "smallest": f"{percent(known[smallest])} ({smallest})",
         "largest": f"{percent(known[largest])} ({largest})",
-        "overlap, mean": percent(measured["mean_overlap"]),
+        "overlap, average": percent(measured["mean_overlap"]),
     }
 
 
 def units_table(modules: "ModuleSet") -> "Table":
-    """The units of each hidden activation, and how many modules keep of them."""
+    """The units of each hidden activation, and how many the modules keep."""
     rows = []
     for hidden in modules.hidden_activations:
         units = modules.units[hidden.name][modules.classes_with_modules()]
@@ -83,5 +83,5 @@ def units_table(modules: "ModuleSet") -> "Table":
                 int(units.all(axis=0).sum()),
             )
         )
-    columns = ("activation", "units", "in a module, mean", "in any module", "in all modules")
+    columns = ("activation", "units", "per module, average", "in any module", "in all modules")
     return rows_table(None, columns, rows)

@@ -7,8 +7,9 @@ import typer
 
 from moda_keras.cli import files
 from moda_keras.cli.command import Answer
-from moda_keras.cli.data import OptionalDataArguments, check_images, data_of_modules
-from moda_keras.cli.progress import working
+from moda_keras.cli.data import OptionalDataArguments, data_of_model
+from moda_keras.cli.options import Force
+from moda_keras.cli.terminal import working
 
 
 def report(
@@ -24,7 +25,7 @@ def report(
         Path | None,
         typer.Option(help="Epochs of the training, as moda train writes them."),
     ] = None,
-    force: files.Force = False,
+    force: Force = False,
 ) -> Answer:
     """Write one page that shows what modules are like, and what to do about it.
 
@@ -47,8 +48,7 @@ def report(
             files.require_file(path)
     test = {}
     if data.data is not None:
-        found = data_of_modules(data.load(), loaded.class_names, modules)
-        check_images(loaded.model, found, modules)
+        found = data_of_model(data.load(), loaded.model, modules, loaded.class_names)
         test = {"x_test": found.x_test, "y_test": found.y_test}
     with working("Writing the report"):
         write_report(

@@ -1,106 +1,101 @@
 """`moda train`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moda_keras.cli import files
-from moda_keras.cli.choices import require_choice
+from moda_keras.cli.class_names import read_class_names
 from moda_keras.cli.command import Answer
-from moda_keras.cli.completion import (
-    AUGMENTATIONS,
-    NETWORKS,
-    complete_augmentation,
-    complete_network,
-)
-from moda_keras.cli.data import DataArguments, check_classes, check_images, describe
-from moda_keras.cli.errors import CommandError, Interrupted
+from moda_keras.cli.data import DataArguments, data_of_model, describe
+from moda_keras.cli.errors import Interrupted
 from moda_keras.cli.measures import count_parameters, measure_modules, summary_of_modules
-from moda_keras.cli.progress import progress
-from moda_keras.cli.terminal import figures, percent, say
-from moda_keras.cli.training_state import TrainingState, file_digest
+from moda_keras.cli.options import Augmentation, Force, Network, flag, listed
+from moda_keras.cli.terminal import figures, percent, progress, say
 
 if TYPE_CHECKING:
     import keras
 
     from moda_keras.cli.data import Data
+    from moda_keras.cli.training import TrainingState
     from moda_keras.experiments import Recipe
 
-MODEL = "What is trained"
-RECIPE = "How it is trained"
+MODEL = "Model"
+RECIPE = "Training"
+
+
+def _option(help: str, metavar: str, panel: str = RECIPE, **settings: Any) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel=panel, **settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingArguments:
+    """What is trained and how; the fields are the options."""
+
+    network: Annotated[Network | None, _option(f"One of {listed(Network)}.", "NAME", MODEL)] = None
+    model: Annotated[
+        Path | None, _option("A Keras model to train instead of a network.", "FILE", MODEL)
+    ] = None
+    normalize: Annotated[
+        bool | None,
+        _option("Put a layer first that normalizes the channels. Default: with --network.", "",
+                MODEL),
+    ] = None  # fmt: skip
+    epochs: Annotated[int, _option("Number of epochs.", "N", min=1)] = 200
+    batch_size: Annotated[int, _option("Images per batch.", "N", min=1)] = 128
+    learning_rate: Annotated[
+        float, _option("Initial rate of SGD (Nesterov momentum 0.9, cosine decay).", "X", min=0.0)
+    ] = 0.05
+    augment: Annotated[
+        Augmentation | None,
+        _option(f"{listed(Augmentation)}. Default: what suits the data.", "NAME"),
+    ] = None
+    alpha: Annotated[float, _option("Weight of affinity.", "X", min=0.0)] = 1.0
+    beta: Annotated[float, _option("Weight of dispersion.", "X", min=0.0)] = 1.0
+    gamma: Annotated[float, _option("Weight of compactness.", "X", min=0.0)] = 0.3
+    standard: Annotated[
+        bool, flag("--standard", "Train with cross-entropy alone.", rich_help_panel=RECIPE)
+    ] = False
+    seed: Annotated[int, _option("Seed of weights and batches.", "N")] = 0
+
+    def recipe(self, augment: str) -> "Recipe":
+        """How the model is trained; `augment` is what suits the data."""
+        from moda_keras.experiments import Recipe
+
+        return Recipe(
+            self.network or "",
+            None if self.standard else (self.alpha, self.beta, self.gamma),
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            self.augment or augment,
+            self.seed,
+        )
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether the model normalizes its input."""
+        return self.network is not None if self.normalize is None else self.normalize
 
 
 def train(
     data: DataArguments,
+    training: TrainingArguments,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model file to write, MODEL.keras.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The model to write (.keras).")
     ],
-    network: Annotated[
-        str | None,
-        typer.Option(
-            help=f"One of {', '.join(NETWORKS)}.",
-            autocompletion=complete_network,
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Or a Keras model of your own, to train on.", rich_help_panel=MODEL),
-    ] = None,
-    normalize: Annotated[
-        bool | None,
-        typer.Option(
-            help="Whether the model begins with a layer that normalizes the channels; by default "
-            "with --network.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    epochs: Annotated[int, typer.Option(min=1, rich_help_panel=RECIPE)] = 200,
-    batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=RECIPE)] = 128,
-    learning_rate: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="At the beginning; SGD, Nesterov momentum 0.9, cosine decay.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = 0.05,
-    augment: Annotated[
-        str | None,
-        typer.Option(
-            help=f"{', '.join(AUGMENTATIONS)}; by default what suits the data.",
-            autocompletion=complete_augmentation,
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
-    alpha: Annotated[
-        float, typer.Option(min=0.0, help="Weight of affinity.", rich_help_panel=RECIPE)
-    ] = 1.0,
-    beta: Annotated[
-        float, typer.Option(min=0.0, help="Weight of dispersion.", rich_help_panel=RECIPE)
-    ] = 1.0,
-    gamma: Annotated[
-        float, typer.Option(min=0.0, help="Weight of compactness.", rich_help_panel=RECIPE)
-    ] = 0.3,
-    standard: Annotated[
-        bool,
-        typer.Option("--standard", help="Train with cross-entropy alone.", rich_help_panel=RECIPE),
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Of weights and batches.", rich_help_panel=RECIPE)] = 0,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="tau of the modules that are written too.")
+        float, typer.Option(metavar="X", min=0.0, max=1.0, help="tau of the modules.")
     ] = 0.9,
-    force: files.Force = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Forget a training that was interrupted.")
-    ] = False,
+    force: Force = False,
+    restart: Annotated[bool, flag("--restart", "Discard an interrupted training.")] = False,
 ) -> Answer:
-    """Train a model for modularity; the papers' recipe by default.
+    """Train a model for modularity, by default with the paper's recipe.
 
-    Writes the model, its modules (MODEL.modules) and a row for each epoch (MODEL.csv). A training
-    that was interrupted or killed goes on when the same command is given again.
+    Writes the model, its modules (.modules) and a log with a row per epoch (.csv). Rerun the
+    command to resume a training that was interrupted or killed.
 
     **Examples**
 
@@ -112,74 +107,59 @@ def train(
     """
     import keras
 
-    from moda_keras import experiments
+    from moda_keras.cli.training import TrainingState, file_digest
 
-    if (network is None) == (model is None):
+    if (training.network is None) == (training.model is None):
         raise typer.BadParameter(
-            f"Choose what to train: --network, one of {', '.join(NETWORKS)}, or --model FILE"
+            f"Choose what to train: --network, one of {listed(Network)}, or --model FILE"
         )
-    require_choice("--network", network, NETWORKS)
-    require_choice("--augment", augment, AUGMENTATIONS)
-    modules_path = output.with_suffix(".modules")
     state = TrainingState(output)
-    # A training that was killed between its two writes left the first of them: it may go on.
-    replaces = force or (state.can_go_on and not restart)
+    # A training that was killed between its two outputs has left the first of them.
+    replaces = force or (state.can_resume and not restart)
     files.check_output(output, force=replaces, suffix=".keras")
-    files.check_output(modules_path, force=replaces)
+    files.check_output(output.with_suffix(".modules"), force=replaces)
     state.check(force=force)
-    weights = None if standard else (alpha, beta, gamma)
-    loaded = data.load()
-    augment = augment or loaded.augment
-    recipe = experiments.Recipe(
-        network or "", weights, epochs, batch_size, learning_rate, augment, seed
-    )
-    is_normalized = network is not None if normalize is None else normalize
+    digest = None if training.model is None else file_digest(training.model)
+    keras.utils.set_random_seed(training.seed)
+    model, loaded = _build(training, data.load())
+    recipe = training.recipe(loaded.augment)
     settings = {
         **asdict(recipe),
-        "model": None if model is None else file_digest_of(model),
-        "normalize": is_normalized,
+        "model": digest,
+        "normalize": training.is_normalized,
         "data": loaded.digest(),
         "backend": keras.backend.backend(),
     }
-    keras.utils.set_random_seed(seed)
-    untrained = _build(network, model, loaded, is_normalized)
     if restart:
         state.remove()
     if state.begin(settings):
-        say(f"Going on with the training that {str(state.backup)!r} is the state of.")
-    log = _fit(untrained, recipe, loaded, state)
-    return _finish(untrained, loaded, log, threshold, output, modules_path, state)
+        say(f"Resuming the training from {str(state.backup)!r}.")
+    log = _fit(model, recipe, loaded, state)
+    return _finish(model, loaded, log, threshold, output, state)
 
 
-def file_digest_of(model: Path) -> str:
-    """The digest of a model file; a `CommandError` if there is none."""
-    if not model.is_file():
-        raise CommandError(f"There is no file {str(model)!r}")
-    return file_digest(model)
-
-
-def _build(
-    network: str | None, model: Path | None, data: "Data", is_normalized: bool
-) -> "keras.Model":
+def _build(training: TrainingArguments, data: "Data") -> tuple["keras.Model", "Data"]:
+    """The untrained model, and the data with its classes."""
     import moda_keras as mk
     from moda_keras import experiments
 
-    if model is None:
-        shape, classes = data.image_shape, len(data.class_names)
-        found = experiments.build_network(network, shape, classes)
+    path = training.model
+    if path is None:
+        model = experiments.build_network(training.network, data.image_shape, len(data.class_names))
     else:
-        found = files.load_model(model)
-        check_images(found, data, model)
-        check_classes(found, data, model)
-    if is_normalized:
-        found = experiments.with_normalization(found, *data.channel_statistics)
-    return mk.ModularModel.from_model(found)
+        model, names = files.load_model(path), read_class_names(path)
+        # A model may also learn other classes than before.
+        is_known = names is not None and set(names) <= set(data.class_names)
+        data = data_of_model(data, model, path, names if is_known else None)
+    if training.is_normalized:
+        model = experiments.with_normalization(model, *data.channel_statistics)
+    return mk.ModularModel.from_model(model), data
 
 
 def _fit(
-    model: "keras.Model", recipe: "Recipe", data: "Data", state: TrainingState
+    model: "keras.Model", recipe: "Recipe", data: "Data", state: "TrainingState"
 ) -> list[dict[str, Any]]:
-    from moda_keras.cli.training_callbacks import StopAfterEpoch, TrainingProgress
+    from moda_keras.cli.training import StopAfterEpoch, TrainingProgress
     from moda_keras.experiments import fit_by_recipe
 
     try:
@@ -188,7 +168,7 @@ def _fit(
             return fit_by_recipe(model, recipe, data, state.stem, callbacks)
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"Interrupted. The state is in {str(state.backup)!r}: the same command goes on from "
+            f"Interrupted. The state is in {str(state.backup)!r}. Rerun the command to resume from "
             "the last complete epoch"
         ) from error
 
@@ -199,8 +179,7 @@ def _finish(
     log: list[dict[str, Any]],
     threshold: float,
     output: Path,
-    modules_path: Path,
-    state: TrainingState,
+    state: "TrainingState",
 ) -> Answer:
     import moda_keras as mk
 
@@ -212,7 +191,8 @@ def _finish(
         class_names=data.class_names,
         verbose=0,
     )
-    files.write_model(model, output)
+    modules_path = output.with_suffix(".modules")
+    files.write_model(model, output, data.class_names)
     modules.save(modules_path, overwrite=True)
     state.remove()
     measured = measure_modules(modules)

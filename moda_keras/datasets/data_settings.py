@@ -22,7 +22,7 @@ class DataSettings:
         (16, 16, 1)
     """
 
-    data: Annotated[str, "Name of a data set, or a folder: train/CLASS/* and test/CLASS/*."]
+    data: Annotated[str, "Name of a data set, or a folder of images."]
     image_size: Annotated[int | None, "Height and width in pixels; by default the images' own."] = (
         None
     )
@@ -30,7 +30,7 @@ class DataSettings:
     class_names: Annotated[tuple[str, ...] | None, "Classes in label order; by default all."] = None
     samples_per_class: Annotated[int | None, "Maximum number of training images per class."] = None
     test_samples_per_class: Annotated[int | None, "Maximum number of test images per class."] = None
-    test_fraction: Annotated[float, "Digits: fraction held out for testing."] = 0.2
+    test_fraction: Annotated[float, "Digits, folders without test/: fraction held out."] = 0.2
     data_seed: Annotated[int, "Seed of the choice of images and of the split of the digits."] = 0
     extra: Annotated[bool | None, "SVHN: train on the extra split too; by default yes."] = None
     download: Annotated[bool, "Download the data set if it is not on this machine."] = False

@@ -21,7 +21,6 @@ def split_digits(test_fraction: float, seed: int) -> tuple[StoredSplit, StoredSp
         Training and test split; their samples are float64 (N, 8, 8), from 0 to 16.
 
     Raises:
-        ValueError: If the fraction is out of range.
         ImportError: If scikit-learn is not installed.
     """
     try:
@@ -33,11 +32,6 @@ def split_digits(test_fraction: float, seed: int) -> tuple[StoredSplit, StoredSp
             'Install it with: pip install "moda-keras[data]"'
         ) from error
 
-    if not 0 < test_fraction < 1:
-        raise ValueError(
-            "Expected `test_fraction` between 0 and 1, both excluded. "
-            f"Received: test_fraction={test_fraction}"
-        )
     digits = load_digits()
     x_train, x_test, y_train, y_test = train_test_split(
         digits.images,

@@ -9,29 +9,56 @@ from moda_keras.datasets.image_decoder import INSTALL_PILLOW
 from moda_keras.datasets.sample_choice import StoredSplit
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-LAYOUT = "train/<class>/* and test/<class>/*"
+LAYOUT = "train/<class>/* and test/<class>/*, or <class>/*"
 
 
 def is_image_folder(path: str | Path) -> bool:
-    """Whether a path has the folders `train` and `test`."""
-    return (Path(path) / "train").is_dir() and (Path(path) / "test").is_dir()
+    """Whether a path is a folder with class folders, or with the folder `train`."""
+    return Path(path).is_dir() and any(each.is_dir() for each in Path(path).glob("[!.]*"))
 
 
-def find_images(path: str | Path) -> tuple[StoredSplit, StoredSplit]:
+def find_images(
+    path: str | Path, test_fraction: float, seed: int
+) -> tuple[StoredSplit, StoredSplit]:
     """Finds all images and their classes.
 
     Args:
-        path: A folder with `train/<class>/*` and `test/<class>/*`.
+        path: A folder with `train/<class>/*` and `test/<class>/*`. Without `test`, a fraction of
+            the images of each class is held out; without `train`, the class folders are in `path`.
+        test_fraction: The fraction of the images of each class that is held out without `test`.
+        seed: Seed of this choice.
 
     Returns:
-        Training and test split. The classes are the training folders, sorted by name.
+        Training and test split. The classes are all class folders, sorted by name.
 
     Raises:
-        ValueError: If a split has no images.
+        ValueError: If there are no images.
     """
-    train, test = (_image_paths(Path(path) / name) for name in ("train", "test"))
-    known = sorted({file.parent.name for file in train})
-    return _split(train, known), _split(test, known)
+    path = Path(path)
+    if not (path / "test").is_dir():
+        root = path / "train" if (path / "train").is_dir() else path
+        return _held_out(_split(_image_paths(root), _classes(root)), test_fraction, seed)
+    train, test = path / "train", path / "test"
+    known = sorted({*_classes(train), *_classes(test)})
+    return _split(_image_paths(train), known), _split(_image_paths(test), known)
+
+
+def _held_out(
+    split: StoredSplit, test_fraction: float, seed: int
+) -> tuple[StoredSplit, StoredSplit]:
+    is_test = np.zeros(len(split.labels), bool)
+    random = np.random.default_rng(seed)
+    for label in range(len(split.class_names)):
+        rows = random.permutation(np.flatnonzero(split.labels == label))
+        is_test[rows[: max(1, round(test_fraction * len(rows)))]] = True
+    return tuple(
+        StoredSplit(split.samples[chosen], split.labels[chosen], split.class_names)
+        for chosen in (~is_test, is_test)
+    )
+
+
+def _classes(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.glob("[!.]*") if each.is_dir())
 
 
 def _image_paths(folder: Path) -> list[Path]:
@@ -48,7 +75,7 @@ def _image_paths(folder: Path) -> list[Path]:
 
 def _split(files: list[Path], known: list[str]) -> StoredSplit:
     index = {name: label for label, name in enumerate(known)}
-    labels = [index.get(path.parent.name, -1) for path in files]
+    labels = [index[path.parent.name] for path in files]
     return StoredSplit(np.array([str(path) for path in files]), np.array(labels), known)
 
 

@@ -88,7 +88,8 @@ def load(
             `"cifar10"`, `"cifar100"`, `"svhn"`: from tensorflow-datasets, in memory;
             `"stanford_dogs"`, `"imagenet100r"`, `"imagenet100d"` (100 random classes of ImageNet,
             and 100 breeds of dogs): from tensorflow-datasets, streamed;
-            or the path of a folder of 8-bit images, `train/<class>/*` and `test/<class>/*`.
+            or the path of a folder of 8-bit images, `train/<class>/*` and `test/<class>/*`, or
+            only `train/<class>/*` or `<class>/*`.
         image_size: Height and width in pixels, or one integer for both. Images of another size
             are resized (bilinear). By default 224 for streamed images, and the images' own size
             for all others; then all images of a folder must have the same size. Digits: 8 to 32.
@@ -99,9 +100,9 @@ def load(
             such as `"n02085620"`, by default those of `choose_imagenet_classes`.
         samples_per_class: Maximum number of training images per class. By default all.
         test_samples_per_class: Maximum number of test images per class. By default all.
-        test_fraction: Fraction of the digits held out for testing, in each class. All other data
-            sets have their own test images.
-        seed: Seed of the digits' split, and of the choice and the order of the samples.
+        test_fraction: Fraction held out for testing, in each class, of the digits and of a folder
+            without `test`. All other data sets have their own test images.
+        seed: Seed of this split, and of the choice and the order of the samples.
         extra: Only for `"svhn"`: True trains on the extra split too, 604,388 images (the default);
             False does not, 73,257 images.
         download: Whether to download and prepare the data set if it is not on this machine.
@@ -132,6 +133,11 @@ def load(
     """
     _check_limit("samples_per_class", samples_per_class)
     _check_limit("test_samples_per_class", test_samples_per_class)
+    if not 0 < test_fraction < 1:
+        raise ValueError(
+            "Expected `test_fraction` between 0 and 1, both excluded. "
+            f"Received: test_fraction={test_fraction}"
+        )
     if color not in (None, "grey", "rgb"):
         raise ValueError(f'Expected `color` to be "grey" or "rgb". Received: color={color!r}')
     size = _height_and_width(image_size)
@@ -160,8 +166,8 @@ def load(
             f"Unknown data set. Expected one of {list(NAMES)}, or the path of a folder of images, "
             f"{LAYOUT}. Received: name={str(name)!r}"
         )
-    splits = find_images(name)
-    _check_tested(*splits, choice)
+    splits = find_images(name, test_fraction, seed)
+    _check_complete(splits, choice)
     return _in_memory(splits, choice, partial(read_images, size=size, color=color), "crop_flip")
 
 
@@ -231,13 +237,15 @@ def _height_and_width(image_size: int | Size | None) -> Size | None:
     return size
 
 
-def _check_tested(train: StoredSplit, test: StoredSplit, choice: SampleChoice) -> None:
-    """Raises a ValueError if a chosen class of a folder has no test images."""
-    known = train.class_names
-    tested = set(test.labels.tolist())
-    untested = [known[index] for index in choice.classes(known, known) if index not in tested]
-    if untested:
-        raise ValueError(
-            f"Expected test images of every class. Received: no test images of {sorted(untested)}. "
-            "Add images, or pass `class_names` without these classes"
-        )
+def _check_complete(splits: tuple[StoredSplit, StoredSplit], choice: SampleChoice) -> None:
+    """Raises a ValueError if a chosen class of a folder has no training or no test images."""
+    known = splits[0].class_names
+    chosen = choice.classes(known, known)
+    for kind, split in zip(("training", "test"), splits, strict=True):
+        present = set(split.labels.tolist())
+        missing = [known[index] for index in chosen if index not in present]
+        if missing:
+            raise ValueError(
+                f"Expected {kind} images of every class. Received: no {kind} images of "
+                f"{sorted(missing)}. Add images, or pass `class_names` without these classes"
+            )

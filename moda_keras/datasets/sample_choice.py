@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moda_keras.observing.labelled_arrays import draw_of_each_class
+
 # ImageNet's classes in sorted order of their synsets: dog breeds are 151 (n02085620, Chihuahua) to
 # 268.
 FIRST_DOG = 151
@@ -83,7 +85,7 @@ def choose_rows(
         Two arrays (n,) in random order: the rows, and the new labels, int32.
     """
     random = np.random.default_rng(seed)
-    chosen = [random.permutation(np.flatnonzero(labels == label))[:limit] for label in classes]
+    chosen = draw_of_each_class(labels, classes, limit, random)
     new_labels = np.repeat(np.arange(len(chosen), dtype="int32"), [len(rows) for rows in chosen])
     order = random.permutation(len(new_labels))
     return np.concatenate(chosen)[order], new_labels[order]

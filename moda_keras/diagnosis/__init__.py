@@ -1,10 +1,9 @@
-"""Known signs that modules are not what they could be, each with its figure and its remedy."""
+"""Signs of modules that could be better: each with what was measured and what to do about it."""
 
-from moda_keras.diagnosis.checks import CHECKS, Check, find_signs
-from moda_keras.diagnosis.diagnose import diagnose
+from moda_keras.diagnosis.diagnose import diagnose, find_signs
 from moda_keras.diagnosis.evidence import Evidence, gather_evidence
-from moda_keras.diagnosis.finding import Finding
-from moda_keras.diagnosis.samples import needed_samples
+from moda_keras.diagnosis.finding import Check, Finding
+from moda_keras.diagnosis.signs import CHECKS, needed_samples
 
 __all__ = [
     "CHECKS",

@@ -1,14 +1,14 @@
-"""Looks for all signs."""
+"""Checks modules for all signs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moda_keras.diagnosis.checks import find_signs
-from moda_keras.diagnosis.evidence import gather_evidence
+from moda_keras.diagnosis.evidence import Evidence, gather_evidence
 from moda_keras.diagnosis.finding import Finding
+from moda_keras.diagnosis.signs import CHECKS
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.training.moda_loss import MODALoss
+from moda_keras.training.modular_loss import ModularLoss
 
 
 def diagnose(
@@ -18,31 +18,33 @@ def diagnose(
     *,
     history: Any = None,
     subtask_rows: Sequence[Mapping[str, Any]] | str | Path | None = None,
-    modular_loss: MODALoss | None = None,
+    modular_loss: ModularLoss | None = None,
     seed: int = 0,
 ) -> list[Finding]:
-    """Looks for the known signs of modules that are not what they could be.
+    """Checks modules for the known signs of bad training, too little data or a bad threshold.
 
-    Signs that need what is not given (test data, history, counts of `decompose`) are not looked
-    for; `CHECKS` lists all.
+    Checks that need missing evidence (test data, history, counts of `decompose`) are skipped.
+    `CHECKS` lists all of them.
 
     Args:
         modules: The modules.
-        x_test: Test inputs, an array of N samples, or a list or dict of arrays.
-        y_test: Labels: integers (N,) or one-hot (N, C).
+        x_test: Test data, anything that `fit` takes: an array of N samples, a list or dict of
+            arrays, or a dataset of batches `(inputs, labels)`, which is read into memory.
+        y_test: Labels: integers (N,), one-hot (N, C) or class names (N,); None if `x_test` is a
+            dataset.
         history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
             file that `keras.callbacks.CSVLogger` wrote.
-        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave, or the path of its file.
-            By default a sample of sub-tasks is measured on the test data.
-        modular_loss: The loss of the training, for its weights; by default the one that the model
-            is compiled with, else the paper's weights.
+        subtask_rows: What `moda_keras.experiments.sweep_subtasks` returned, or the path of its
+            file. By default a sample of sub-tasks is measured on the test data.
+        modular_loss: The loss of the training, for the names and weights of its objectives. By
+            default that of the compiled model, or `MODALoss()` if there is none.
         seed: Seed of the sample of sub-tasks.
 
     Returns:
         List of `Finding`s, problems first; empty if no sign was found.
 
     Raises:
-        ValueError: If an argument is not what is expected.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> import keras
@@ -68,3 +70,16 @@ def diagnose(
             seed=seed,
         )
     )
+
+
+def find_signs(evidence: Evidence) -> list[Finding]:
+    """The findings of all checks for which there is evidence, problems first.
+
+    Args:
+        evidence: What to check.
+
+    Returns:
+        List of `Finding`s.
+    """
+    found = [f for check in CHECKS if evidence.has(check.needs) for f in check.find(evidence)]
+    return sorted(found, key=lambda finding: finding.severity != "problem")

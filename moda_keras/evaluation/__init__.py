@@ -8,7 +8,7 @@ from moda_keras.evaluation.results_file import ResultsFile, read_rows
 from moda_keras.evaluation.staged_model import why_not_staged
 from moda_keras.evaluation.subtask_measurement import SubtaskMeasurement
 from moda_keras.evaluation.subtask_sweep import sweep_subtasks
-from moda_keras.evaluation.subtasks import draw_subtasks, sample_size, subtasks_of
+from moda_keras.evaluation.subtasks import draw_subtasks, sample_size, sample_subtasks, subtasks_of
 from moda_keras.evaluation.verification import Verification, verify
 from moda_keras.modules.overlap import layer_overlap, mean_overlap, module_overlap
 from moda_keras.modules.size import composed_size, module_size
@@ -34,6 +34,7 @@ __all__ = [
     "read_rows",
     "reuse_accuracy",
     "sample_size",
+    "sample_subtasks",
     "subtasks_of",
     "sweep_subtasks",
     "verify",

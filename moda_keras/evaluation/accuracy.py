@@ -1,12 +1,15 @@
-"""Accuracy on a sub-task: telling k of the C classes apart."""
+"""Accuracy of full and composed models, over all classes or on a sub-task of k of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from moda_keras.evaluation.samples import check_samples
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.observing.labelled_arrays import check_labelled_arrays, take_samples
 from moda_keras.reuse.compose import compose
 
 
@@ -24,10 +27,11 @@ def reuse_accuracy(
     Args:
         modules: The modules.
         classes: Class indices or names, k of them.
-        x: Test inputs, an array of N samples of any classes; those of other classes are left out.
-        y: Labels, integers (N,) of the original model.
+        x: Test inputs: an array of N samples, or a list or dict of arrays for a model of several
+            inputs. Samples of other classes are ignored.
+        y: Labels of the original model: integers (N,) or (N, 1), one-hot (N, C), or class names.
         batch_size: Batch size of the prediction.
-        composed: The composed model, if it is at hand; otherwise it is made.
+        composed: The composed model, if it exists already; otherwise it is built.
 
     Returns:
         Float in [0, 1].
@@ -37,11 +41,12 @@ def reuse_accuracy(
 
     Source: MODA (ICSE 2026), section 4, "Reuse Accuracy".
     """
-    classes = modules.resolve_classes(classes)
-    x, targets = _of_classes(x, y, classes)
+    check_modules(modules)
+    classes = modules.resolve_classes(classes).tolist()
+    x, y = _of_classes(*check_samples(modules, x, y), classes)
     composed = composed or compose(modules, classes)
     scores = composed.predict(x, batch_size=batch_size, verbose=0)
-    return _accuracy(scores, targets)
+    return float(is_correct(scores, y, classes).mean())
 
 
 def full_accuracy(
@@ -52,31 +57,63 @@ def full_accuracy(
     Args:
         model: The original model, output (batch, C).
         classes: Class indices, k of them.
-        x: Test inputs, an array of N samples of any classes; those of other classes are left out.
-        y: Labels, integers (N,).
+        x: Test inputs: an array of N samples, or a list or dict of arrays for a model of several
+            inputs. Samples of other classes are ignored.
+        y: Labels: integers (N,) or (N, 1), or one-hot (N, C).
         batch_size: Batch size of the prediction.
 
     Returns:
         Float in [0, 1].
+
+    Raises:
+        ValueError: If a class or a label is unknown, or no sample is of these classes.
     """
-    classes = np.asarray(list(classes))
-    x, targets = _of_classes(x, y, classes)
-    scores = model.predict(x, batch_size=batch_size, verbose=0)
-    return _accuracy(scores[:, classes], targets)
+    num_classes = model.output_shape[-1]
+    classes = [int(index) for index in classes]
+    if not classes or not all(0 <= index < num_classes for index in classes):
+        raise ValueError(
+            f"Expected `classes` to be class indices from 0 to {num_classes - 1}. Received: "
+            f"classes={classes}"
+        )
+    x, y = _of_classes(*check_labelled_arrays(x, y, num_classes), classes)
+    scores = np.asarray(model.predict(x, batch_size=batch_size, verbose=0))
+    return float(is_correct(scores[:, classes], y, classes).mean())
 
 
-def _of_classes(x: Any, y: Any, classes: np.ndarray) -> tuple[Any, np.ndarray]:
-    """The samples of these classes, and for each the position of its class among them."""
-    y = np.asarray(y).reshape(-1)
+def is_correct(scores: Any, y: np.ndarray, classes: Sequence[int] | None = None) -> np.ndarray:
+    """Which samples a model classifies correctly.
+
+    Args:
+        scores: Outputs of the model, (N, k).
+        y: Labels, integers (N,).
+        classes: The label that each output stands for; 0 to k - 1 by default.
+
+    Returns:
+        Bool array (N,).
+    """
+    best = np.asarray(scores).argmax(axis=-1)
+    return (best if classes is None else np.asarray(classes)[best]) == y
+
+
+def accuracy_by_class(correct: np.ndarray, y: np.ndarray, num_classes: int) -> np.ndarray:
+    """The fraction of each class's samples that are classified correctly.
+
+    Args:
+        correct: Bool array (N,), as from `is_correct`.
+        y: Labels, integers (N,).
+        num_classes: C, the number of classes.
+
+    Returns:
+        Float array (C,); NaN for a class without samples.
+    """
+    total = np.bincount(y, minlength=num_classes).astype(float)
+    return np.bincount(y[correct], minlength=num_classes) / np.where(total, total, np.nan)
+
+
+def _of_classes(x: Any, y: np.ndarray, classes: list[int]) -> tuple[Any, np.ndarray]:
     chosen = np.isin(y, classes)
     if not chosen.any():
         raise ValueError(
-            f"Expected samples of the classes {list(map(int, classes))}. Received: labels of other "
-            "classes only"
+            f"Expected samples of the classes {classes}. Received: labels of other classes only"
         )
-    position = {label: i for i, label in enumerate(classes)}
-    return x[chosen], np.array([position[label] for label in y[chosen]])
-
-
-def _accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
-    return float((np.asarray(scores).argmax(axis=-1) == targets).mean())
+    return take_samples(x, chosen), y[chosen]

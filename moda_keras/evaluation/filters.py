@@ -1,7 +1,7 @@
 """The kernel-level measures of the MwT paper (ICSE 2024): retention rate, cohesion, coupling.
 
-A kernel is a filter of a convolutional layer, here a channel of a hidden activation that is a map;
-for a model without maps, a unit of its dense layers.
+A kernel is a filter of a convolutional layer, that is, a channel of a hidden activation that is a
+map. In a model without maps, the units of its dense layers take the place of kernels.
 """
 
 from itertools import combinations
@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from moda_keras.evaluation.samples import check_samples
 from moda_keras.graph import HiddenActivation
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.activation_probe import ActivationProbe
+from moda_keras.observing.labelled_arrays import draw_of_each_class, take_samples
 
 
 def kernel_retention_rate(modules: ModuleSet) -> float:
-    """Mean over modules of the fraction of kernels that the module retains.
+    """Fraction of the kernels that a module retains, averaged over modules.
 
     Args:
         modules: The modules.
@@ -29,7 +32,7 @@ def kernel_retention_rate(modules: ModuleSet) -> float:
 
 
 def coupling(modules: ModuleSet) -> float:
-    """Mean over pairs of modules of the Jaccard index of their kernels.
+    """Jaccard index of two modules' kernels, averaged over pairs of modules.
 
     Args:
         modules: The modules.
@@ -51,28 +54,32 @@ def cohesion(
     seed: int = 0,
     epsilon: float = 1e-3,
 ) -> float:
-    """Mean over classes of the Jaccard index of the kernels that two samples of a class activate.
+    """Jaccard index of the kernels that two samples of a class activate, averaged over classes.
 
     Args:
         modules: The modules.
-        x: Inputs, an array of N samples.
-        y: Labels, integers (N,).
-        samples_per_class: Samples to draw from each class, for the pairs grow with their square.
+        x: Inputs: an array of N samples, or a list or dict of arrays for a model of several inputs.
+        y: Labels: integers (N,) or (N, 1), one-hot (N, C), or class names.
+        samples_per_class: How many samples of each class to draw at most; the number of pairs
+            grows with its square.
         seed: Seed of that draw.
-        epsilon: From what magnitude on a kernel is active whose non-linearity gives no exact zeros.
+        epsilon: Magnitude above which a kernel counts as active if its non-linearity never gives
+            exact zeros.
 
     Returns:
-        Float in [0, 1]; higher is better.
+        Float in [0, 1]; higher is better. NaN if no class has two samples.
 
     Source: MwT (ICSE 2024), definition 2.
     """
+    check_modules(modules)
+    x, y = check_samples(modules, x, y)
     probe = ActivationProbe(modules.slicer.graph)
-    random, y = np.random.default_rng(seed), np.asarray(y).reshape(-1)
-    values = []
-    for label in modules.classes_with_modules():
-        rows = random.permutation(np.flatnonzero(y == label))[:samples_per_class]
-        if len(rows) > 1:
-            values.append(mean_jaccard(_active_kernels(probe, x[rows], epsilon)))
+    drawn = draw_of_each_class(y, modules.classes_with_modules(), samples_per_class, seed)
+    values = [
+        mean_jaccard(_active_kernels(probe, take_samples(x, rows), epsilon))
+        for rows in drawn
+        if len(rows) > 1
+    ]
     return float(np.mean(values)) if values else float("nan")
 
 
@@ -82,6 +89,7 @@ def _kernel_activations(hidden: list[HiddenActivation]) -> list[HiddenActivation
 
 def _kernels_of_modules(modules: ModuleSet) -> np.ndarray:
     """Bool array (modules, kernels)."""
+    check_modules(modules)
     present = modules.classes_with_modules()
     hidden = _kernel_activations(modules.hidden_activations)
     return np.concatenate([modules.units[h.name][present] for h in hidden], axis=1)
@@ -101,7 +109,7 @@ def _active_kernels(probe: ActivationProbe, x: Any, epsilon: float) -> np.ndarra
 
 
 def mean_jaccard(sets: np.ndarray) -> float:
-    """Mean Jaccard index over pairs of rows; two empty rows are alike.
+    """Mean Jaccard index over pairs of rows; that of two empty rows is 1.
 
     Args:
         sets: Bool array (sets, elements).

@@ -24,8 +24,8 @@ _NO_MULTIPLICATION = (keras.layers.Embedding, keras.layers.PReLU, keras.layers.N
 def count_flops(model: keras.Model) -> int:
     """Multiply-accumulates of one sample's forward pass through convolutions and dense layers.
 
-    One multiply-accumulate counts as one, as fvcore counts. Element by element work (activations,
-    normalisation, pooling, biases) is not counted.
+    A multiply-accumulate counts as one operation, as in fvcore. Element-wise operations
+    (activations, normalization, pooling, biases) are not counted.
 
     Args:
         model: A built Functional or Sequential model whose input shape is fixed.
@@ -34,7 +34,7 @@ def count_flops(model: keras.Model) -> int:
         Int.
 
     Raises:
-        ValueError: If the model has no graph, or a dimension other than the batch is unknown.
+        ValueError: If the model has no graph, or an axis other than the batch has unknown size.
 
     Example:
     >>> import keras
@@ -46,7 +46,7 @@ def count_flops(model: keras.Model) -> int:
 
 
 def flops_by_layer(model: keras.Model) -> dict[str, int]:
-    """As `count_flops`, for each layer that multiplies by weights.
+    """The multiply-accumulates of each layer that multiplies by weights.
 
     Args:
         model: A built Functional or Sequential model whose input shape is fixed.
@@ -64,7 +64,7 @@ def flops_by_layer(model: keras.Model) -> dict[str, int]:
 
 
 def planned_flops(plan: Plan) -> int:
-    """As `count_flops` of the model that `Slicer.build` makes of a plan, without building it.
+    """The multiply-accumulates of the model that `Slicer.build` would build from a plan.
 
     Args:
         plan: A plan of a model whose input shape is fixed.
@@ -78,13 +78,13 @@ def planned_flops(plan: Plan) -> int:
 
 
 def flops_per_element(steps: Iterable[Step]) -> dict[int, int]:
-    """How often an element of each weight is multiplied by, for one sample.
+    """The number of multiplications by each element of a weight, for one sample.
 
     Args:
         steps: Steps of a model whose input shape is fixed.
 
     Returns:
-        Dict from the `id` of every weight that is multiplied by to an int.
+        Dict from the `id` of a weight to an int.
     """
     counts: dict[int, int] = {}
     for step in steps:
@@ -96,7 +96,7 @@ def flops_per_element(steps: Iterable[Step]) -> dict[int, int]:
 
 
 def _kernels(step: Step) -> list:
-    """The weights that the layer multiplies by."""
+    """The weights that the layer multiplies its input by."""
     if isinstance(step.operation, _NO_MULTIPLICATION):
         return []
     weights = getattr(step.operation, "weights", ())
@@ -104,7 +104,7 @@ def _kernels(step: Step) -> list:
 
 
 def _positions(step: Step) -> int:
-    """At how many positions the layer's kernels are applied."""
+    """The number of positions to which the layer applies its kernels."""
     if isinstance(step.operation, _PER_OUTPUT_POSITION):
         tensor = step.outputs[0]
     elif isinstance(step.operation, (*_PER_INPUT_POSITION, keras.layers.RNN)):
@@ -123,7 +123,7 @@ def _positions(step: Step) -> int:
     sizes = [tensor.shape[axis] for axis in axes]
     if None in sizes:
         raise ValueError(
-            "Expected a model whose input shape is fixed. Received: the shape "
-            f"{tensor.shape} at layer {step.name!r}"
+            f"Expected a model whose input shape is fixed. Received: shape {tensor.shape} at layer "
+            f"{step.name!r}"
         )
     return math.prod(sizes)

@@ -1,4 +1,4 @@
-"""Measures many sub-tasks at once, in one compiled model whose masks are inputs."""
+"""The accuracy of many sub-tasks at once, from one compiled model whose masks are inputs."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,27 +9,30 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras import graph
+from moda_keras.evaluation.samples import check_samples
 from moda_keras.evaluation.staged_model import StagedModel
 from moda_keras.evaluation.subtask_blocks import SubtaskBlocks, unique_rows
 from moda_keras.evaluation.subtasks import Subtask
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 
-# Samples after which blocks are forgotten, to bound memory.
+# Blocks are dropped after this many samples, to bound memory.
 SAMPLES_AT_ONCE = 2048
 
 
 class MaskedEvaluator:
     """Accuracy of the composed models of many sub-tasks, without composing them.
 
-    What a sub-task does to a sample is found out from hidden activation to hidden activation. At
-    each, the sub-tasks that leave the same of it go on as one: their unions are equal, or differ
-    only in units that are zero for this sample. So early layers, and samples that use no more than
-    their own module, are computed once for all sub-tasks. A sample only goes through the sub-tasks
-    of its class. Nothing is approximated but the order of floating-point sums.
+    Samples advance from one hidden activation to the next. At each, the sub-tasks that keep the
+    same active units of a sample are merged: their unions are equal, or differ only in units that
+    are zero for this sample. Early layers, and samples that activate only units of their own
+    module, are therefore computed once for all sub-tasks. A sample only goes through the sub-tasks
+    of its class. Results are exact, except for the order of floating-point sums.
 
     Args:
         modules: The modules of a model that can be cut (`why_not_staged`).
-        batch_size: Rows that go through a stage at a time.
+        batch_size: Number of rows in a batch of a stage.
 
     Raises:
         ValueError: If the model cannot be cut.
@@ -52,6 +55,7 @@ class MaskedEvaluator:
     """
 
     def __init__(self, modules: ModuleSet, *, batch_size: int = 256):
+        check_modules(modules)
         if batch_size < 1:
             raise ValueError(
                 f"Expected a positive integer `batch_size`. Received: batch_size={batch_size}"
@@ -65,16 +69,17 @@ class MaskedEvaluator:
 
         Args:
             subtasks: Tuples of class indices.
-            x: Test inputs, an array of N samples, or a list of arrays, one per input.
-            y: Labels, integers (N,).
+            x: Test inputs: an array of N samples, or a list or dict of arrays for a model of
+                several inputs.
+            y: Labels: integers (N,) or (N, 1), one-hot (N, C), or class names.
 
         Returns:
             Float array (subtasks,).
 
         Raises:
-            ValueError: If a class is unknown or a sub-task has no sample.
+            ValueError: If a class or a label is unknown, or a sub-task has no sample.
         """
-        y = np.asarray(y).reshape(-1)
+        x, y = check_samples(self.modules, x, y)
         total = count_samples(_membership(self.modules, subtasks), y)
         return self.count_correct(subtasks, x, y) / total
 
@@ -86,20 +91,21 @@ class MaskedEvaluator:
         *,
         units: Sequence[Mapping[str, np.ndarray]] | None = None,
     ) -> np.ndarray:
-        """How many samples of its classes the model of each sub-task gets right.
+        """How many samples of its classes the model of each sub-task classifies correctly.
 
         Args:
             subtasks: Tuples of class indices.
             x: Test inputs, as for `accuracy`.
-            y: Labels, integers (N,).
-            units: Per sub-task a dict from activation names to bool arrays (D,), the units of its
-                model, all of which some module has; by default the union of its classes' modules.
+            y: Labels, as for `accuracy`.
+            units: For each sub-task a dict from activation names to bool arrays (D,): the units of
+                its model, each of them in some module. By default the union of its classes'
+                modules.
 
         Returns:
             Int array (subtasks,).
         """
         table = _membership(self.modules, subtasks)
-        y = np.asarray(y).reshape(-1)
+        x, y = check_samples(self.modules, x, y)
         unions = self._unions(table) if units is None else self._masks(units)
         in_order = table[:, self.model.classes]
         correct = np.zeros(len(subtasks), "int64")
@@ -111,18 +117,18 @@ class MaskedEvaluator:
     def accuracy_by_class(
         self, units: Sequence[Mapping[str, np.ndarray]], x: Any, y: np.ndarray
     ) -> np.ndarray:
-        """Accuracy of the whole model, all classes to choose from, for any masks of its units.
+        """Accuracy on each class of the model with all its classes, for any masks of its units.
 
         Args:
-            units: Per mask a dict from activation names to bool arrays (D,): the units that stay.
-                Activations that are missing keep all units that any module has.
+            units: For each mask a dict from activation names to bool arrays (D,): the units to
+                keep. Activations that are missing keep all units of any module.
             x: Test inputs, as for `accuracy`.
-            y: Labels, integers (N,).
+            y: Labels, as for `accuracy`.
 
         Returns:
             Float array (masks, C); NaN for a class without samples.
         """
-        y = np.asarray(y).reshape(-1)
+        x, y = check_samples(self.modules, x, y)
         unions = self._masks(units)
         everywhere = np.ones((len(units), self.modules.num_classes), bool)
         correct = np.zeros(everywhere.shape, "int64")
@@ -136,19 +142,19 @@ class MaskedEvaluator:
     def logits(
         self, subtasks: Sequence[Subtask], x: Any, y: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What the composed models give before their output activation.
+        """Logits of the composed models, before their output activation.
 
         Args:
             subtasks: Tuples of class indices.
             x: Test inputs, as for `accuracy`.
-            y: Labels, integers (N,).
+            y: Labels, as for `accuracy`.
 
         Returns:
-            Per sub-task the int array (n,) of the samples of its classes and the float array (n, k)
-            of their logits, in the sub-task's order of classes.
+            For each sub-task an int array (n,), the samples of its classes, and a float array
+            (n, k), their logits in the sub-task's order of classes.
         """
         table = _membership(self.modules, subtasks)
-        y = np.asarray(y).reshape(-1)
+        x, y = check_samples(self.modules, x, y)
         samples = [np.flatnonzero(np.isin(y, subtask)) for subtask in subtasks]
         found = [
             np.zeros((len(rows), len(subtask)), "float32")
@@ -163,22 +169,20 @@ class MaskedEvaluator:
                     found[t][place] = logits[self._column[list(subtasks[t])]]
         return list(zip(samples, found, strict=True))
 
-    # -------------------------------------------------------------------------------- the rows
-
     @cached_property
     def _column(self) -> np.ndarray:
-        """Per class its position among the logits; -1 for a class without a module."""
+        """The position of each class among the logits; -1 for a class without a module."""
         column = np.full(self.modules.num_classes, -1)
         column[self.model.classes] = np.arange(len(self.model.classes))
         return column
 
     def _unions(self, table: np.ndarray) -> list[np.ndarray]:
-        """Per activation a bool array (subtasks, units): the units of each sub-task."""
+        """For each activation a bool array (subtasks, units): the units of each sub-task."""
         units = self.modules.units
         return [table @ units[name][:, self.model.kept[name]] for name in self.model.names]
 
     def _masks(self, units: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
-        """Per activation a bool array (masks, units)."""
+        """For each activation a bool array (masks, units)."""
         return [
             np.stack([self._kept_mask(name, each.get(name)) for each in units])
             for name in self.model.names
@@ -192,7 +196,7 @@ class MaskedEvaluator:
         self, unions: list[np.ndarray], table: np.ndarray, x: Any, y: np.ndarray
     ) -> Iterator["_Results"]:
         """Logits of every sample for the sub-tasks of its class, (subtasks, classes) in `table`."""
-        inputs = [np.asarray(each) for each in keras.tree.flatten(x)]
+        inputs = _in_order_of_inputs(self.modules.model, x)
         wanted = np.flatnonzero(table.any(axis=0)[y])
         for start in range(0, len(wanted), SAMPLES_AT_ONCE):
             samples = wanted[start : start + SAMPLES_AT_ONCE]
@@ -209,10 +213,10 @@ class _Rows:
     """Rows that wait for a stage.
 
     Attributes:
-        state: Arrays whose rows they are among.
-        index: Int array: where in `state`.
-        samples: Int array: of which sample.
-        blocks: Int array: for which block of sub-tasks.
+        state: Arrays that hold the rows, among others.
+        index: Int array: the position of each row in `state`.
+        samples: Int array: the sample of each row.
+        blocks: Int array: the block of sub-tasks of each row.
     """
 
     state: list[np.ndarray]
@@ -238,9 +242,9 @@ class _Results:
 
 
 class _Pipeline:
-    """Moves rows through the stages, the deepest that has a full batch first.
+    """Moves rows through the stages: always the deepest stage that has a full batch.
 
-    So every batch but the last ones is full, and no more than a few batches wait at any stage.
+    All batches but the last ones are full, and no more than a few batches wait at any stage.
     """
 
     def __init__(self, model: StagedModel, blocks: SubtaskBlocks, batch_size: int):
@@ -294,7 +298,7 @@ class _Pipeline:
 
 
 def _gather(taken: list[_Rows], size: int) -> list[np.ndarray]:
-    """The rows as arrays of `size` rows: JAX compiles every new shape."""
+    """The rows as arrays of exactly `size` rows, because JAX compiles every new shape."""
     if len(taken) == 1 and np.array_equal(taken[0].index, np.arange(size)):
         return [each[:size] for each in taken[0].state]
     columns = zip(*(rows.state for rows in taken), strict=True)
@@ -307,10 +311,18 @@ def _padded(array: np.ndarray, size: int) -> np.ndarray:
     return array if not missing else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
+def _in_order_of_inputs(model: keras.Model, x: Any) -> list[np.ndarray]:
+    """The arrays in the order of `model.inputs`; a dict may go by the names of the inputs."""
+    is_dict = isinstance(graph.inputs_and_outputs(model)[0], dict)
+    if isinstance(x, dict) and not is_dict:
+        x = [x[tensor.name] for tensor in model.inputs]
+    return [np.asarray(each) for each in keras.tree.flatten(x)]
+
+
 def _check_finite(logits: np.ndarray) -> np.ndarray:
     if not np.isfinite(logits).all():
         raise ValueError(
-            "Expected finite logits. Received: NaN or infinity; check the data and the weights"
+            "Expected finite logits. Received: NaN or infinity. Check the data and the weights"
         )
     return logits
 
@@ -327,7 +339,7 @@ def _membership(modules: ModuleSet, subtasks: Sequence[Subtask]) -> np.ndarray:
 
 
 def count_samples(table: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How many samples each sub-task has.
+    """The number of samples of each sub-task.
 
     Args:
         table: Bool array (subtasks, classes).
@@ -337,14 +349,9 @@ def count_samples(table: np.ndarray, y: np.ndarray) -> np.ndarray:
         Int array (subtasks,).
 
     Raises:
-        ValueError: If a label is none of the classes or a sub-task has no sample.
+        ValueError: If a sub-task has no sample.
     """
-    classes = table.shape[1]
-    if len(y) and not 0 <= y.min() <= y.max() < classes:
-        raise ValueError(
-            f"Expected labels from 0 to {classes - 1}. Received: labels from {y.min()} to {y.max()}"
-        )
-    total = table @ np.bincount(y, minlength=classes)
+    total = table @ np.bincount(y, minlength=table.shape[1])
     if not total.all():
         empty = np.flatnonzero(table[np.argmin(total)]).tolist()
         raise ValueError(
@@ -354,7 +361,7 @@ def count_samples(table: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def beaten_by(logits: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Which classes an argmax prefers to the sample's own; of equal logits the first wins.
+    """The classes that an argmax prefers to the sample's own; of equal logits the first wins.
 
     Args:
         logits: Float array (rows, P).
@@ -372,7 +379,7 @@ def beaten_by(logits: np.ndarray, own: np.ndarray) -> np.ndarray:
 def _count_correct(
     correct: np.ndarray, rows: _Results, is_beaten: np.ndarray, table: np.ndarray
 ) -> None:
-    """Adds to `correct` (subtasks,) the rows that are right in each sub-task of their block."""
+    """Adds to `correct` (subtasks,) the rows that each sub-task of their block gets right."""
     keys = np.concatenate(
         [rows.blocks.astype("<u4").view("u1").reshape(-1, 4), np.packbits(is_beaten, axis=1)],
         axis=1,

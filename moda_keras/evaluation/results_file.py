@@ -1,4 +1,4 @@
-"""Results that grow row by row in a CSV file, and survive a kill."""
+"""A CSV file that grows row by row and survives a kill of its process."""
 
 import csv
 import io
@@ -11,16 +11,16 @@ from moda_keras.files import write_text
 
 
 class ResultsFile:
-    """A CSV file that rows are appended to, one for each key.
+    """A CSV file to which rows are appended, one row per key.
 
-    Rows are on disk when `append` returns. A process that is killed while it writes leaves at most
-    one torn line at the end, which is dropped when the file is next opened; a key that is present
-    is never written again.
+    Rows are on disk when `append` returns. A process that is killed while writing leaves at most
+    one incomplete line at the end, which is dropped when the file is next opened. A key that is
+    present is never written again.
 
     Args:
-        path: The file; made with its folder if there is none.
+        path: The file; created with its folder if it does not exist.
         columns: Names of the columns.
-        key: Names of the columns that tell rows apart.
+        key: Names of the columns that identify a row.
 
     Raises:
         ValueError: If the file has other columns.
@@ -47,7 +47,7 @@ class ResultsFile:
         self._present = {self._key_of(row) for row in self.rows()}
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows as dicts; numbers are read back as int or float, an empty field as None."""
+        """All rows as dicts; numbers are int or float, empty fields None."""
         return read_rows(self.path)
 
     def has(self, **key: Any) -> bool:
@@ -55,7 +55,7 @@ class ResultsFile:
         return self._key_of(key) in self._present
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Writes rows and waits until they are on disk; those whose key is present are left out.
+        """Writes rows and waits until they are on disk. Rows whose key is present are skipped.
 
         Args:
             rows: Dicts with a value for every column.
@@ -98,7 +98,7 @@ class ResultsFile:
             found = file.readline()
         if found != header:
             raise ValueError(
-                f"Expected the columns {self.columns} in {str(self.path)!r}. Received a file with "
+                f"Expected the columns {self.columns} in {str(self.path)!r}. Received: a file with "
                 f"{found.strip().split(',')}, of another version or experiment. Choose another "
                 "folder, or remove the file"
             )
@@ -111,14 +111,14 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         path: The file.
 
     Returns:
-        List of dicts; fields that read as numbers are int or float, empty ones None.
+        List of dicts; numbers are int or float, empty fields None.
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         return [{name: _read(text) for name, text in row.items()} for row in csv.DictReader(file)]
 
 
 def write_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes a CSV file anew, whole or not at all.
+    """Writes a CSV file atomically, replacing an existing one.
 
     Args:
         path: The file.
@@ -132,7 +132,7 @@ def write_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _written(value: Any) -> Any:
-    """Class lists are written "0 3 7"; None as nothing."""
+    """Lists of classes are written as "0 3 7", None as an empty field."""
     if isinstance(value, (tuple, list)):
         return " ".join(map(str, value))
     return "" if value is None else value

@@ -9,6 +9,7 @@ from keras import ops
 
 from moda_keras import graph
 from moda_keras.graph import Graph, HiddenActivation, Tensor, is_masked
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.slicing.plan import Plan
 
@@ -16,9 +17,9 @@ from moda_keras.slicing.plan import Plan
 class StagedModel:
     """The masked model of any union of modules, in stages that end at hidden activations.
 
-    A stage takes the tensors that are alive at one hidden activation, one row per sample and union,
-    multiplies the activation's units by a mask per row, and computes what is alive at the next.
-    So each row has its own union, and rows that agree up to a stage need be computed up to it only
+    A stage takes the tensors alive at one hidden activation, one row per sample and union. It
+    multiplies the activation's units by one mask per row and computes the tensors alive at the
+    next. Each row has its own union, and rows that agree up to a stage are computed up to it only
     once. Stages are compiled once, for any masks. Units that no module has are sliced away first.
 
     Args:
@@ -27,11 +28,11 @@ class StagedModel:
     Attributes:
         classes: Int array (P,): the classes that have modules, in the order of the logits.
         names: Names of the hidden activations, in the order of the stages.
-        kept: Dict from activation name to an int array: the units that some module has.
+        kept: Dict from activation name to an int array: the units of any module.
         stages: Callables on lists of arrays, one more than there are activations.
 
     Raises:
-        ValueError: If the model cannot be cut: `why_not_staged` says why.
+        ValueError: If the model cannot be cut; `why_not_staged` gives the reason.
     """
 
     def __init__(self, modules: ModuleSet):
@@ -39,7 +40,7 @@ class StagedModel:
         if reason:
             raise ValueError(
                 f"Expected a model that can be cut at its hidden activations. Received: {reason}. "
-                "Measure its sub-tasks one by one, with `metrics.reuse_accuracy`"
+                "Measure its sub-tasks one by one with `metrics.reuse_accuracy`"
             )
         self.classes = modules.classes_with_modules()
         model, self.kept = _slim_model(modules, self.classes)
@@ -53,12 +54,12 @@ class Stage(keras.Model):
     """The steps from one hidden activation to the next.
 
     Call arguments:
-        inputs: List of the tensors alive at the first, and a float mask (rows, units) of it unless
-            it is the first stage, which takes the model's inputs.
+        inputs: List of the tensors alive at the first activation and its float mask (rows, units).
+            The first stage takes the model's inputs instead.
 
     Returns:
-        List of the tensors alive at the next and a bool tensor (rows, units): which of its units
-        are not zero. The last stage: the logits alone.
+        List of the tensors alive at the next activation and a bool tensor (rows, units) that marks
+        its non-zero units. The last stage returns the logits only.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Stage(keras.Model):
 
 
 def why_not_staged(modules: ModuleSet) -> str | None:
-    """Why a model cannot be cut at its hidden activations, or None if it can.
+    """The reason why a model cannot be cut at its hidden activations, or None if it can.
 
     Args:
         modules: Modules of the model.
@@ -102,23 +103,24 @@ def why_not_staged(modules: ModuleSet) -> str | None:
     Returns:
         Str or None.
     """
+    check_modules(modules)
     slicer = modules.slicer
     for step, rule in slicer.rules.items():
         if rule.feeds_back and step.outputs[0] in slicer.hidden:
-            return f"layer {step.name!r} feeds its units back in time"
+            return f"layer {step.name!r} is recurrent: it feeds its units back in time"
     tensors = [*slicer.graph.inputs, *(t for step in slicer.graph.steps for t in step.outputs)]
     for tensor in tensors:
         if is_masked(tensor.keras_tensor):
-            return f"the tensor {tensor.keras_tensor.name!r} carries a mask of time steps"
+            return f"the tensor {tensor.keras_tensor.name!r} carries a time step mask"
         if not tensor.shape or tensor.shape[0] is not None:
-            return f"the tensor {tensor.keras_tensor.name!r} has a batch axis of fixed size or none"
+            return f"the tensor {tensor.keras_tensor.name!r} has no free batch axis"
     return None
 
 
 def _slim_model(
     modules: ModuleSet, classes: np.ndarray
 ) -> tuple[keras.Model, dict[str, np.ndarray]]:
-    """The model of all modules together, logits out, and the units that it has."""
+    """The model of all modules together, up to its logits, and the units it keeps."""
     for units in (modules.union(classes), {}):
         plan = modules.slicer.plan(units, classes, logits=True)
         kept = _kept_units(modules, plan)
@@ -163,12 +165,12 @@ def _cut(
 
 
 def _position(whole: Graph, tensor: Tensor) -> int:
-    """How many steps it takes to have the tensor."""
+    """The number of steps after which the tensor is known."""
     return next(i for i, step in enumerate(whole.steps, 1) if tensor in step.outputs)
 
 
 def _alive_after(whole: Graph, end: int) -> list[Tensor]:
-    """What the first `end` steps and the inputs leave for the others to read."""
+    """The tensors known after the first `end` steps that a later step, or the output, reads."""
     known = {*whole.inputs, *(t for step in whole.steps[:end] for t in step.outputs)}
     later = [t for step in whole.steps[end:] for t in step.inputs]
     return [t for t in dict.fromkeys([*later, *whole.outputs]) if t in known]

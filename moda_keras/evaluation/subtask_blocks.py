@@ -1,4 +1,4 @@
-"""Sets of sub-tasks that cannot be told apart yet: what lets them share computation."""
+"""Sets of sub-tasks that share computation because a sample does not yet distinguish them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,10 +48,10 @@ class UnitGroups:
 
 
 class SubtaskBlocks:
-    """Splits sets of sub-tasks ("blocks") as they come to differ for a sample.
+    """Splits sets of sub-tasks ("blocks") once they differ for a sample.
 
-    Two sub-tasks do the same to a sample at a hidden activation if their unions agree on the units
-    that are active there. Blocks are numbered; equal ones have one number.
+    Two sub-tasks have the same effect on a sample at a hidden activation if their unions agree on
+    the units that are active there. Blocks are numbered; equal blocks have the same number.
 
     Args:
         unions: Per hidden activation a bool array (subtasks, units).
@@ -65,13 +65,13 @@ class SubtaskBlocks:
         self._splits: dict[tuple[int, int, bytes], np.ndarray] = {}
 
     def add(self, members: np.ndarray) -> int:
-        """The number of the block of these sub-tasks.
+        """Adds a block if it is new.
 
         Args:
             members: Int array of ascending sub-task indices, at least one.
 
         Returns:
-            Int.
+            Int, the number of the block.
         """
         members = members.astype("int32")
         number = self._numbers.setdefault(members.tobytes(), len(self.members))
@@ -80,13 +80,13 @@ class SubtaskBlocks:
         return number
 
     def first(self, blocks: np.ndarray) -> np.ndarray:
-        """A member of each block, which stands for all: int array of the same shape."""
+        """The first member of each block, which represents it: int array of the same shape."""
         return np.array([self.members[block][0] for block in blocks], "int64")
 
     def split(
         self, level: int, blocks: np.ndarray, is_active: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Splits the block of each row by what its sub-tasks leave of a hidden activation.
+        """Splits the block of each row by the active units that its sub-tasks keep.
 
         Args:
             level: Index of the activation.
@@ -94,7 +94,7 @@ class SubtaskBlocks:
             is_active: Bool array (rows, units).
 
         Returns:
-            Two int arrays: the rows, each as often as its block has parts, and the parts.
+            Two int arrays: the rows, each repeated for every part of its block, and the parts.
         """
         groups = self.groups[level]
         if not groups.membership.shape[1]:
@@ -137,7 +137,8 @@ def unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows: Uint8 array (n, bytes).
 
     Returns:
-        The index of the first of each distinct row, and per row the number of its distinct one.
+        The index of the first occurrence of each distinct row, and for each row the number of its
+        distinct row.
     """
     as_one = np.ascontiguousarray(rows).view(f"V{rows.shape[1]}").reshape(-1)
     _, first, which = np.unique(as_one, return_index=True, return_inverse=True)

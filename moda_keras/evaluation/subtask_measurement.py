@@ -9,10 +9,12 @@ import numpy as np
 from moda_keras.evaluation.accuracy import reuse_accuracy
 from moda_keras.evaluation.flops import count_flops, planned_flops
 from moda_keras.evaluation.masked_evaluator import MaskedEvaluator, beaten_by, count_samples
+from moda_keras.evaluation.samples import check_samples
 from moda_keras.evaluation.staged_model import why_not_staged
 from moda_keras.evaluation.subtasks import Subtask
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.slicing.plan import Plan, trainable_parameters
+from moda_keras.slicing.plan import Plan
 
 COLUMNS = ("classes", "k", "samples", "accuracy", "full_accuracy", "size", "flops")
 
@@ -22,15 +24,15 @@ class SubtaskMeasurement:
 
     Args:
         modules: The modules.
-        x: Test inputs, an array of N samples.
-        y: Labels, integers (N,).
-        batch_size: Rows that are computed at a time.
+        x: Test inputs, as for `MaskedEvaluator.accuracy`.
+        y: Labels, as for `MaskedEvaluator.accuracy`.
+        batch_size: Number of rows in a batch.
     """
 
-    def __init__(self, modules: ModuleSet, x: Any, y: np.ndarray, *, batch_size: int = 256):
+    def __init__(self, modules: ModuleSet, x: Any, y: Any, *, batch_size: int = 256):
+        check_modules(modules)
         self.modules = modules
-        self.x = x
-        self.y = np.asarray(y).reshape(-1)
+        self.x, self.y = check_samples(modules, x, y)
         self.batch_size = batch_size
         self._costs: dict[tuple, tuple[float, float]] = {}
 
@@ -41,10 +43,10 @@ class SubtaskMeasurement:
             subtasks: Tuples of class indices.
 
         Returns:
-            Per sub-task a dict: `classes`, their number `k`, their `samples`, `accuracy` of the
-            composed model, `full_accuracy` of the original choosing among the same classes, and
-            `size` (trainable parameters) and `flops` of the composed model over the original's;
-            `flops` is NaN where the shape of the model's input is not fixed.
+            For each sub-task a dict: `classes`, their number `k`, their number of `samples`, the
+            `accuracy` of the composed model, the `full_accuracy` of the original choosing among
+            the same classes, and `size` (trainable parameters) and `flops` of the composed model
+            relative to the original. `flops` is NaN if the model's input shape is not fixed.
         """
         table = np.zeros((len(subtasks), self.modules.num_classes), bool)
         for row, subtask in enumerate(subtasks):
@@ -60,7 +62,7 @@ class SubtaskMeasurement:
 
     @cached_property
     def evaluator(self) -> MaskedEvaluator | None:
-        """What evaluates sub-tasks by masks; None for models that cannot be cut."""
+        """Evaluates sub-tasks by masks; None for models that cannot be cut."""
         if why_not_staged(self.modules):
             return None
         return MaskedEvaluator(self.modules, batch_size=self.batch_size)
@@ -77,18 +79,17 @@ class SubtaskMeasurement:
 
     @cached_property
     def _preferred_by_full_model(self) -> np.ndarray:
-        """Bool array (N, C): classes that the original prefers to the sample's own."""
+        """Bool array (N, C): the classes that the original prefers to the sample's own."""
         logits = self.modules.model.predict(self.x, batch_size=self.batch_size, verbose=0)
         return beaten_by(logits, self.y)
 
     def _cost(self, subtask: Subtask) -> tuple[float, float]:
-        """Size and multiply-accumulates over the original's."""
+        """Size and multiply-accumulates relative to the original."""
         units = self.modules.union(subtask)
         key = (len(subtask), *(np.packbits(mask).tobytes() for mask in units.values()))
         if key not in self._costs:
-            plan = self.modules.slicer.plan(units, np.array(subtask))
-            size = plan.trainable_size / trainable_parameters(self.modules.model)
-            self._costs[key] = size, self._share_of_flops(plan)
+            plan = self.modules.plan(subtask)
+            self._costs[key] = plan.relative_size, self._share_of_flops(plan)
         return self._costs[key]
 
     def _share_of_flops(self, plan: Plan) -> float:
@@ -98,5 +99,5 @@ class SubtaskMeasurement:
     def _full_flops(self) -> float:
         try:
             return count_flops(self.modules.model)
-        except ValueError:  # the shape of the input is not fixed
+        except ValueError:  # the input shape is not fixed
             return np.nan

@@ -1,12 +1,15 @@
-"""Many sub-tasks, over several workers, into a file that a killed run goes on with."""
+"""Measures many sub-tasks with several workers; a run that was killed resumes from its file."""
 
+import functools
 import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from moda_keras.evaluation.results_file import ResultsFile
@@ -18,14 +21,11 @@ from moda_keras.modules.module_set import ModuleSet
 
 Progress = Callable[[int, int], Any]
 
-# The measurement of the last modules and data that this worker process has seen.
-_last: dict[str, SubtaskMeasurement] = {}
-
 
 def sweep_subtasks(
     modules: ModuleSet,
     x: Any,
-    y: np.ndarray,
+    y: Any,
     path: str | Path,
     *,
     subtasks: Sequence[Subtask] | None = None,
@@ -36,27 +36,28 @@ def sweep_subtasks(
 ) -> list[dict[str, Any]]:
     """Measures sub-tasks and writes one row for each to a CSV file.
 
-    Rows are written job by job; a run that was killed goes on with the jobs that are not complete,
-    and gives the same rows as one that was not. Sub-tasks that are alike come in one job.
+    Rows are written job by job. A run that was killed resumes with the incomplete jobs and returns
+    the same rows as an undisturbed run. Similar sub-tasks are in one job.
 
     Args:
         modules: The modules.
-        x: Test inputs, an array of N samples.
-        y: Labels, integers (N,).
-        path: The CSV file. What was measured (modules, data) is told in a JSON file beside it.
+        x: Test inputs: an array of N samples, or a list or dict of arrays for a model of several
+            inputs.
+        y: Labels: integers (N,) or (N, 1), one-hot (N, C), or class names.
+        path: The CSV file. A JSON file beside it identifies the modules and the data.
         subtasks: Tuples of class indices; by default `subtasks_of` the number of classes.
-        n_jobs: Worker processes, as in joblib: -1 for one per core, None for what the surrounding
-            `joblib.parallel_config` says, which may choose a cluster (dask, ray). 1 needs no
-            joblib.
-        batch_size: Rows that are computed at a time.
-        subtasks_per_job: How many sub-tasks share their computation, and are written together.
+        n_jobs: Number of worker processes, as in joblib: -1 for one per core, None for the setting
+            of the surrounding `joblib.parallel_config`, which may choose a cluster (dask, ray).
+            1 does not need joblib.
+        batch_size: Number of rows in a batch.
+        subtasks_per_job: How many sub-tasks share their computation and are written together.
         progress: Called as `progress(done, total)`, in sub-tasks.
 
     Returns:
-        List of dicts as `SubtaskMeasurement.measure` gives, in the order of `subtasks`.
+        List of dicts as `SubtaskMeasurement.measure` returns them, in the order of `subtasks`.
 
     Raises:
-        ValueError: If the file is of other modules or other data.
+        ValueError: If the file has results of other modules or other data.
 
     Example:
         ```python
@@ -67,15 +68,14 @@ def sweep_subtasks(
 
     Source: MODA (ICSE 2026), section 4.
     """
-    y = np.asarray(y).reshape(-1)
+    measurement = SubtaskMeasurement(modules, x, y, batch_size=batch_size)
     subtasks = subtasks_of(modules.num_classes) if subtasks is None else list(subtasks)
-    digest = _digest(modules, x, y)
+    digest = _digest(measurement)
     _check_identity(Path(path), digest)
     results = ResultsFile(path, COLUMNS, key=["classes"])
     jobs = _jobs(modules, subtasks, subtasks_per_job)
     pending = [job for job in jobs if not all(results.has(classes=each) for each in job)]
     done = sum(map(len, jobs)) - sum(map(len, pending))
-    measurement = SubtaskMeasurement(modules, x, y, batch_size=batch_size)
     for rows in _run(measurement, pending, digest, n_jobs):
         results.append(rows)
         done += len(rows)
@@ -90,7 +90,7 @@ def _with_classes(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _jobs(modules: ModuleSet, subtasks: list[Subtask], size: int) -> list[list[Subtask]]:
-    """The sub-tasks in an order in which neighbours have equal unions as deep as can be."""
+    """The sub-tasks, sorted so that neighbours have equal unions in as many layers as possible."""
     if size < 1:
         raise ValueError(
             f"Expected a positive integer `subtasks_per_job`. Received: subtasks_per_job={size}"
@@ -108,9 +108,14 @@ def _run(
         yield from map(measurement.measure, jobs)
         return
     joblib = _import_joblib()
-    archive = _archive(measurement.modules)
-    data = (archive, measurement.x, measurement.y, measurement.batch_size)
-    calls = [joblib.delayed(_measure)(digest, *data, job) for job in jobs]
+    work = _Work(
+        digest,
+        measurement.batch_size,
+        _archive(measurement.modules),
+        measurement.x,
+        measurement.y,
+    )
+    calls = [joblib.delayed(_measure)(work, job) for job in jobs]
     try:
         yield from joblib.Parallel(n_jobs, return_as="generator_unordered")(calls)
     except ValueError as error:
@@ -130,17 +135,30 @@ def _import_joblib() -> Any:
     return joblib
 
 
-def _measure(
-    digest: str, archive: np.ndarray, x: Any, y: np.ndarray, batch_size: int, job: list[Subtask]
-) -> list[dict[str, Any]]:
-    """What a worker does; it keeps modules and compiled model from job to job."""
-    if digest not in _last:
-        _last.clear()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "modules"
-            path.write_bytes(archive.tobytes())
-            _last[digest] = SubtaskMeasurement(load_modules(path), x, y, batch_size=batch_size)
-    return _last[digest].measure(job)
+@dataclass(frozen=True)
+class _Work:
+    """What a worker process is given: modules, as the bytes of their file, and data."""
+
+    digest: str
+    batch_size: int
+    archive: np.ndarray = field(compare=False)
+    x: Any = field(compare=False)
+    y: np.ndarray = field(compare=False)
+
+
+def _measure(work: _Work, job: list[Subtask]) -> list[dict[str, Any]]:
+    """A job, run in a worker process."""
+    return _measurement(work).measure(job)
+
+
+@functools.lru_cache(maxsize=1)
+def _measurement(work: _Work) -> SubtaskMeasurement:
+    """The measurement, which a worker keeps from job to job: it holds the compiled model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "modules"
+        path.write_bytes(work.archive.tobytes())
+        modules = load_modules(path)
+    return SubtaskMeasurement(modules, work.x, work.y, batch_size=work.batch_size)
 
 
 def _archive(modules: ModuleSet) -> np.ndarray:
@@ -151,13 +169,14 @@ def _archive(modules: ModuleSet) -> np.ndarray:
         return np.frombuffer(path.read_bytes(), np.uint8)
 
 
-def _digest(modules: ModuleSet, x: Any, y: np.ndarray) -> str:
-    """Tells modules and data apart."""
-    digest = hashlib.blake2b(digest_size=16)
+def _digest(measurement: SubtaskMeasurement) -> str:
+    """Identifies modules and data."""
+    modules, digest = measurement.modules, hashlib.blake2b(digest_size=16)
     weights = [np.asarray(value) for value in modules.model.get_weights()]
-    for array in (*modules.units.values(), *weights, np.asarray(x), y):
+    inputs = keras.tree.flatten(measurement.x)
+    for array in (*modules.units.values(), *weights, *inputs, measurement.y.astype("int32")):
         digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).view("u1"))
     return digest.hexdigest()
 
 
@@ -170,7 +189,7 @@ def _check_identity(path: Path, digest: str) -> None:
     found = json.loads(beside.read_text())["modules_and_data"]
     if found != digest:
         raise ValueError(
-            f"Expected results of these modules and data in {str(path)!r}, to go on with. Received "
-            f"results of others (digest {found} instead of {digest}). Choose another path, or "
-            "remove the file and the JSON file beside it"
+            f"Expected results of these modules and data in {str(path)!r}, to resume from. "
+            f"Received: results of others (digest {found} instead of {digest}). Choose another "
+            "path, or remove the file and the JSON file beside it"
         )

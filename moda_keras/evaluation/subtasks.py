@@ -1,14 +1,18 @@
-"""Which sub-tasks to measure: all subsets of the classes, or a sample of every size."""
+"""The sub-tasks to measure: all subsets of the classes, or a sample of every size."""
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-# Up to this many classes every subset is measured.
+# All subsets are measured up to this number of classes.
 ALL_SUBSETS = 10
-# The share of a normal distribution's mass within +-1.96 standard deviations is 95 %.
+# 95 % of a normal distribution lie within +-1.96 standard deviations.
 NORMAL_QUANTILE = {0.9: 1.645, 0.95: 1.96, 0.99: 2.576}
+# A small sample has sub-tasks of up to nine sizes, and up to six of each.
+SAMPLED_SIZES = 9
+OF_EACH_SIZE = 6
 
 Subtask = tuple[int, ...]
 
@@ -16,15 +20,15 @@ Subtask = tuple[int, ...]
 def subtasks_of(
     classes: int, *, confidence: float = 0.95, margin: float = 0.08, seed: int = 0
 ) -> list[Subtask]:
-    """The sub-tasks of a model of so many classes, as the paper chooses them.
+    """The sub-tasks of a model with this number of classes, as the paper chooses them.
 
-    All subsets of 2 or more classes of a model of up to 10, and a random sample of the subsets of
-    each size of a larger one.
+    All subsets of at least 2 classes for up to 10 classes; otherwise a random sample of the subsets
+    of each size.
 
     Args:
         classes: C, at least 2.
-        confidence: Of the sample: 0.9, 0.95 or 0.99.
-        margin: Of the sample: the margin of error, between 0 and 1.
+        confidence: Confidence level of the sample: 0.9, 0.95 or 0.99.
+        margin: Margin of error of the sample, between 0 and 1.
         seed: Seed of the sample.
 
     Returns:
@@ -56,10 +60,10 @@ def subtasks_of(
 
 
 def sample_size(population: int, confidence: float = 0.95, margin: float = 0.08) -> int:
-    """How many of a population to look at, to estimate a proportion.
+    """The sample size needed to estimate a proportion.
 
-    Cochran's formula at the least favourable proportion, one half, corrected for a finite
-    population.
+    Cochran's formula for the least favourable proportion, one half, with the correction for finite
+    populations.
 
     Args:
         population: Size of the population.
@@ -88,7 +92,7 @@ def sample_size(population: int, confidence: float = 0.95, margin: float = 0.08)
 
 
 def draw_subtasks(subtasks: list[Subtask], number: int, seed: int = 0) -> list[Subtask]:
-    """A random sample of sub-tasks, in their own order; all of them if there are no more.
+    """A random sample of sub-tasks, in the original order; all of them if `number` is larger.
 
     Args:
         subtasks: Sub-tasks.
@@ -103,11 +107,11 @@ def draw_subtasks(subtasks: list[Subtask], number: int, seed: int = 0) -> list[S
 
 
 def draw_share(subtasks: list[Subtask], share: float, seed: int = 0) -> list[Subtask]:
-    """A random share of the sub-tasks of each size, at least one, in their own order.
+    """A random fraction of the sub-tasks of each size, at least one, in the original order.
 
     Args:
         subtasks: Sub-tasks.
-        share: In (0, 1].
+        share: The fraction, in (0, 1].
         seed: Seed of the draw.
 
     Returns:
@@ -122,8 +126,50 @@ def draw_share(subtasks: list[Subtask], share: float, seed: int = 0) -> list[Sub
     ]
 
 
+def sample_subtasks(classes: Sequence[int], *, seed: int = 0) -> list[Subtask]:
+    """Draws a small sample: up to nine sizes, from pairs to all classes, up to six of each size.
+
+    Sizes grow by a constant factor. Those of one size are pieces of random orders of the classes,
+    so every class is in about as many as any other.
+
+    Args:
+        classes: Class indices, at least two.
+        seed: Seed of the draw.
+
+    Returns:
+        List of tuples of ascending class indices, by size.
+
+    Raises:
+        ValueError: If there are fewer than two classes.
+
+    Example:
+        >>> from moda_keras.tuning import sample_subtasks
+        >>> sample_subtasks([0, 1, 2])
+        [(0, 1), (0, 2), (1, 2), (0, 1, 2)]
+        >>> len(sample_subtasks(range(10))), len(sample_subtasks(range(100)))
+        (37, 49)
+    """
+    classes = [int(index) for index in classes]
+    if len(classes) < 2:
+        raise ValueError(f"Expected at least two `classes`. Received: classes={classes}")
+    random = np.random.default_rng(seed)
+    sizes = sorted({round(size) for size in np.geomspace(2, len(classes), SAMPLED_SIZES)})
+    return [subtask for k in sizes for subtask in _draw_evenly(classes, k, random)]
+
+
+def _draw_evenly(classes: list[int], k: int, random: np.random.Generator) -> list[Subtask]:
+    if math.comb(len(classes), k) <= OF_EACH_SIZE:
+        return list(itertools.combinations(sorted(classes), k))
+    drawn: dict[Subtask, None] = {}
+    while len(drawn) < OF_EACH_SIZE:
+        order = random.permutation(classes).tolist()
+        pieces = [order[start : start + k] for start in range(0, len(order) - k + 1, k)]
+        drawn.update((tuple(sorted(piece)), None) for piece in pieces)
+    return sorted(list(drawn)[:OF_EACH_SIZE])
+
+
 def _draw(classes: int, k: int, number: int, random: np.random.Generator) -> list[Subtask]:
-    """`number` different subsets of `k` classes, in order."""
+    """`number` distinct subsets of `k` classes, sorted."""
     drawn: set[Subtask] = set()
     while len(drawn) < number:
         subset = random.choice(classes, size=k, replace=False)

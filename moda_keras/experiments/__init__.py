@@ -1,4 +1,4 @@
-"""Experiments on modules: the tables and figures of the paper, resumable, on any data.
+"""The papers' experiments: their tables and figures on any data, resumable.
 
 `EXPERIMENTS` maps names to `Experiment`s; each has a `config(...)` and a `run(config, output)`.
 
@@ -17,25 +17,26 @@ from moda_keras.evaluation.subtask_measurement import SubtaskMeasurement
 from moda_keras.evaluation.subtask_sweep import sweep_subtasks
 from moda_keras.evaluation.subtasks import draw_subtasks, sample_size, subtasks_of
 from moda_keras.evaluation.verification import Verification, verify
-from moda_keras.experiments.ablation import ABLATION
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, summarize
-from moda_keras.experiments.modules import MODULES
-from moda_keras.experiments.recipe import Recipe, fit_by_recipe
-from moda_keras.experiments.replacement_table import REPLACEMENT, calibrate
-from moda_keras.experiments.reuse import REUSE
+from moda_keras.experiments.recipe import Recipe, calibrate, fit_by_recipe
 from moda_keras.experiments.settings import (
     config_from_settings,
     load_settings,
     merge_settings,
     parse_setting,
 )
-from moda_keras.experiments.stability import STABILITY
-from moda_keras.experiments.suppression import SUPPRESSION
-from moda_keras.experiments.threshold import THRESHOLD
+from moda_keras.experiments.tables.ablation import ABLATION
+from moda_keras.experiments.tables.modules import MODULES
+from moda_keras.experiments.tables.replacement import REPLACEMENT, target_accuracy
+from moda_keras.experiments.tables.reuse import REUSE
+from moda_keras.experiments.tables.stability import STABILITY
+from moda_keras.experiments.tables.suppression import SUPPRESSION
+from moda_keras.experiments.tables.threshold import THRESHOLD
+from moda_keras.experiments.tables.training import TRAINING
 from moda_keras.experiments.trained_model import TrainedModel, train_model
-from moda_keras.experiments.training_table import TRAINING
-from moda_keras.zoo.networks import NETWORKS, build_network, with_normalization
+from moda_keras.zoo.normalization import with_normalization
+from moda_keras.zoo.registry import NETWORKS, build_network
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
@@ -68,6 +69,7 @@ __all__ = [
     "subtasks_of",
     "summarize",
     "sweep_subtasks",
+    "target_accuracy",
     "train_model",
     "verify",
     "why_not_staged",

@@ -1,49 +1,37 @@
-"""What all experiments can be told; the defaults are the paper's."""
+"""The settings that all experiments have; the defaults are the paper's."""
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from moda_keras.datasets import AUGMENTATIONS
-from moda_keras.zoo.networks import check_network
+from moda_keras.datasets import AUGMENTATIONS, DataSettings
+from moda_keras.zoo.registry import check_network
 
 METHODS = ("standard", "modular", "no_compactness")
-# What may differ between a run and the one that goes on with it.
-NOT_OF_THE_RESULT = {"n_jobs", "data_dir", "cache"}
+# Settings that do not affect results, so a run may be resumed with other values.
+NOT_OF_THE_RESULT = {"n_jobs", "data_dir", "cache", "download"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """Data, networks, recipe and scale of an experiment.
+class ExperimentConfig(DataSettings):
+    """Data, networks, recipe and scale of an experiment; for the data see `DataSettings`.
+
+    The paper trained on "100K images" of SVHN, that is, without its extra split: `extra=False`.
 
     Attributes:
-        data: Name or folder, as `moda_keras.datasets.load` takes it.
-        image_size: Height and width in pixels, or None for the data's own.
-        class_names: The classes, in the order of their labels, or None for all.
-        extra: Of "svhn", whether to train with its extra split: True, as MwT; False, as MODA, of
-            whose "100K images" it is no part; or None for what `moda_keras.datasets.load` does.
-        data_dir, cache: Folders, as `moda_keras.datasets.load` takes them.
-        samples_per_class, test_samples_per_class: How many images at most, or None for all.
         networks: Names out of `NETWORKS`.
-        methods: Kinds of training out of "standard", "modular" and "no_compactness" (gamma 0).
+        methods: Kinds of training: "standard", "modular" and "no_compactness" (gamma 0).
         epochs, batch_size, learning_rate: Of SGD with Nesterov momentum 0.9 and cosine decay.
         augment: "crop_flip", "crop" or "none".
         alpha, beta, gamma: Weights of the modular objectives.
         threshold: tau of the decomposition.
         seeds: Seeds; each is a run of its own.
         subtasks: How many sub-tasks to measure, drawn at random; None for all of `subtasks_of`.
-        n_jobs: Worker processes for sub-tasks, as joblib counts them.
-        scale: In (0, 1]: the share of the epochs and of the sub-tasks to do, for small machines.
+        n_jobs: Number of worker processes for sub-tasks, as in joblib.
+        scale: The fraction of epochs and sub-tasks to run, in (0, 1], for small machines.
     """
 
     data: str = "cifar10"
-    image_size: int | None = None
-    class_names: tuple[str, ...] | None = None
-    extra: bool | None = None
-    data_dir: str | None = None
-    cache: str | None = None
-    samples_per_class: int | None = None
-    test_samples_per_class: int | None = None
     networks: tuple[str, ...] = ("vgg16", "resnet18", "mobilenet")
     methods: tuple[str, ...] = ("standard", "modular")
     epochs: int = 200
@@ -61,7 +49,7 @@ class ExperimentConfig:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if isinstance(value, list):  # as YAML and JSON give them
+            if isinstance(value, list):  # as from YAML and JSON
                 object.__setattr__(self, name, tuple(value))
         for network in self.networks:
             check_network(network)
@@ -87,7 +75,7 @@ class ExperimentConfig:
         return None if method == "standard" else (self.alpha, self.beta, gamma)
 
     def identity(self) -> dict[str, Any]:
-        """All that the results depend on, as JSON knows it."""
+        """All settings that the results depend on, as JSON values."""
         fields = dataclasses.asdict(self).items()
         return {
             name: list(value) if isinstance(value, tuple) else value

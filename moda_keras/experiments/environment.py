@@ -1,4 +1,4 @@
-"""Versions and hardware, to be kept beside results."""
+"""Versions and hardware, to be stored with results."""
 
 import importlib.metadata
 import os
@@ -14,7 +14,7 @@ def describe_environment() -> dict[str, Any]:
     """Backend, versions and hardware of this process.
 
     Returns:
-        Dict that JSON can hold. It names no host, user or path.
+        Dict of JSON values, without names of hosts, users or paths.
     """
     backend = keras.backend.backend()
     return {

@@ -1,4 +1,4 @@
-"""What an experiment is: cells that are measured one by one, and written as they are done."""
+"""Experiments: cells that are measured one by one and written to a file as they complete."""
 
 import functools
 import json
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 Progress = Callable[[int, int, str], Any]
 SweepProgress = Callable[[int, int], Any]
 
-# How many trained models and the like are kept in memory.
+# Number of trained models and other intermediate results kept in memory.
 KEPT = 4
 
 
@@ -34,7 +34,7 @@ class Workspace:
 
     Args:
         config: The experiment's config.
-        folder: The output folder; experiments on the same folder share trained models.
+        folder: The output folder. Experiments with the same folder share trained models.
         callbacks: Keras callbacks for every training.
         sweep_progress: Called as `sweep_progress(done, total)`, in sub-tasks.
     """
@@ -53,7 +53,7 @@ class Workspace:
         self._known: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make()` gives, made again only after a few others."""
+        """The cached result of `make()`; the last few results are kept."""
         if key not in self._known:
             made = make()
             if len(self._known) >= KEPT:
@@ -63,19 +63,8 @@ class Workspace:
 
     @functools.cached_property
     def data(self) -> datasets.Dataset | datasets.StreamedDataset:
-        """The data set, its channels with mean 0 and deviation 1 over the training images."""
-        config = self.config
-        data = datasets.load(
-            config.data,
-            image_size=config.image_size,
-            class_names=config.class_names,
-            extra=config.extra,
-            data_dir=config.data_dir,
-            cache=config.cache,
-            samples_per_class=config.samples_per_class,
-            test_samples_per_class=config.test_samples_per_class,
-        )
-        return data.standardized()
+        """The data, each channel with mean 0 and deviation 1 over the training images."""
+        return self.config.load_data().standardized()
 
     def train(
         self,
@@ -102,7 +91,7 @@ class Workspace:
         return self.once(key, lambda: train_model(recipe, data, folder, self.callbacks))
 
     def measure_subtasks(self, trained: TrainedModel, modules: ModuleSet) -> list[Row]:
-        """The figures of the config's sub-tasks, as `sweep_subtasks` gives and keeps them."""
+        """The figures of the config's sub-tasks, as `sweep_subtasks` returns and stores them."""
         config = self.config
         subtasks = subtasks_of(modules.num_classes)
         share = min(1.0, (config.subtasks or len(subtasks)) / len(subtasks))
@@ -125,14 +114,14 @@ class Experiment:
 
     Attributes:
         name: Name of the experiment and of its files.
-        title: One line on what it shows.
+        title: One line that says what it shows.
         config_class: A subclass of `ExperimentConfig`; its defaults are the paper's.
-        key: Names of the columns that tell cells apart.
+        key: Names of the columns that identify a cell.
         figures: Names of the measured columns.
-        cells: Called as `cells(workspace)`: the cells, dicts with the key's columns.
-        measure: Called as `measure(workspace, **cell)`: a dict with the figures' columns.
-        group_by: Names of key columns; the summary has means over all else.
-        relabel: Called with each row before the summary: a row whose key may be that of others.
+        cells: `cells(workspace)` returns the cells, dicts with the key's columns.
+        measure: `measure(workspace, **cell)` returns a dict with the figures' columns.
+        group_by: Names of key columns; the summary averages over the others.
+        relabel: Applied to each row before the summary; rows that get equal keys are averaged.
     """
 
     name: str
@@ -146,7 +135,7 @@ class Experiment:
     relabel: Callable[[Row], Row] = dict
 
     def config(self, **arguments: Any) -> ExperimentConfig:
-        """The config, with the paper's values where none is given.
+        """A config; settings that are not given have the paper's values.
 
         Args:
             **arguments: Fields of `config_class`.
@@ -155,22 +144,26 @@ class Experiment:
             An instance of `config_class`.
 
         Raises:
-            ValueError: If a value is impossible, or a name is none of the fields.
+            ValueError: If a value is impossible, or a name is not a field.
         """
-        known = self.config_class.__dataclass_fields__
-        unknown = sorted(set(arguments) - set(known))
-        if unknown:
-            raise ValueError(
-                f"Unknown setting of the experiment {self.name!r}. Expected some of "
-                f"{sorted(known)}. Received: {unknown}"
-            )
+        self.check_names(arguments)
         return self.config_class(**arguments)
 
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raises a ValueError if one of the names is not a field of the config."""
+        known = self.config_class.__dataclass_fields__
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise ValueError(
+                f"Unknown setting of the experiment {self.name!r}. Expected names out of "
+                f"{sorted(known)}. Received: {unknown}"
+            )
+
     def summary(self, rows: Sequence[Row]) -> list[Row]:
-        """What tables show: `summarize` over `group_by`.
+        """The table of the experiment: `summarize` over `group_by`.
 
         Args:
-            rows: As `run` gives them.
+            rows: As `run` returns them.
 
         Returns:
             A dict per group.
@@ -186,17 +179,17 @@ class Experiment:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         sweep_progress: SweepProgress | None = None,
     ) -> list[Row]:
-        """Runs the experiment, or goes on with it.
+        """Runs the experiment, or resumes it.
 
         Writes `<name>.csv` (a row per cell), `<name>-summary.csv` (means and standard deviations)
-        and `<name>.json` (config, versions, hardware, summary) into the output folder, and keeps
+        and `<name>.json` (config, versions, hardware, summary) to the output folder, and keeps
         trained models and sub-tasks there.
 
         Args:
             config: The config; the paper's by default.
             output: The output folder.
             progress: Called as `progress(done, total, cell)`, in cells.
-            callbacks: Keras callbacks for every training, as of `fit_by_recipe`.
+            callbacks: Keras callbacks for every training, as in `fit_by_recipe`.
             sweep_progress: Called as `sweep_progress(done, total)`, in sub-tasks.
 
         Returns:
@@ -232,6 +225,7 @@ class _Record:
 
     def __init__(self, path: Path, name: str, config: ExperimentConfig):
         self.path = path
+        self.defaults = type(config)().identity()
         self.content = {"experiment": name, "config": config.identity(), "environments": []}
         if path.exists():
             self.content = self._check(json.loads(path.read_text()))
@@ -245,13 +239,15 @@ class _Record:
         self._write()
 
     def _check(self, found: dict) -> dict:
-        expected, received = self.content["config"], found["config"]
-        changed = [key for key in expected if expected[key] != received.get(key)]
+        # Results of older versions lack the settings added since.
+        before = {**self.defaults, **found["config"]}
+        now = self.content["config"]
+        changed = [key for key in now if now[key] != before[key]]
         if changed:
             raise ValueError(
-                f"Expected the config of the results in {str(self.path)!r}, to go on with them: "
-                f"{ {key: received.get(key) for key in changed} }. Received: "
-                f"{ {key: expected[key] for key in changed} }. Choose another output folder"
+                f"Expected the config of the results in {str(self.path)!r}, to resume: "
+                f"{ {key: before[key] for key in changed} }. Received: "
+                f"{ {key: now[key] for key in changed} }. Choose another output folder"
             )
         return found
 
@@ -265,11 +261,11 @@ def summarize(rows: Sequence[Row], group_by: Sequence[str], figures: Sequence[st
     Args:
         rows: Dicts.
         group_by: Names of the columns that tell groups apart.
-        figures: Names of the columns to average; those that are no numbers are left out.
+        figures: Names of the columns to average; values that are not numbers are ignored.
 
     Returns:
-        A dict per group, in the order of first appearance: its columns, `cells` (how many rows),
-        and for each figure its mean, and its standard deviation (of the sample) as `<figure>_sd`,
+        A dict per group, in the order of first appearance: its columns, `cells` (the number of
+        rows), and for each figure its mean and, as `<figure>_sd`, its sample standard deviation,
         None for a single row.
     """
     groups: dict[tuple, list[Row]] = {}
@@ -292,7 +288,7 @@ def _figures(rows: list[Row], names: Sequence[str]) -> Row:
 
 
 def trainings(workspace: Workspace) -> Iterator[Row]:
-    """The cells of one training each: network, method and seed."""
+    """One cell for each training: network, method and seed."""
     config = workspace.config
     for network in config.networks:
         for method in config.methods:

@@ -1,4 +1,4 @@
-"""The papers' way to train a model, resumable after a kill."""
+"""The papers' training recipe, resumable after a kill."""
 
 import time
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ class Recipe:
     """How a model is trained.
 
     Attributes:
-        network: Name out of `NETWORKS`.
+        network: A name out of `NETWORKS`.
         weights: alpha, beta and gamma; None for standard training.
         epochs, batch_size, learning_rate: Of SGD with Nesterov momentum 0.9 and cosine decay.
-        augment: As of `Dataset.train_batches`.
+        augment: As in `Dataset.train_batches`.
         seed: Seed of weights and batches.
     """
 
@@ -41,12 +41,12 @@ class Recipe:
 def compile_by_recipe(
     model: keras.Model, *, learning_rate: float, steps: int, **arguments: object
 ) -> None:
-    """Compiles a model as the papers train: SGD, Nesterov momentum 0.9, cosine decay.
+    """Compiles a model for the papers' recipe: SGD, Nesterov momentum 0.9, cosine decay.
 
     Args:
-        model: A model that puts out logits, or probabilities by a last activation.
-        learning_rate: At the beginning.
-        steps: Number of steps of the training.
+        model: A model whose output is logits, or probabilities.
+        learning_rate: Initial learning rate.
+        steps: Number of training steps.
         **arguments: Further arguments of `compile`.
     """
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
@@ -69,24 +69,23 @@ def fit_by_recipe(
     state: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> list[dict[str, Any]]:
-    """Trains a model, or goes on with its training from the last complete epoch.
+    """Trains a model, or resumes its training from the last complete epoch.
 
-    Leaves `<state>.csv`, a row for each epoch, and `<state>.backup`, the folder from which the
-    training goes on; it is not removed, so that who is killed before the model is saved need not
-    train again.
+    Writes `<state>.csv`, a row for each epoch, and the folder `<state>.backup`, from which training
+    resumes. The caller removes the backup once the model is saved.
 
     Args:
-        model: A `ModularModel`; any model where `recipe.weights` is None. Its
-            weights are those to begin with, also when the training goes on.
-        recipe: How; `recipe.network` is not used.
-        data: The training images are used.
-        state: Where to: a path without suffix.
-        callbacks: They come after the state is saved: what they raise at the end of an epoch loses
-            nothing.
+        model: A `ModularModel`, or any model if `recipe.weights` is None, with its initial weights,
+            also when training resumes.
+        recipe: The recipe; `recipe.network` is not used.
+        data: The data; training images are used.
+        state: Path of the state, without suffix.
+        callbacks: Keras callbacks. They run after the state is saved, so an exception at the end of
+            an epoch loses nothing.
 
     Returns:
-        Per epoch a dict: `epoch`, `seconds`, `loss`, `accuracy`, and in modular training the task
-        loss and the objectives.
+        For each epoch a dict: `epoch`, `seconds`, `loss`, `accuracy`, and in modular training the
+        task loss and the objectives.
     """
     batches = data.train_batches(recipe.batch_size, augment=recipe.augment, seed=recipe.seed)
     steps = recipe.epochs * len(batches)
@@ -95,7 +94,7 @@ def fit_by_recipe(
     log = _EpochLog(
         f"{state}.csv", FIGURES + (("task_loss", *MODALoss.objective_names) if modular else ())
     )
-    # Two copies, for a kill may come while one is written.
+    # Two copies, because a kill may come while one is written.
     restore = keras.callbacks.BackupAndRestore(
         f"{state}.backup", double_checkpoint=True, delete_checkpoint=False
     )
@@ -104,8 +103,35 @@ def fit_by_recipe(
     return log.results.rows()
 
 
+def calibrate(
+    model: keras.Model,
+    data: Dataset | StreamedDataset,
+    *,
+    epochs: int = 5,
+    batch_size: int = 128,
+    learning_rate: float = 0.05,
+    seed: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains the calibration layer of a model that `replace` returned, by the papers' recipe.
+
+    Args:
+        model: The model.
+        data: The weak model's data; training images are used, without augmentation.
+        epochs: Number of epochs; 3 to 5 are enough.
+        batch_size: Samples in a batch.
+        learning_rate: Initial learning rate.
+        seed: Seed of the order of samples.
+        callbacks: Keras callbacks.
+    """
+    batches = data.train_batches(batch_size, augment="none", seed=seed)
+    compile_by_recipe(model, learning_rate=learning_rate, steps=epochs * len(batches))
+    callbacks = [batches.tell_epoch(), *callbacks]
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+
+
 class _EpochLog(keras.callbacks.Callback):
-    """Seconds and figures of every epoch, once also where an epoch was done twice."""
+    """Seconds and figures of every epoch; an epoch that was repeated is logged once."""
 
     def __init__(self, path: str, figures: tuple[str, ...]):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Settings of experiments as files and command lines give them, checked against the configs."""
+"""Settings of experiments from YAML files and command lines, validated against the configs."""
 
 import types
 import typing
@@ -9,20 +9,23 @@ from typing import Any
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment
 
+# YAML reads `data: 7` as a number and `learning_rate: 1e-3` as a string.
+CONVERSION = {"coerce_numbers_to_str": True, "allow_inf_nan": False}
+
 
 def load_settings(path: str | Path) -> dict[str, Any]:
     """Reads the settings of experiments from a YAML file.
 
     Args:
-        path: The file. Its keys are fields of `ExperimentConfig`, for all experiments; or names of
+        path: The file. Its keys are fields of `ExperimentConfig`, for all experiments, or names of
             experiments, each with a mapping of fields of its own config.
 
     Returns:
-        Dict, to be given to `config_from_settings`.
+        Dict, for `config_from_settings`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no YAML mapping.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a YAML mapping.
         ImportError: If PyYAML is not installed.
     """
     yaml, path = _import_yaml(), Path(path)
@@ -41,17 +44,17 @@ def load_settings(path: str | Path) -> dict[str, Any]:
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """Reads one setting as a command line gives it.
+    """Reads one setting from a command line.
 
     Args:
-        text: "key=value" or "experiment.key=value", the value as in YAML; lists also without
+        text: "key=value" or "experiment.key=value", the value in YAML. Lists may omit their
             brackets.
 
     Returns:
-        Dict of that one setting, to be merged into those of `load_settings`.
+        Dict with that one setting, to be merged into those of `load_settings`.
 
     Raises:
-        ValueError: If it is not of that form.
+        ValueError: If the text is not of that form.
         ImportError: If PyYAML is not installed.
 
     Example:
@@ -72,24 +75,24 @@ def parse_setting(text: str) -> dict[str, Any]:
 
 
 def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of both; where they differ those of the second.
+    """Merges two dicts of settings; the second takes precedence.
 
     Args:
-        first: Settings as of `load_settings`.
-        second: Settings likewise.
+        first: Settings, as from `load_settings`.
+        second: Settings, as from `load_settings` or `parse_setting`.
 
     Returns:
         A new dict.
 
     Raises:
-        ValueError: If `threshold`, a field and an experiment, is one here and the other there.
+        ValueError: If `threshold`, which is a field and an experiment, is used as both.
     """
     merged = dict(first)
     for key, value in second.items():
         is_own = isinstance(value, Mapping)
         if key in merged and isinstance(merged[key], Mapping) != is_own:
             raise ValueError(
-                f"Expected `{key}` to be a field of all experiments, or else the settings of the "
+                f"Expected `{key}` to be either a field of all experiments or the settings of the "
                 f"experiment {key!r}. Received both: {merged[key]!r} and {value!r}"
             )
         merged[key] = {**merged.get(key, {}), **value} if is_own else value
@@ -99,84 +102,81 @@ def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
 def config_from_settings(
     experiment: Experiment, settings: Mapping[str, Any], experiments: Mapping[str, Experiment]
 ) -> ExperimentConfig:
-    """The config of an experiment: the paper's values, the settings of all, and its own.
+    """The config of an experiment: the paper's values, overridden by the settings.
 
     Args:
         experiment: The experiment.
-        settings: As of `load_settings`.
+        settings: As from `load_settings`. An experiment's own settings take precedence over those
+            of all experiments.
         experiments: All experiments by name.
 
     Returns:
         The experiment's config.
 
     Raises:
-        ValueError: If a key or the type of a value is none that the configs know.
+        ValueError: If a key is unknown or a value is not of its field's type; names all of them.
+        ImportError: If pydantic is not installed.
     """
-    own = {name: value for name, value in settings.items() if _is_own(name, value, experiments)}
-    general = {name: value for name, value in settings.items() if name not in own}
-    known = ExperimentConfig.__dataclass_fields__
-    unknown = sorted(map(str, set(general) - set(known)))
+    # `threshold` is an experiment and a field: the settings of an experiment are a mapping.
+    is_own = {key: key in experiments and isinstance(settings[key], Mapping) for key in settings}
+    general = {key: value for key, value in settings.items() if not is_own[key]}
+    unknown = sorted(map(str, set(general) - set(_fields(ExperimentConfig))))
     if unknown:
         raise ValueError(
-            f"Unknown setting. Expected fields of all experiments, {sorted(known)}, or names of "
-            f"experiments with a mapping of their own, {sorted(experiments)}. Received: {unknown}"
+            f"Unknown setting. Expected fields of all experiments, {_fields(ExperimentConfig)}, or "
+            f"names of experiments with a mapping of their own fields, {sorted(experiments)}. "
+            f"Received: {unknown}"
         )
-    arguments = {**general, **own.get(experiment.name, {})}
-    hints = typing.get_type_hints(experiment.config_class)
-    return experiment.config(
-        **{
-            name: _converted(name, value, hints[name]) if name in hints else value
-            for name, value in arguments.items()
-        }
-    )
+    own = settings[experiment.name] if is_own.get(experiment.name) else {}
+    arguments = {**general, **own}
+    experiment.check_names(arguments)
+    return _validated(experiment.config_class, arguments)
 
 
-def _is_own(name: str, value: Any, experiments: Mapping[str, Experiment]) -> bool:
-    """`threshold` is an experiment and a field: the experiment's settings are a mapping."""
-    return name in experiments and isinstance(value, Mapping)
+def _fields(config_class: type[ExperimentConfig]) -> list[str]:
+    return sorted(config_class.__dataclass_fields__)
 
 
-def _converted(name: str, value: Any, hint: Any) -> Any:
-    """The value as the type that the config declares; a single value for a list of one."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for option in options:
-        if option is type(None):
-            if value is None:
-                return None
-        elif typing.get_origin(option) is tuple:
-            values = value if isinstance(value, (list, tuple)) else [value]
-            if all(_fits(each, typing.get_args(option)[0]) for each in values):
-                return tuple(typing.get_args(option)[0](each) for each in values)
-        elif _fits(value, option):
-            return option(value)
-    raise ValueError(
-        f"Expected `{name}` to be {_described(options)}. Received: {name}={value!r}, of type "
-        f"{type(value).__name__}"
-    )
-
-
-def _fits(value: Any, kind: type) -> bool:
-    if kind is str:  # class names and folders may look like numbers
-        return isinstance(value, (str, int, float)) and not isinstance(value, bool)
-    if kind is float and isinstance(value, str):  # YAML takes 1e-3 for a text
+def _validated(config_class: type[ExperimentConfig], arguments: dict[str, Any]) -> ExperimentConfig:
+    pydantic = _import_pydantic()
+    hints = typing.get_type_hints(config_class)
+    values, errors = {}, []
+    for name, value in arguments.items():
+        adapter = pydantic.TypeAdapter(hints[name], config=CONVERSION)
         try:
-            return bool(value.strip()) and float(value) == float(value)
-        except ValueError:
-            return False
-    accepted = (int, float) if kind is float else kind
-    return isinstance(value, accepted) and not isinstance(value, bool)
+            values[name] = adapter.validate_python(_prepared(value, hints[name]))
+        except pydantic.ValidationError as error:
+            errors += [_message(name, value, each) for each in error.errors()]
+    if errors:
+        raise ValueError("; ".join(errors))
+    return config_class(**values)
 
 
-def _described(options: tuple) -> str:
-    names = [
-        f"a list of {typing.get_args(option)[0].__name__}"
-        if typing.get_origin(option) is tuple
-        else "null"
-        if option is type(None)
-        else option.__name__
-        for option in options
-    ]
-    return " or ".join(names)
+def _prepared(value: Any, hint: Any) -> Any:
+    """A single value as a list if the field is one; a bool as text, where pydantic reads 0 or 1."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if bool not in options and str not in options:
+        values = [str(each) if isinstance(each, bool) else each for each in values]
+    is_list = any(typing.get_origin(option) is tuple for option in options) and value is not None
+    return values if is_list or isinstance(value, (list, tuple)) else values[0]
+
+
+def _message(name: str, value: Any, error: Mapping[str, Any]) -> str:
+    place = name + "".join(f"[{index}]" for index in error["loc"])
+    expected = error["msg"].removeprefix("Input should be ")
+    return f"Expected `{place}` to be {expected}. Received: {name}={value!r}"
+
+
+def _import_pydantic() -> Any:
+    try:
+        import pydantic
+    except ImportError as error:
+        raise ImportError(
+            "Settings are validated by pydantic, which is not installed. Install it with: "
+            'pip install "moda-keras[experiments]"'
+        ) from error
+    return pydantic
 
 
 def _import_yaml() -> Any:

@@ -1,9 +1,11 @@
-"""Models that are trained once, resumably, and kept in the output folder."""
+"""Models that are trained once and kept in a folder; training is resumable."""
 
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.training.modular_model import ModularModel
-from moda_keras.zoo.networks import build_network
+from moda_keras.zoo.registry import build_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +30,15 @@ class TrainedModel:
         modules: Its modules at tau 0.9; the model is `modules.model`.
         accuracy: Test accuracy.
         seconds: Wall-clock time of its epochs.
-        name: Tells it from others; of its files.
+        name: Name of its files; it identifies recipe and data.
+        decompose_seconds: Wall-clock time of `decompose`; NaN for models of older versions.
     """
 
     modules: ModuleSet
     accuracy: float
     seconds: float
     name: str
+    decompose_seconds: float = math.nan
 
 
 def train_model(
@@ -43,16 +47,16 @@ def train_model(
     folder: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainedModel:
-    """Trains and decomposes a model, or loads the one that was trained by the same recipe.
+    """Trains and decomposes a model, or loads the model trained by the same recipe.
 
-    Training that was killed goes on from its last complete epoch, to the same result as far as the
+    Training that was killed resumes from its last complete epoch, with the same result if the
     backend is deterministic.
 
     Args:
-        recipe: How.
+        recipe: The recipe.
         data: Training and test images.
-        folder: Where models are kept.
-        callbacks: Keras callbacks for the training, as of `fit_by_recipe`.
+        folder: Folder of trained models.
+        callbacks: Keras callbacks for the training, as in `fit_by_recipe`.
 
     Returns:
         A `TrainedModel`.
@@ -64,7 +68,13 @@ def train_model(
         _train(recipe, data, path, callbacks)
     figures = json.loads(done.read_text())
     modules = load_modules(path.with_suffix(".modules"))
-    return TrainedModel(modules, figures["accuracy"], figures["seconds"], name)
+    return TrainedModel(
+        modules,
+        figures["accuracy"],
+        figures["seconds"],
+        name,
+        figures.get("decompose_seconds", math.nan),
+    )
 
 
 def _train(
@@ -73,16 +83,21 @@ def _train(
     path: Path,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Leaves the modules, and last the figures, beside `path`."""
+    """Writes the modules and then, as the sign of completion, the figures."""
     keras.utils.set_random_seed(recipe.seed)
     network = build_network(recipe.network, data.image_shape, len(data.class_names))
     model = ModularModel.from_model(network)
     epochs = fit_by_recipe(model, recipe, data, path, callbacks)
     _, accuracy, *_ = model.evaluate(data.test_batches(), verbose=0)
+    start = time.perf_counter()
     modules = decompose(model, data.unaugmented_batches(), class_names=data.class_names, verbose=0)
+    figures = {
+        "accuracy": accuracy,
+        "seconds": sum(row["seconds"] for row in epochs),
+        "decompose_seconds": time.perf_counter() - start,
+        **dataclasses.asdict(recipe),
+    }
     modules.save(path.with_suffix(".modules"), overwrite=True)
-    seconds = sum(row["seconds"] for row in epochs)
-    figures = {"accuracy": accuracy, "seconds": seconds, **dataclasses.asdict(recipe)}
     write_text(path.with_suffix(".json"), json.dumps(figures, indent=2))
     shutil.rmtree(path.with_suffix(".backup"), ignore_errors=True)
 

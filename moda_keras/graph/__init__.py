@@ -4,7 +4,7 @@
 layers that have an `expansion` inlined. `find_hidden_activations` finds where units are observed.
 The model itself is never changed: its layers keep their names and their nodes.
 
-Private parts of Keras that are read, as they are in Keras 3.12 to 3.15: `_keras_history` and
+Private parts of Keras that are read, as they are in Keras 3.14 to 3.15: `_keras_history` and
 `_inbound_nodes` (Keras exports no way to walk a graph by its nodes), `_keras_mask` (whether a mask
 of time steps comes along with a tensor), `_flatten_layers` (layers inside a layer), and the dropout
 layer inside MultiHeadAttention.
@@ -18,15 +18,26 @@ from moda_keras.graph.hidden_activations import (
     hidden_activations_of,
     observed_tensors,
 )
+from moda_keras.graph.model_inputs import (
+    entry_of,
+    in_structure_of,
+    inputs_and_outputs,
+    new_inputs,
+)
 from moda_keras.graph.non_linearities import (
     activation_name,
     is_feature_activation,
     is_non_negative,
 )
-from moda_keras.graph.operations import accepts_training, is_keras_class, kind_of, shallow_copy
+from moda_keras.graph.operations import (
+    accepts_training,
+    has_changed_weights,
+    is_keras_class,
+    kind_of,
+    shallow_copy,
+)
 from moda_keras.graph.tracing import (
     Functional,
-    inputs_and_outputs,
     is_masked,
     require_graph,
     require_single_output,
@@ -35,7 +46,11 @@ from moda_keras.graph.tracing import (
     trace,
 )
 from moda_keras.graph.unique_names import unique_name
-from moda_keras.graph.unreadable_layers import contains_marked_activation, find_unreadable_layers
+from moda_keras.graph.unreadable_layers import (
+    contains_marked_activation,
+    explain_no_activation,
+    find_unreadable_layers,
+)
 
 __all__ = [
     "Functional",
@@ -47,9 +62,13 @@ __all__ = [
     "activation_name",
     "at_one_time",
     "contains_marked_activation",
+    "entry_of",
+    "explain_no_activation",
     "find_hidden_activations",
     "find_unreadable_layers",
+    "has_changed_weights",
     "hidden_activations_of",
+    "in_structure_of",
     "inputs_and_outputs",
     "is_feature_activation",
     "is_keras_class",
@@ -58,6 +77,7 @@ __all__ = [
     "kind_of",
     "labels_of_einsum",
     "labels_of_einsum_dense",
+    "new_inputs",
     "observed_tensors",
     "require_graph",
     "require_single_output",

@@ -167,10 +167,12 @@ def expand_attention(
         return None
     is_one = _is_one_operation(layer)
     lengths = (query.shape[1], value.shape[1])
-    if use_causal_mask and not is_one and None in lengths:
+    # Given both, some versions of Keras's own operation look at one of them alone.
+    merges_masks = use_causal_mask and (attention_mask is not None or not is_one)
+    if merges_masks and None in lengths:
         return None
     mask = None if attention_mask is None else _mask_over_heads(record, layer, attention_mask)
-    if use_causal_mask and not is_one:
+    if merges_masks:
         mask = _with_causal_mask(record, layer, *lengths, mask)
     projected = {
         part: record.layer(getattr(layer, f"{part}_dense"), tensor, name=f"{layer.name}_{part}")
@@ -178,7 +180,7 @@ def expand_attention(
                              ("value", value))
     }  # fmt: skip
     attend = _attend if is_one else _attend_in_steps
-    heads = attend(record, layer, **projected, mask=mask, causal=use_causal_mask)
+    heads = attend(record, layer, **projected, mask=mask, causal=use_causal_mask and mask is None)
     output = record.layer(layer.output_dense, heads, name=f"{layer.name}_output")
     return _with_known_length(record, layer, output, query.shape[1])
 
@@ -245,7 +247,7 @@ def _attend_in_steps(record, layer, query, key, value, mask, causal):
     softmax = keras.layers.Softmax(dtype=layer.dtype_policy, name=f"{name}_softmax")
     weights = record.layer(softmax, scores, **({} if mask is None else {"mask": mask}))
     if layer.dropout:
-        # Private, and the same in Keras 3.12 to 3.15: its seed is a variable that the model knows.
+        # Private, and the same in Keras 3.14 to 3.15: its seed is a variable that the model knows.
         weights = record.layer(layer._dropout_layer, weights, name=f"{name}_dropout")
     return record.operation(ops.einsum, "acbe,aecd->abcd", weights, value, name=name)
 

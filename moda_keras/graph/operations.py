@@ -23,6 +23,12 @@ def runs_keras_call(layer: keras.layers.Layer) -> bool:
     return is_keras_class(definer)
 
 
+def has_changed_weights(operation: Any) -> bool:
+    """Whether a layer's weights are not those that its class makes: by quantization or LoRA."""
+    is_quantized = getattr(operation, "quantization_mode", None) is not None
+    return is_quantized or bool(getattr(operation, "lora_enabled", False))
+
+
 def shallow_copy(operation: Any, name: str) -> Any:
     """A copy without nodes, which shares with the original whatever it holds.
 
@@ -35,7 +41,7 @@ def shallow_copy(operation: Any, name: str) -> Any:
     """
     made = object.__new__(type(operation))  # `copy.copy` would go through the config
     vars(made).update(vars(operation))
-    # Private, as in Keras 3.12 to 3.15: a copy has no place in the graph of the original.
+    # Private, as in Keras 3.14 to 3.15: a copy has no place in the graph of the original.
     made._inbound_nodes, made._outbound_nodes = [], []
     made.name = name
     return made

@@ -100,14 +100,6 @@ def runs_graph(operation: Any) -> bool:
     return is_plain and bool(getattr(operation, "outputs", None))
 
 
-def inputs_and_outputs(model: keras.Model) -> tuple[Any, Any]:
-    """Inputs and outputs as the user gave them: a tensor, list, or dict."""
-    require_graph(model)
-    if isinstance(model, Functional):
-        return model.input, model.output
-    return tuple(t[0] if len(t) == 1 else t for t in (model.inputs, model.outputs))
-
-
 def _trace_into(
     steps: list[Step],
     model: keras.Model,

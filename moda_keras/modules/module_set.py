@@ -12,6 +12,7 @@ import numpy as np
 from moda_keras.graph import HiddenActivation
 from moda_keras.modules.archive import ModuleTables, write_archive
 from moda_keras.modules.class_names import check_class_names, class_index, unknown_class
+from moda_keras.modules.module import Module
 from moda_keras.modules.selection import Threshold, check_threshold, frequencies, select_units
 from moda_keras.slicing import Plan, Slicer
 
@@ -227,10 +228,16 @@ class ModuleSet:
             slicer=self._slicer or (self.model and self.slicer),
         )
 
-    if TYPE_CHECKING:  # `moda_keras.api` binds these two: they reach into rooms further down.
+    if TYPE_CHECKING:  # `moda_keras.api` binds these: most reach into rooms further down.
+
+        def compose(self, classes: Iterable[int | str], **options: Any) -> keras.Model:
+            """See `moda_keras.compose`."""
+
+        def summary(self, **options: Any) -> None:
+            """See `moda_keras.modules.summary.summary`."""
 
         def tune_threshold(
-            self, x: Any, y: Any, max_accuracy_loss: float = 0.01, **options: Any
+            self, x_val: Any, y_val: Any = None, max_accuracy_loss: float = 0.01, **options: Any
         ) -> "ModuleSet":
             """See `moda_keras.tuning.tune_threshold`."""
 
@@ -336,44 +343,6 @@ class ModuleSet:
                 "Expected classes that had training samples when the model was decomposed. "
                 f"Received: class {index} ({self.class_names[index]!r}), which had none"
             )
-
-
-class Module:
-    """The module of one class: a view into a `ModuleSet`.
-
-    Attributes:
-        modules: The `ModuleSet`.
-        class_index: Int.
-    """
-
-    def __init__(self, modules: ModuleSet, class_index: int):
-        self.modules = modules
-        self.class_index = class_index
-
-    @property
-    def class_name(self) -> str:
-        """Name of the class."""
-        return self.modules.class_names[self.class_index]
-
-    @property
-    def units(self) -> dict[str, np.ndarray]:
-        """Dict from activation name to a bool array (D,)."""
-        return {name: units[self.class_index] for name, units in self.modules.units.items()}
-
-    @property
-    def size(self) -> float:
-        """Trainable parameters of the module as a model of its own, over those of the original."""
-        return self.modules.plan([self.class_index]).relative_size
-
-    def to_model(self, name: str | None = None) -> keras.Model:
-        """The module as a plain Keras model with the class's output alone, (batch, 1)."""
-        plan = self.modules.plan([self.class_index])
-        return self.modules.slicer.build(plan, name=name)
-
-    def __repr__(self) -> str:
-        kept = sum(int(units.sum()) for units in self.units.values())
-        total = sum(len(units) for units in self.units.values())
-        return f"<Module of class {self.class_index} ({self.class_name!r}): {kept}/{total} units>"
 
 
 def _check_units(name: str, units: Any, shape: tuple[int, int]) -> np.ndarray:

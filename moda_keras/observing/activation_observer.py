@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from moda_keras.graph import Graph, HiddenActivation
+from moda_keras.graph import Graph, HiddenActivation, explain_no_activation
 from moda_keras.observing.activation_probe import ActivationProbe
 from moda_keras.ops.backends import backend
 
@@ -34,11 +34,7 @@ class ActivationObserver(keras.Model):
         self.probe = ActivationProbe(traced)
         self.hidden = self.probe.hidden
         if not self.hidden:
-            raise ValueError(
-                "Expected a model with at least one hidden activation: a hidden layer with a "
-                f"non-linear activation. Received: model "
-                f"{traced.model.name!r}, which has none"
-            )
+            raise ValueError(explain_no_activation(traced))
         self.metric = make_metric(self.hidden)
         self.inputs_not_finite = keras.metrics.Sum(name="inputs_not_finite", dtype="float32")
         self.compile()

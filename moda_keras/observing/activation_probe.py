@@ -19,13 +19,12 @@ class ActivationProbe(keras.Model):
 
     def __init__(self, traced: graph.Graph):
         super().__init__(name="activation_probe")
-        self.model = model = traced.model
+        self.model = traced.model
         self.graph = traced
         found = graph.hidden_activations_of(traced)
         self.hidden = [hidden for hidden, _ in found]
         self.tensors = [tensor for _, tensor in found]
-        # Brings inputs into the model's order, dtypes and ranks, as the model itself does.
-        self.entry = graph.Functional(graph.inputs_and_outputs(model)[0], model.inputs)
+        self.entry = graph.entry_of(traced.model)
 
     def call(self, inputs, training=False) -> list[Any]:
         flat = keras.tree.flatten(self.entry(inputs, training=training))

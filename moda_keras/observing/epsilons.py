@@ -1,7 +1,8 @@
 """From which magnitude on a unit counts as active, where activations are never exactly zero."""
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,9 +12,12 @@ from keras import ops
 from moda_keras import graph
 from moda_keras.graph import HiddenActivation
 from moda_keras.observing.activation_observer import ActivationObserver, require_finite
+from moda_keras.observing.labelled_arrays import is_arrays, sample_of_arrays
 from moda_keras.ops import sum_by_class, unit_peaks
 
 DEFAULT_EPSILON = 1e-3
+# `epsilon="auto"` looks at up to so many samples.
+AUTO_SAMPLES = 2000
 
 # Magnitudes are counted in bins, so many for each doubling, from 2**-32 to 2**32: whatever the
 # data, memory is bounded, and a quantile is met to within 1.1 %.
@@ -74,8 +78,65 @@ def choose_epsilons(
     """
     if not 0 <= quantile < 1:
         raise ValueError(f"Expected `quantile` in [0, 1). Received: quantile={quantile}")
-    observer = ActivationObserver(graph.trace(model), _MagnitudeCounts)
-    observer.observe(x, batch_size=batch_size, steps=steps, verbose=verbose)
+    traced = graph.trace(model)
+    return _quantiles(traced, x, quantile, batch_size=batch_size, steps=steps, verbose=verbose)
+
+
+def choose_automatically(
+    traced: graph.Graph, x: Any, epsilon: str, *, batch_size: int | None
+) -> dict[str, float] | float:
+    """What `epsilon="auto"` means: medians of magnitudes over a sample of the data.
+
+    Args:
+        traced: The graph of the model.
+        x: Data: anything that `fit` takes.
+        epsilon: "auto".
+        batch_size: Batch size for arrays.
+
+    Returns:
+        Dict from activation name to epsilon, empty if all activations have exact zeros. The default
+        epsilon for data that can be read only once, with a warning.
+
+    Raises:
+        ValueError: If `epsilon` is another str.
+    """
+    if epsilon != "auto":
+        raise ValueError(
+            'Expected `epsilon` to be "auto", a number >= 0, or a dict from names of activations '
+            f"to such numbers. Received: epsilon={epsilon!r}"
+        )
+    inexact = [h.name for h, _ in graph.hidden_activations_of(traced) if not h.exact_zero]
+    if not inexact:
+        return {}
+    if isinstance(x, Iterator):
+        warnings.warn(
+            f"The activations {inexact} are never exactly zero, and a generator can be read only "
+            f"once: a unit counts as active above {DEFAULT_EPSILON}, which may make modules "
+            "large. Pass `epsilon=moda_keras.choose_epsilons(model, x_sample)`.",
+            stacklevel=3,
+        )
+        return DEFAULT_EPSILON
+    if is_arrays(x):
+        x = sample_of_arrays(x, AUTO_SAMPLES)
+        return _quantiles(traced, x, 0.5, batch_size=batch_size, steps=None, verbose=0)
+    return _quantiles(traced, x, 0.5, batch_size=None, steps=_steps_of(x), verbose=0)
+
+
+def _steps_of(dataset: Any) -> int | None:
+    """So many batches as hold about `AUTO_SAMPLES` samples; None for all."""
+    first = keras.tree.flatten(
+        dataset[0] if hasattr(dataset, "__getitem__") else next(iter(dataset))
+    )[0]
+    steps = -(-AUTO_SAMPLES // max(1, len(first)))
+    try:
+        return min(steps, len(dataset))
+    except TypeError:
+        return steps
+
+
+def _quantiles(traced: graph.Graph, x: Any, quantile: float, **arguments: Any) -> dict[str, float]:
+    observer = ActivationObserver(traced, _MagnitudeCounts)
+    observer.observe(x, **arguments)
     return observer.metric.quantiles(quantile)
 
 

@@ -15,7 +15,8 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     """Inputs as NumPy arrays, and labels as class indices.
 
     Args:
-        x: Array of N samples, or a list or dict of arrays for a model of several inputs.
+        x: Array of N samples, of numbers or strings, or a list or dict of arrays for a model of
+            several inputs.
         y: Labels: integers (N,) or (N, 1), or one-hot (N, C).
         num_classes: C, the number of classes.
 
@@ -35,9 +36,9 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     check_labels(y, num_classes)
     is_one_hot = y.ndim == 2 and y.shape[1] > 1
     y = y.argmax(axis=1) if is_one_hot else y.reshape(-1).astype("int64")
-    x = keras.tree.map_structure(np.asarray, x) if _is_structure(x) else np.asarray(x)
+    x = keras.tree.map_structure(_as_array, x) if _is_structure(x) else _as_array(x)
     for values in keras.tree.flatten(x):
-        if values.dtype == object or values.shape[:1] != y.shape:
+        if not _holds_values(values) or values.shape[:1] != y.shape:
             raise ValueError(
                 "Expected `x` to be an array with one sample for each label, or a list or dict of "
                 f"such arrays. Received: an array of shape {values.shape} and dtype "
@@ -48,6 +49,48 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     return x, y
 
 
+def check_batch_size(batch_size: Any) -> None:
+    """Raises a ValueError unless a batch size is a positive int or None."""
+    is_int = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if batch_size is not None and (not is_int or batch_size < 1):
+        raise ValueError(
+            f"Expected `batch_size` to be a positive int. Received: batch_size={batch_size!r}"
+        )
+
+
+def as_class_indices(y: Any, class_names: Sequence[str] | None) -> Any:
+    """Labels as an array; names of classes become class indices.
+
+    Args:
+        y: Labels, an array or a list: integers, one-hot rows, or names of classes. Anything else,
+            such as None, is returned as it is.
+        class_names: C names, or None.
+
+    Returns:
+        Array, or `y`.
+
+    Raises:
+        ValueError: If labels are names and `class_names` is missing or does not have one of them.
+    """
+    if isinstance(y, (list, tuple)):
+        y = np.asarray(y)
+    if not isinstance(y, np.ndarray) or y.dtype.kind not in "OSU":
+        return y
+    found = sorted({str(label) for label in y.reshape(-1)})
+    if class_names is None:
+        raise ValueError(
+            "Expected `class_names`, in the order of the model's outputs, for labels that are "
+            f"names. Received: class_names=None and the labels {found[:10]}"
+        )
+    index = {str(name): i for i, name in enumerate(class_names)}
+    unknown = [name for name in found if name not in index]
+    if unknown:
+        raise ValueError(
+            f"Expected labels among `class_names`, {list(index)[:10]}. Received: labels {unknown}"
+        )
+    return np.array([index[str(label)] for label in y.reshape(-1)])
+
+
 def refuse_dataset(values: Any, name: str = "x") -> None:
     """Raises a ValueError that says what to do, if samples come in batches or one by one.
 
@@ -55,14 +98,55 @@ def refuse_dataset(values: Any, name: str = "x") -> None:
         values: What was given for arrays.
         name: Of the argument.
     """
-    is_array = hasattr(values, "__array__") or hasattr(values, "shape")
-    is_plain = isinstance(values, (Sequence, Mapping))
-    is_batches = isinstance(values, keras.utils.PyDataset)
-    if is_batches or (isinstance(values, Iterable) and not is_array and not is_plain):
+    if is_dataset(values):
         raise ValueError(
             f"Expected `{name}` to be an array, or a list or dict of arrays. Received: a "
             f"{type(values).__name__}. {FROM_DATASET}"
         )
+
+
+def is_dataset(values: Any) -> bool:
+    """Whether samples come in batches or one by one: a dataset, a loader or a generator.
+
+    Args:
+        values: Inputs or labels.
+
+    Returns:
+        Bool; False for arrays, and for lists and dicts of them.
+    """
+    if isinstance(values, keras.utils.PyDataset):
+        return True
+    is_array = hasattr(values, "__array__") or hasattr(values, "shape")
+    return (
+        isinstance(values, Iterable)
+        and not is_array
+        and not isinstance(values, (Sequence, Mapping))
+    )
+
+
+def is_arrays(x: Any) -> bool:
+    """Whether data is an array, or a list or dict of arrays."""
+    return all(
+        hasattr(each, "shape") and hasattr(each, "__getitem__") for each in keras.tree.flatten(x)
+    )
+
+
+def sample_of_arrays(x: Any, samples: int, seed: int = 0) -> Any:
+    """A random sample of the rows of arrays, in their own order; all if there are no more.
+
+    Args:
+        x: Array of N samples, or a list or dict of arrays.
+        samples: How many rows to take.
+        seed: Seed of the draw.
+
+    Returns:
+        Array or arrays in the same structure.
+    """
+    length = len(keras.tree.flatten(x)[0])
+    if length <= samples:
+        return x
+    rows = np.sort(np.random.default_rng(seed).permutation(length)[:samples])
+    return take_samples(x, rows)
 
 
 def take_samples(x: Any, index: Any) -> Any:
@@ -78,6 +162,33 @@ def take_samples(x: Any, index: Any) -> Any:
     return keras.tree.map_structure(lambda values: values[index], x)
 
 
+def draw_of_each_class(
+    y: np.ndarray,
+    classes: Iterable[int],
+    number: int | float | None,
+    seed: int | np.random.Generator = 0,
+) -> list[np.ndarray]:
+    """Random samples of each class.
+
+    Args:
+        y: Labels, integers (N,).
+        classes: The classes to draw from.
+        number: How many samples of each class at most: an int; or a float in (0, 1], that fraction
+            of the class's samples, at least one; or None for all of them.
+        seed: Seed or generator of the draw.
+
+    Returns:
+        For each class an int array of positions in `y`, in random order.
+    """
+    random = np.random.default_rng(seed)
+    drawn = []
+    for label in classes:
+        rows = random.permutation(np.flatnonzero(y == label))
+        is_fraction = isinstance(number, float)
+        drawn.append(rows[: max(1, round(number * len(rows))) if is_fraction else number])
+    return drawn
+
+
 def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:
     if y.dtype.kind not in "biuf":
         raise ValueError(
@@ -91,6 +202,25 @@ def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:
             f"Expected integer labels in `y`, from 0 to {num_classes - 1}. Received: "
             f"{broken.size} of {y.size} that are not, the first {broken.flat[0]}"
         )
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """The array; strings as `str` objects, the only form in which Keras accepts them."""
+    array = np.asarray(values)
+    is_string = array.dtype.kind in "USO"
+    return np.asarray(_decoded(array.astype(object)), object) if is_string else array
+
+
+def _decode(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+_decoded = np.frompyfunc(_decode, 1, 1)
+
+
+def _holds_values(array: np.ndarray) -> bool:
+    """Whether it is of numbers or strings, not of any other objects."""
+    return array.dtype != object or all(isinstance(each, str) for each in array.flat)
 
 
 def _is_structure(x: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Reports on modules: one HTML page each, with a diagnosis and a composition worked out in it.
+"""Reports on modules: one HTML page each, with a diagnosis and any composition's figures.
 
 Example:
     ```python
@@ -6,7 +6,6 @@ Example:
     ```
 """
 
-from moda_keras.reporting.cost_model import CostModel, cost_model
 from moda_keras.reporting.write_report import write_report
 
-__all__ = ["CostModel", "cost_model", "write_report"]
+__all__ = ["write_report"]

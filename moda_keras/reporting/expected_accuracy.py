@@ -1,4 +1,4 @@
-"""What accuracy to expect of a composition that was not measured."""
+"""The expected accuracy of compositions that were not measured."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,26 @@ from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import take_samples
 from moda_keras.reporting.outcomes import Outcomes
 
-# Up to this many classes all pairs are measured: 190.
+# All pairs are measured for up to this many classes (190 pairs).
 PAIRED_CLASSES = 20
 
 
 @dataclass(frozen=True)
 class ExpectedAccuracy:
-    """An estimate of the accuracy of any composition, between two that are known.
+    """Estimates the accuracy of any composition from pairs and from all classes together.
 
-    The model composed of all classes shows which classes are mistaken for which, but it has more
-    units than a model of a few; the models composed of two have fewer. With k of C classes the
-    estimate lies between what these two say, at log(k / 2) / log(C / 2) of the way: it is exact for
-    pairs and for all classes.
+    The model composed of all classes shows which classes are confused, but it has more units than a
+    model of a few classes; the models of pairs have fewer. For k of C classes the estimate
+    interpolates between the two at log(k / 2) / log(C / 2), so it is exact for pairs and for all
+    classes.
 
     Attributes:
         classes: Indices of the classes that have modules.
         full: Outcomes of the full model.
         together: Outcomes of the model composed of all classes.
-        pairs: Outcomes of the models composed of two: a class is preferred if it is in its pair
-            with the sample's own. None if they were not measured; the estimate is then what the
-            model of all classes says.
+        pairs: Outcomes of the models composed of two classes: another class is preferred if the
+            model of it and the sample's class prefers it. None if they were not measured; the
+            estimate is then the accuracy of the model of all classes.
         measured: Accuracy of composed models, by ascending tuple of class indices.
     """
 
@@ -45,7 +45,7 @@ class ExpectedAccuracy:
     measured: Mapping[tuple[int, ...], float]
 
     def estimate(self, classes: Sequence[int]) -> float:
-        """The estimate for a composition of at least two classes.
+        """Estimates the accuracy of a composition of at least two classes.
 
         Args:
             classes: Class indices.
@@ -60,15 +60,15 @@ class ExpectedAccuracy:
         return share * together + (1 - share) * self.pairs.accuracy(classes)
 
     def share(self, k: int) -> float:
-        """How far on the way from pairs to all classes a composition of k is."""
+        """The weight of all classes together, against pairs, for k classes."""
         everyone = len(self.classes)
         return math.log(k / 2) / math.log(everyone / 2) if everyone > 2 else 1.0
 
     @property
     def errors(self) -> list[float]:
-        """Absolute errors on the measured compositions, but those for which it is exact.
+        """Absolute errors on the measured compositions for which the estimate is not exact.
 
-        There is none where classes have no test samples, and thus no estimate.
+        Compositions without test samples have no estimate and are left out.
         """
         known = {2, len(self.classes)} if self.pairs else {len(self.classes)}
         errors = [
@@ -82,13 +82,13 @@ class ExpectedAccuracy:
 def expect_accuracy(
     modules: ModuleSet, x: Any, y: np.ndarray, subtask_rows: Sequence[Mapping[str, Any]]
 ) -> ExpectedAccuracy:
-    """Measures what estimates are made of.
+    """Measures the outcomes that estimates need.
 
     Args:
         modules: The modules.
         x: Test inputs, an array of N samples, or a list or dict of arrays.
         y: Labels, integers (N,).
-        subtask_rows: Measured sub-tasks, to tell the estimate's error.
+        subtask_rows: Measured sub-tasks, for the error of the estimate.
 
     Returns:
         An `ExpectedAccuracy`.
@@ -125,7 +125,7 @@ def _together(
 
 
 def _pairs(evaluator: MaskedEvaluator, present: np.ndarray, x: Any, y: np.ndarray) -> Outcomes:
-    """Of every sample, the classes that are preferred in the pair with its own."""
+    """For every sample, the classes that are preferred in a pair with its own."""
     preferred = np.zeros((len(y), evaluator.modules.num_classes), bool)
     pairs = [pair for pair in combinations(present.tolist(), 2) if np.isin(pair, y).any()]
     for pair, (rows, logits) in zip(pairs, evaluator.logits(pairs, x, y), strict=True):

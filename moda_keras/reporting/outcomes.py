@@ -1,4 +1,4 @@
-"""How test samples come out: which classes a model prefers to a sample's own."""
+"""Which classes a model prefers to the true class of each test sample."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,21 +9,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Test samples by their class and the classes that a model prefers to it.
+    """Test samples counted by their class and by the classes that a model prefers to it.
 
-    A model that chooses among some of the classes is right on a sample if none of these is
-    preferred, so the accuracy on any sub-task can be read off.
+    A model that chooses among some of the classes is right on a sample if it prefers none of these.
+    So the counts give the accuracy on any sub-task.
 
     Attributes:
-        counts: Maps pairs of a class index and a bit set of preferred classes to how many samples
-            came out so.
+        counts: Number of samples by pairs of a class index and a bit set of preferred classes.
     """
 
     counts: dict[tuple[int, int], int]
 
     @classmethod
     def from_table(cls, labels: np.ndarray, preferred: np.ndarray) -> "Outcomes":
-        """Counts samples.
+        """Counts the samples of a table.
 
         Args:
             labels: Integers (N,).
@@ -50,7 +49,7 @@ class Outcomes:
         return sum(n for b, n in of_class if not b & chosen) / total if total else float("nan")
 
     def accuracy_by_class(self, classes: int) -> np.ndarray:
-        """How many of each class's samples are right, all classes to choose from.
+        """Accuracy on each class, choosing among all classes.
 
         Args:
             classes: C, the number of classes.
@@ -65,10 +64,10 @@ class Outcomes:
         return right / np.where(total, total, np.nan)
 
     def accuracy_in_pairs(self, classes: Sequence[int], size: int) -> np.ndarray:
-        """Per class the mean over all pairs with another class.
+        """Accuracy on each class in pairs with another class, mean over the other classes.
 
         Args:
-            classes: Class indices that pairs are made of.
+            classes: Class indices that form pairs.
             size: C, the number of classes.
 
         Returns:
@@ -83,5 +82,5 @@ class Outcomes:
         return wins / np.where(total, total, np.nan)
 
     def to_json(self) -> list[list]:
-        """Rows of class, preferred classes as a hexadecimal string, and count."""
+        """Rows of class, preferred classes as a hexadecimal bit set, and count."""
         return [[label, f"{bits:x}", count] for (label, bits), count in self.counts.items()]

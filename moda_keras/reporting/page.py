@@ -1,36 +1,38 @@
-"""The page of a report, from its template."""
+"""Renders the page of a report from its template."""
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from moda_keras.reporting import charts
 from moda_keras.reporting.report_data import ReportData
 
 try:
     import jinja2
     from markupsafe import Markup, escape
+
+    from moda_keras.reporting import plots
+    from moda_keras.reporting.drawings import drawing
 except ImportError as error:
     raise ImportError(
-        "Reports need jinja2, which is not installed. Install it with: "
-        'pip install "moda-keras[report]"'
+        'Reports need jinja2 and matplotlib. Install them with: pip install "moda-keras[report]"'
     ) from error
 
-# Of more classes, tables can be searched and scroll.
+# With more classes, tables scroll and can be searched.
 MANY_CLASSES = 12
-# Pairs that are listed with what they share.
+# With more classes, the overlap is drawn as an image instead of a table.
+TABLED_CLASSES = 30
+# Pairs in the list of those that share most.
 LISTED_PAIRS = 10
-# Measured compositions that the page knows by heart, to bound its size.
-MAX_MEASURED = 2000
 
 
 def render(data: ReportData) -> str:
-    """The page.
+    """Renders the page.
 
     Args:
-        data: What it says.
+        data: The contents.
 
     Returns:
         HTML.
@@ -54,9 +56,10 @@ def render(data: ReportData) -> str:
     return environment.get_template("report.html.jinja").render(
         data=data,
         overview=_overview(data),
-        heatmap=charts.heatmap(data.overlap, data.modules.class_names),
+        overlap_drawing=_overlap_drawing(data),
+        highest_overlap=_maximum(data.overlap.flat),
         pairs=_top_pairs(data),
-        curve=charts.threshold_chart(data.curve, data.modules.threshold),
+        curve=_curve_drawing(data),
         many=data.modules.num_classes > MANY_CLASSES,
         composition=finite(_composition(data)),
         scale_size=_maximum([each.size for each in data.classes]),
@@ -67,28 +70,28 @@ def render(data: ReportData) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share as "12.3 %"; a dash if it is not known."""
+    """A share as "12.3 %"; a dash if it is unknown."""
     return f"{100 * share:.{digits}f} %" if _is_known(share) else "–"  # noqa: RUF001
 
 
 def prose(text: str) -> Markup:
-    """A message in HTML: what is between backticks is code, and numbers keep their unit."""
+    """A message in HTML: text between backticks is code, and "%" stays with its number."""
     escaped = str(escape(text)).replace(" %", "\u00a0%")
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", escaped))
 
 
 def points(share: float) -> str:
-    """A difference of shares, in points of percent."""
+    """A difference of shares in percentage points."""
     return f"{100 * share:.1f}"
 
 
 def count(number: float) -> str:
-    """A whole number with thousands apart."""
+    """A whole number with thousands separated."""
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
 def short(number: float) -> str:
-    """A number in three figures: "156 k", "34.0 M"."""
+    """A number with three significant figures: "156 k", "34.0 M"."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             value = number / size
@@ -97,12 +100,12 @@ def short(number: float) -> str:
 
 
 def significant(number: float) -> str:
-    """A figure of a finding: counts as they are, else four significant figures."""
+    """A figure of a finding: counts in full, others with four significant figures."""
     return count(number) if float(number).is_integer() else f"{number:.4g}"
 
 
 def finite(data: Any) -> Any:
-    """The data with None for numbers that JSON has not: NaN and infinity.
+    """The data with None for NaN and infinity, which JSON does not have.
 
     Args:
         data: Dicts, lists and tuples of strings, numbers, bools and None.
@@ -121,13 +124,13 @@ def _is_known(value: Any) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _maximum(values: list[float]) -> float:
+def _maximum(values: Iterable[float]) -> float:
     known = [value for value in values if _is_known(value)]
     return max(known, default=0.0) or 1.0
 
 
 def _overview(data: ReportData) -> list[tuple[str, str, str]]:
-    """Triples of a figure, what it is and a remark."""
+    """Triples of a figure, its name and a remark."""
     modules, costs = data.modules, data.costs
     present = len(modules.classes_with_modules())
     sizes = [each.size for each in data.classes if _is_known(each.size)]
@@ -152,6 +155,24 @@ def _overview(data: ReportData) -> list[tuple[str, str, str]]:
     return tiles
 
 
+def _overlap_drawing(data: ReportData) -> Markup | None:
+    if data.modules.num_classes <= TABLED_CLASSES:
+        return None
+    label = "Weights that each two modules share; the pairs that share most are listed below"
+    return drawing(lambda ax: plots.plot_overlap(data.modules, ax), (6, 5), label)
+
+
+def _curve_drawing(data: ReportData) -> Markup | None:
+    if len(data.curve) < 2:
+        return None
+    tau, taus = data.modules.threshold, [row["threshold"] for row in data.curve]
+    mark = tau if isinstance(tau, float) and min(taus) <= tau <= max(taus) else None
+    label = "Accuracy and module size against tau; the table below has the same figures"
+    return drawing(
+        lambda ax: plots.plot_threshold_curve(data.curve, ax, threshold=mark), (7, 3.4), label
+    )
+
+
 def _top_pairs(data: ReportData) -> list[tuple[str, str, float]]:
     names, overlap = data.modules.class_names, data.overlap
     rows, columns = np.triu_indices(len(names), k=1)
@@ -161,41 +182,30 @@ def _top_pairs(data: ReportData) -> list[tuple[str, str, float]]:
 
 
 def _lowest_accuracy(data: ReportData) -> float:
-    """Where the axis of accuracies begins: a multiple of 10 % below all of them."""
+    """Where the axis of accuracies starts: a multiple of 10 % below all of them."""
     values = [v for c in data.classes for v in (c.before, c.after, c.in_pairs) if _is_known(v)]
     return max(0.0, math.floor(10 * min(values, default=0.0) - 0.2) / 10)
 
 
 def _composition(data: ReportData) -> dict[str, Any]:
-    """What the script of the page works with."""
+    """The data of the page's script."""
     expected = data.accuracy
-    measured = {
-        tuple(sorted(row["classes"])): row
-        for row in data.subtask_rows
-        if _is_known(row["accuracy"])
-    }
-    known = measured if len(measured) <= MAX_MEASURED else {}
     result = {
-        "names": list(data.modules.class_names),
         "present": data.modules.classes_with_modules().tolist(),
         "costs": data.costs.to_json(),
         "measured": {
-            f"{sum(1 << int(c) for c in subtask):x}": [
+            ",".join(map(str, sorted(row["classes"]))): [
                 round(float(row["accuracy"]), 5), round(float(row["full_accuracy"]), 5)
             ]
-            for subtask, row in known.items()
+            for row in data.known_rows
         },
         "accuracy": None,
     }  # fmt: skip
     if expected:
-        errors = expected.errors
         result["accuracy"] = {
             "full": expected.full.to_json(),
             "together": expected.together.to_json(),
             "pairs": expected.pairs and expected.pairs.to_json(),
             "classes": len(expected.classes),
-            "errors": len(errors),
-            "meanError": float(np.mean(errors)) if errors else None,
-            "worstError": max(errors, default=None),
         }
     return result

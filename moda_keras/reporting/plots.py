@@ -1,6 +1,6 @@
-"""Matplotlib figures of modules and of the models composed of them: the pictures of the report.
+"""Matplotlib figures of modules and of the models composed of them.
 
-Every function draws into `ax` (a new figure's by default) and returns it.
+Every function draws into the axes `ax`, by default those of a new figure, and returns them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,13 @@ def plot_overlap(
     *,
     maximum: float | None = None,
 ) -> Axes:
-    """Heatmap of the weights that each two modules share; sizes on the diagonal.
+    """Heatmap of the weights that two modules share, with sizes on the diagonal.
 
     Args:
         modules: The modules.
-        ax: Where to draw.
+        ax: Axes to draw into.
         title: Title of the plot.
-        maximum: Value at the top of the colour scale, to compare several plots.
+        maximum: Upper end of the colour scale, to compare several plots.
 
     Returns:
         The axes.
@@ -59,11 +59,11 @@ def plot_overlap(
 def plot_shared_units(
     module_sets: dict[str, ModuleSet], ax: Axes | None = None, title: str | None = None
 ) -> Axes:
-    """Bars: by layer, the share of units that two modules have in common.
+    """Bars: the share of units that two modules have in common, by layer.
 
     Args:
-        module_sets: Modules by the name they get in the legend, of models of one architecture.
-        ax: Where to draw.
+        module_sets: Modules of models of one architecture, by their name in the legend.
+        ax: Axes to draw into.
         title: Title of the plot.
 
     Returns:
@@ -91,14 +91,14 @@ def plot_subtasks(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Lines against the number of classes that are composed.
+    """Lines against the number of composed classes.
 
     Args:
         sizes: Numbers of classes k.
-        curves: For each model, by name, its lines by name: one value in [0, 1] for each k. A model
-            has a colour, lines of one name a style.
-        ylabel: What the values are.
-        ax: Where to draw.
+        curves: The lines of each model by name: one value in [0, 1] for each k. Models differ in
+            colour, lines of a model in style.
+        ylabel: Label of the values.
+        ax: Axes to draw into.
         title: Title of the plot.
 
     Returns:
@@ -118,11 +118,11 @@ def plot_subtasks(
 
 
 def plot_module_sizes(modules: ModuleSet, ax: Axes | None = None, title: str | None = None) -> Axes:
-    """Bars: the size of every module, and a line at their mean.
+    """Bars: the size of every module, with a line at the mean.
 
     Args:
         modules: The modules.
-        ax: Where to draw.
+        ax: Axes to draw into.
         title: Title of the plot.
 
     Returns:
@@ -145,12 +145,12 @@ def plot_class_accuracy(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Dots: the accuracy of several models on each class, joined class by class.
+    """Dots: the accuracy of several models on each class, with a line between them.
 
     Args:
-        accuracy: Per model, by the name it gets in the legend, C floats in [0, 1]; NaN is left out.
+        accuracy: C floats in [0, 1] per model, by its name in the legend; NaN is left out.
         class_names: C names.
-        ax: Where to draw.
+        ax: Axes to draw into.
         title: Title of the plot.
 
     Returns:
@@ -186,10 +186,10 @@ def plot_threshold_curve(
     """Lines: accuracy of composed models and size of modules against tau.
 
     Args:
-        rows: What `moda_keras.tuning.threshold_curve` gives for thresholds that are numbers.
-        ax: Where to draw.
+        rows: Rows that `moda_keras.tuning.threshold_curve` returns for numeric thresholds.
+        ax: Axes to draw into.
         title: Title of the plot.
-        threshold: A tau to mark.
+        threshold: Value of tau to mark.
 
     Returns:
         The axes.
@@ -209,7 +209,7 @@ def plot_threshold_curve(
     if threshold is not None:
         ax.axvline(threshold, color="0.5", linestyle=":", label=f"tau = {threshold:g}")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.set(xlabel="tau", ylim=(0, 1.03), title=title or "What tau does")
+    ax.set(xlabel="tau", ylim=(0, 1.03), title=title or "Accuracy and size against tau")
     ax.grid(alpha=0.3)
     ax.legend()
     return ax

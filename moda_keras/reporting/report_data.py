@@ -1,4 +1,4 @@
-"""Everything that a report says, gathered before any of it is written."""
+"""The contents of a report, gathered before the page is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,23 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from moda_keras.diagnosis import (
-    CHECKS,
-    Check,
-    Evidence,
-    Finding,
-    find_signs,
-)
-from moda_keras.evaluation import mean_overlap, module_size, planned_flops
+from moda_keras.diagnosis import CHECKS, Check, Evidence, Finding, find_signs
+from moda_keras.evaluation import mean_overlap
 from moda_keras.evaluation.shared_units import shared_units, unit_shares
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.reporting.cost_model import CostModel, cost_model
+from moda_keras.reporting.composition_costs import CompositionCosts, composition_costs
 from moda_keras.reporting.expected_accuracy import ExpectedAccuracy, expect_accuracy
+
+# Measured compositions that the page holds at most, to bound its size.
+MAX_MEASURED = 2000
 
 
 @dataclass(frozen=True)
 class LayerFigures:
-    """A hidden activation: its units, the share of them in the mean module, and in common."""
+    """A hidden activation.
+
+    Attributes:
+        name, units: Its name and number of units.
+        mean_share: Share of the units in a module, mean over modules.
+        shared: Units that two modules have in common over those that either has, mean over pairs.
+    """
 
     name: str
     units: int
@@ -37,10 +40,10 @@ class ClassFigures:
     Attributes:
         index, name: Of the class.
         samples: Training samples that the module was found with, or None.
-        size, flops: Parameters and multiply-accumulates over the model's; NaN without a module.
-        before: Accuracy of the full model on the class, all classes to choose from; or NaN.
-        after: That of the model composed of all classes.
-        in_pairs: That of the models composed of the class and another, their mean.
+        size, flops: Parameters and multiply-accumulates over the model's; NaN if unknown.
+        before: Accuracy of the full model on the class, choosing among all classes, or NaN.
+        after: Likewise of the model composed of all classes.
+        in_pairs: Of the models composed of the class and one other, mean over the others.
     """
 
     index: int
@@ -55,21 +58,22 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report says.
+    """The contents of a report.
 
     Attributes:
         title: Its heading.
         modules: The modules.
         layers, classes: Figures by hidden activation and by class.
         overlap: Float array (C, C), as `module_overlap`.
-        mean_overlap: Over pairs.
-        costs: What compositions cost.
-        accuracy: What accuracy to expect of them; None without test data.
-        samples, available: How many test samples were used, of how many.
+        mean_overlap: Mean over pairs.
+        costs: Parameters and multiply-accumulates of composed models.
+        accuracy: Expected accuracy of composed models; None without test data.
+        samples, available: How many test samples were used, and how many there are.
         curve: Rows of `threshold_curve`; empty if it was not measured.
         findings: The diagnosis.
-        found_none, not_looked_for: Checks by what came of them.
+        found_none, not_looked_for: Checks that found nothing, and checks without their data.
         subtask_rows: Measured compositions.
+        known_rows: Those that the page holds: all, or none if there are more than `MAX_MEASURED`.
     """
 
     title: str
@@ -78,7 +82,7 @@ class ReportData:
     classes: list[ClassFigures]
     overlap: np.ndarray
     mean_overlap: float
-    costs: CostModel
+    costs: CompositionCosts
     accuracy: ExpectedAccuracy | None
     samples: int
     available: int
@@ -87,6 +91,7 @@ class ReportData:
     found_none: list[Check]
     not_looked_for: list[Check]
     subtask_rows: Sequence[Mapping[str, Any]]
+    known_rows: Sequence[Mapping[str, Any]]
 
 
 def gather(
@@ -96,14 +101,14 @@ def gather(
     curve: list[dict[str, Any]],
     seed: int,
 ) -> ReportData:
-    """Measures what a report says.
+    """Measures the contents of a report.
 
     Args:
         evidence: Modules, test data and history.
         title: Heading, or None for one with the model's name.
-        available: How many test samples there are, of which the evidence may hold a part.
+        available: How many test samples there are; the evidence may hold fewer.
         curve: Rows of `threshold_curve`, or none.
-        seed: Seed of what is drawn at random.
+        seed: Seed of the compositions that are drawn.
 
     Returns:
         A `ReportData`.
@@ -117,14 +122,16 @@ def gather(
         if has_data
         else None
     )
+    known_rows = evidence.subtask_rows if len(evidence.subtask_rows) <= MAX_MEASURED else ()
+    costs = composition_costs(modules, known_rows, seed=seed)
     return ReportData(
         title=title or f"Modules of {modules.model.name}",
         modules=modules,
         layers=_layers(modules),
-        classes=_classes(modules, accuracy),
+        classes=_classes(modules, costs, accuracy),
         overlap=evidence.overlap,
         mean_overlap=mean_overlap(modules),
-        costs=cost_model(modules, seed=seed),
+        costs=costs,
         accuracy=accuracy,
         samples=len(evidence.y) if has_data else 0,
         available=available,
@@ -133,6 +140,7 @@ def gather(
         found_none=[c for c in CHECKS if evidence.has(c.needs) and c.sign not in found],
         not_looked_for=[c for c in CHECKS if not evidence.has(c.needs)],
         subtask_rows=evidence.subtask_rows,
+        known_rows=known_rows,
     )
 
 
@@ -144,17 +152,22 @@ def _layers(modules: ModuleSet) -> list[LayerFigures]:
     ]
 
 
-def _classes(modules: ModuleSet, accuracy: ExpectedAccuracy | None) -> list[ClassFigures]:
+def _classes(
+    modules: ModuleSet, costs: CompositionCosts, accuracy: ExpectedAccuracy | None
+) -> list[ClassFigures]:
     number, present = modules.num_classes, modules.classes_with_modules()
-    nothing = np.full(number, np.nan)
-    before = after = in_pairs = nothing
+    before = after = in_pairs = np.full(number, np.nan)
     if accuracy is not None:
         before = accuracy.full.accuracy_by_class(number)
         after = accuracy.together.accuracy_by_class(number)
         if accuracy.pairs is not None:
             in_pairs = accuracy.pairs.accuracy_in_pairs(present.tolist(), number)
+    shares = np.full((2, number), np.nan)
+    for index in present:
+        shares[:, index] = costs.known[(int(index),)]
+    shares /= [[costs.parameters], [costs.flops or np.nan]]
     counts = modules.sample_counts
-    columns = zip(module_size(modules), _flops(modules), before, after, in_pairs, strict=True)
+    columns = zip(*shares, before, after, in_pairs, strict=True)
     return [
         ClassFigures(
             index, modules.class_names[index], None if counts is None else int(counts[index]),
@@ -162,16 +175,3 @@ def _classes(modules: ModuleSet, accuracy: ExpectedAccuracy | None) -> list[Clas
         )
         for index, figures in enumerate(columns)
     ]  # fmt: skip
-
-
-def _flops(modules: ModuleSet) -> np.ndarray:
-    """Multiply-accumulates of every module over the model's; NaN where they are not known."""
-    flops = np.full(modules.num_classes, np.nan)
-    try:
-        full = planned_flops(modules.slicer.plan({}, np.arange(modules.num_classes)))
-        for index in modules.classes_with_modules():
-            plan = modules.plan([index])
-            flops[index] = planned_flops(plan) / full
-    except ValueError:  # the shape of the input is not fixed
-        pass
-    return flops

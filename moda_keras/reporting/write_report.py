@@ -1,4 +1,4 @@
-"""A report on modules, as one HTML file that needs nothing else."""
+"""Writes a report on modules as one self-contained HTML file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
@@ -10,14 +10,15 @@ import numpy as np
 from moda_keras.diagnosis import gather_evidence
 from moda_keras.evaluation import why_not_staged
 from moda_keras.files import write_text
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_labelled_arrays, refuse_dataset, take_samples
 from moda_keras.reporting.report_data import gather
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.tuning import threshold_curve
-from moda_keras.tuning.arguments import check_modules, check_thresholds
+from moda_keras.tuning.thresholds import check_thresholds
 
-# Test samples that are looked at, to bound time and the size of the page.
+# Test samples used at most, to bound the time and the size of the page.
 MAX_SAMPLES = 2000
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0)
 
@@ -36,36 +37,40 @@ def write_report(
     max_samples: int = MAX_SAMPLES,
     seed: int = 0,
 ) -> Path:
-    """Writes a report: what the modules are like, what can be composed of them, what is amiss.
+    """Writes a report: a diagnosis, figures and drawings of the modules, and their compositions.
 
-    The page is one file without references to anything else. In it classes can be ticked, and it
-    works out what the model composed of them has: parameters, multiply-accumulates and expected
-    accuracy. Without test data it has everything that needs none.
+    The page is one self-contained file. Ticking classes shows parameters, multiply-accumulates and
+    expected accuracy of the model composed of them. Without test data the page leaves out
+    accuracies.
+
+    The page takes about a minute for a large network, mostly for planning compositions: all subsets
+    of up to ten classes, unless that takes more than
+    `composition_costs.MAX_PLANNED_STEPS` steps of its graph.
 
     Args:
         modules: The modules.
-        path: The file; one that exists is replaced. Folders are made.
+        path: The file. An existing one is replaced; missing folders are created.
         x_test: Test inputs, an array of N samples, or a list or dict of arrays.
         y_test: Labels: integers (N,) or one-hot (N, C).
         title: Heading; by default one with the model's name.
-        subtask_rows: What `moda_keras.experiments.sweep_subtasks` gave, or the path of its file.
-            The page then shows these accuracies; by default a sample of sub-tasks is measured, and
-            the page estimates.
+        subtask_rows: What `mk.metrics.sweep_subtasks` returned, or the path of its file. The page
+            shows these accuracies instead of estimates. By default a sample of sub-tasks is
+            measured.
         history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
             file that `keras.callbacks.CSVLogger` wrote.
         thresholds: Values of tau of the curve; none for no curve. By default twelve from 0.1 to 1,
-            unless the model cannot be cut at its activations (`experiments.why_not_staged`), for
-            then it would take many compositions.
+            unless the model cannot be cut at its activations (`mk.metrics.why_not_staged`): the
+            curve would then need many composed models.
         modular_loss: As for `moda_keras.diagnosis.diagnose`.
-        max_samples: No more test samples are used; a random sample of them if there are.
-        seed: Seed of what is drawn at random.
+        max_samples: Test samples to use at most, drawn at random.
+        seed: Seed of everything that is drawn at random.
 
     Returns:
         The path.
 
     Raises:
-        ImportError: If jinja2 is not installed.
-        ValueError: If an argument is not what is expected.
+        ImportError: If jinja2 or matplotlib is not installed.
+        ValueError: If an argument is invalid.
 
     Example:
         ```python

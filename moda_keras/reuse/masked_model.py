@@ -6,16 +6,28 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, Step, Tensor, observed_tensors, unique_name
+from moda_keras.graph import (
+    Graph,
+    Step,
+    Tensor,
+    in_structure_of,
+    new_inputs,
+    observed_tensors,
+    unique_name,
+)
 from moda_keras.layers.unit_mask import UnitMask
+from moda_keras.modules.checks import chosen_modules
+from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.slicing.builder import in_structure_of, new_inputs
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 
 
 def masked_model(
-    modules: ModuleSet, classes: Sequence[int | str], *, name: str | None = None
+    modules: ModuleSet | Sequence[Module],
+    classes: Sequence[int | str] | None = None,
+    *,
+    name: str | None = None,
 ) -> keras.Model:
     """Builds the full-size model that defines what the modules of the chosen classes mean.
 
@@ -24,7 +36,7 @@ def masked_model(
     the next time step too. `compose` gives the same function as a slim model.
 
     Args:
-        modules: The modules of a decomposed model.
+        modules: As of `compose`.
         classes: Class indices or names, at least one. Output `j` is `classes[j]`.
         name: Name of the new model.
 
@@ -49,6 +61,7 @@ def masked_model(
         >>> mk.masked_model(modules, [2, 0]).get_layer("features_mask").mask
         [True, True, False, False, True, True]
     """
+    modules, classes = chosen_modules(modules, classes)
     indices = modules.resolve_classes(classes)
     graph, units = modules.slicer.graph, modules.union(indices)
     copies = _Copies(graph)

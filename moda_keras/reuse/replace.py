@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from moda_keras import graph
-from moda_keras.modules.module_set import Module
+from moda_keras.modules.module import Module
 from moda_keras.slicing import Slicer
 from moda_keras.slicing.logits import find_output_activation
 from moda_keras.slicing.plan import Plan, PlannedStep

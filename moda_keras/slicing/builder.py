@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Functional, Step, Tensor, unique_name
+from moda_keras.graph import Step, Tensor, in_structure_of, new_inputs, unique_name
 from moda_keras.layers.channel_fill import ChannelFill
 from moda_keras.slicing.copying import copy_operation, set_weights
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
@@ -27,24 +27,6 @@ def build_model(plan: Plan, *, name: str | None = None) -> keras.Model:
     return _Builder(plan).build(name)
 
 
-def new_inputs(model: keras.Model) -> list[keras.KerasTensor]:
-    """Inputs of a new model: as those of `model`, flat."""
-    return [
-        keras.Input(batch_shape=t.shape, dtype=t.dtype, sparse=t.sparse, name=t.name)
-        for t in model.inputs
-    ]
-
-
-def in_structure_of(model: keras.Model, inputs: list, output: Any) -> tuple[Any, Any]:
-    """Inputs and output in the structure that `model` takes and gives: tensor, list or dict."""
-    if not isinstance(model, Functional):
-        return (inputs[0] if len(inputs) == 1 else inputs), output
-    return (
-        keras.tree.pack_sequence_as(model.input, inputs),
-        keras.tree.pack_sequence_as(model.output, [output]),
-    )
-
-
 class _Builder:
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -61,7 +43,10 @@ class _Builder:
         output = self.fill(self.plan.graph.outputs[0], self.plan.output_fill, "logits")
         for planned in self.plan.steps:
             self.set_weights(planned)
-        return keras.Model(*in_structure_of(self.plan.model, inputs, output), name=name)
+        inputs, output = in_structure_of(self.plan.model, inputs, output)
+        model = keras.Model(inputs, output, name=name)
+        model(inputs)  # Keras's exporters refuse a model that was never called
+        return model
 
     def run(self, planned: PlannedStep) -> None:
         """Calls the new layer of a step."""

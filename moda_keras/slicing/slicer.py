@@ -30,9 +30,6 @@ from moda_keras.slicing.rules.opaque import OPAQUE
 from moda_keras.slicing.sharing import Agreement
 from moda_keras.slicing.side_inputs import find_rule
 
-# Classes of layers about which a warning was given.
-_warned: set[type] = set()
-
 
 class Slicer:
     """Plans and builds sliced models of one model.
@@ -80,6 +77,9 @@ class Slicer:
     @cached_property
     def rules(self) -> dict[Step, Rule]:
         """The rule of every step."""
+        unknown = {type(s.operation): s for s in self.graph.steps if is_unknown(s.operation)}
+        for step in unknown.values():
+            _warn_of_unknown(step)
         return {step: self._find_rule(step) for step in self.graph.steps}
 
     @cached_property
@@ -154,8 +154,6 @@ class Slicer:
 
     def _find_rule(self, step: Step) -> Rule:
         rule = find_rule(step, at_output=step is self.output_activation)
-        if is_unknown(step.operation):
-            _warn_of_unknown(step)
         is_sliced = rule is not None and is_sliceable(step.operation)
         if is_sliced and rule.feeds_back and self.calls[step.operation] > 1:
             return OPAQUE
@@ -170,15 +168,12 @@ class Slicer:
 
 
 def _warn_of_unknown(step: Step) -> None:
-    """Says, once for every class, what a rule for it would change."""
+    """Says what a rule for the layer's class would change."""
     kind = type(step.operation)
-    if kind in _warned:
-        return
-    _warned.add(kind)
     warnings.warn(
         f"No slicing rule is known for layer {step.name!r} of class {kind.__name__}. It is kept "
-        "whole and fed with all of its channels: right, but no slimmer. To slice it, register a "
+        "whole and fed with all of its channels: correct, but not smaller. To slice it, register a "
         f"rule: `@moda_keras.slicing.register_rule({kind.__name__})` on a subclass of "
-        "`moda_keras.slicing.Rule`, or on `moda_keras.slicing.Opaque` if it is to stay whole.",
+        "`moda_keras.slicing.Rule`, or on `moda_keras.slicing.Opaque` if it must stay whole.",
         stacklevel=2,
     )

@@ -1,6 +1,8 @@
 """The loss of MODA: the weighted sum of its three objectives."""
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import keras
@@ -65,8 +67,10 @@ class MODALoss(ModularLoss):
         compactness: str = "unit",
     ):
         for name, weight in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-            if not weight >= 0:
-                raise ValueError(f"Expected `{name}` >= 0. Received: {name}={weight}")
+            if not isinstance(weight, Real) or not 0 <= weight < math.inf:
+                raise ValueError(
+                    f"Expected `{name}` to be a number >= 0. Received: {name}={weight!r}"
+                )
         _check_choice("averaging", averaging, AVERAGINGS)
         _check_choice("compactness", compactness, COMPACTNESS_FORMS)
         self.alpha = alpha

@@ -76,6 +76,11 @@ class ModularModel(keras.Model):
         return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, inputs=None, outputs=None, name=None, **kwargs):
+        if isinstance(inputs, keras.Model):
+            raise ValueError(
+                "Expected `inputs` to be tensors of `keras.Input`. Received: the model "
+                f"{inputs.name!r}. Use `ModularModel.from_model(model)`"
+            )
         if inputs is not None and outputs is not None:
             _derive_from_functional(type(self))
             _FunctionalModularModel.__init__(self, inputs, outputs, name=name, **kwargs)
@@ -130,8 +135,33 @@ class ModularModel(keras.Model):
                 "Expected `modular_loss` to be a `ModularLoss`, such as `MODALoss()`, or None. "
                 f"Received: modular_loss={modular_loss}"
             )
+        if any(isinstance(each, ModularLoss) for each in (*args, *kwargs.values())):
+            raise ValueError(
+                "Expected a task loss, such as keras.losses.CategoricalCrossentropy(). Received: a "
+                "`ModularLoss`, which goes into `compile(..., modular_loss=...)`"
+            )
         super().compile(*args, **kwargs)
         self._modular.set_loss(modular_loss)
+
+    def save(self, filepath, *args, **kwargs):
+        """Saves the model as `keras.Model.save` does, in Keras's own format.
+
+        Raises:
+            ValueError: For an HDF5 file, which cannot hold the modular loss.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "Expected a file name that ends in .keras: an HDF5 file cannot hold the modular "
+                f"loss. Received: filepath={str(filepath)!r}. To save the model alone as HDF5, "
+                "save `keras.Model(model.input, model.output)`"
+            )
+        super().save(filepath, *args, **kwargs)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        # What `ModularModel(inputs, outputs)` gives is of another class, which this one stands for.
+        target = _FunctionalModularModel if cls is ModularModel and "layers" in config else cls
+        return super(ModularModel, target).from_config(config, custom_objects)
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -213,7 +243,11 @@ class _FunctionalModularModel(ModularModel, Functional):
     that, so there are two classes.
     """
 
-    def __init__(self, inputs, outputs, name=None, **kwargs):
+    def __init__(self, *args, **kwargs):
+        # Keras before 3.15 loads a functional model of another class only with this signature.
+        self._build_graph(*args, **kwargs)
+
+    def _build_graph(self, inputs, outputs, name=None, **kwargs):
         Functional.__init__(self, inputs, outputs, name=name or _auto_name(), **kwargs)
         graph.require_single_output(self)
         self._modular = _TrainingState(self)
@@ -225,6 +259,12 @@ class _FunctionalModularModel(ModularModel, Functional):
             return super().call(inputs, training=training, mask=mask, **kwargs)
         output, state.observed = state.tapped(inputs, training)
         return output
+
+
+# Keras shows the name in every repr, and HDF5 files name classes without their package.
+_FunctionalModularModel.__name__ = "ModularModel"
+keras.saving.get_custom_objects()["ModularModel"] = _FunctionalModularModel
+keras.saving.get_custom_objects()["_FunctionalModularModel"] = _FunctionalModularModel
 
 
 class _TrainingState:
@@ -248,15 +288,10 @@ class _TrainingState:
         unreadable = graph.find_unreadable_layers(traced)
         marked_inside = any(graph.contains_marked_activation(layer) for layer in model.layers)
         if not self.hidden_activations and not marked_inside:
-            raise ValueError(
-                "Expected a model with at least one hidden activation: a hidden layer with a "
-                "non-linear activation. Received: a model whose layers show none"
-                f"{_hidden_inside(unreadable)}. Apply the activations as Keras layers in the "
-                "graph, or mark them with `moda_keras.layers.ModularActivation`."
-            )
+            raise ValueError(graph.explain_no_activation(traced))
         if unreadable:
             warnings.warn(
-                "The modular objectives cannot see the activations inside the subclassed layers "
+                "The modular objectives cannot see the activations inside the layers "
                 f"{[layer.name for layer in unreadable]}. Mark them there with "
                 "`moda_keras.layers.ModularActivation`, or build these layers with the functional "
                 "API.",
@@ -348,8 +383,3 @@ def _derive_from_functional(cls: type) -> None:
 def _auto_name() -> str:
     count = keras.backend.get_uid("modular_model")
     return "modular_model" if count == 1 else f"modular_model_{count - 1}"
-
-
-def _hidden_inside(layers: list) -> str:
-    names = [layer.name for layer in layers]
-    return f" (those inside the subclassed layers {names} cannot be seen)" if names else ""

@@ -15,7 +15,11 @@ from moda_keras.modules.selection import Threshold, check_threshold
 from moda_keras.modules.size import module_size
 from moda_keras.observing.epsilons import DEFAULT_EPSILON
 from moda_keras.observing.fixed_sample import FixedSample, SampleTotals
-from moda_keras.observing.labelled_arrays import check_labelled_arrays, take_samples
+from moda_keras.observing.labelled_arrays import (
+    check_labelled_arrays,
+    draw_of_each_class,
+    take_samples,
+)
 from moda_keras.training.moda_loss import MODALoss
 
 
@@ -129,7 +133,8 @@ class ModularityMonitor(keras.callbacks.Callback):
         graph.require_single_output(model)
         classes = model.outputs[0].shape[-1]
         x, y = check_labelled_arrays(self.x, self.y, classes)
-        chosen = _draw(y, self.samples_per_class, self.seed)
+        drawn = draw_of_each_class(y, np.unique(y), self.samples_per_class, self.seed)
+        chosen = np.sort(np.concatenate(drawn))
         _warn_of_absent_classes(y, classes)
         sample = FixedSample(
             model,
@@ -168,13 +173,6 @@ class ModularityMonitor(keras.callbacks.Callback):
             for objective in self.modular_loss.objective_names
             for name, values in by_layer.items()
         }
-
-
-def _draw(y: np.ndarray, of_each_class: int, seed: int) -> np.ndarray:
-    """Ascending indices of up to so many random samples of each class."""
-    order = np.random.default_rng(seed).permutation(len(y))
-    chosen = [order[y[order] == label][:of_each_class] for label in np.unique(y)]
-    return np.sort(np.concatenate(chosen))
 
 
 def _warn_of_absent_classes(y: np.ndarray, classes: int) -> None:

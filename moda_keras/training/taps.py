@@ -24,10 +24,9 @@ class TappedModel:
 
     def __init__(self, traced: graph.Graph):
         self.graph = traced
-        inputs, self.output = graph.inputs_and_outputs(traced.model)
+        _, self.output = graph.inputs_and_outputs(traced.model)
         self.hidden = {tensor: each for each, tensor in graph.hidden_activations_of(traced)}
-        # Brings inputs into the model's order, dtypes and ranks, as the model itself does.
-        self.entry = graph.Functional(inputs, traced.model.inputs, name="entry")
+        self.entry = graph.entry_of(traced.model)
 
     def __call__(self, inputs: Any, training: bool | None) -> tuple[Any, list[Observation]]:
         """The output, in the model's structure, and the observations in the order of execution."""

@@ -1,4 +1,4 @@
-"""Accuracy and size of modules against tau."""
+"""Accuracy and size of modules as functions of tau."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
@@ -6,51 +6,52 @@ from typing import Any
 
 import numpy as np
 
+from moda_keras.evaluation import module_size
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.tuning.arguments import check_thresholds, measure_loss
-from moda_keras.tuning.candidates import distinct_thresholds
-from moda_keras.tuning.module_sizes import ModuleSizes
+from moda_keras.tuning.reuse_loss import ReuseLoss
+from moda_keras.tuning.thresholds import check_thresholds, distinct_thresholds
 
-# Points of a curve whose thresholds are not given.
+# Points of a curve without given thresholds.
 POINTS = 50
 
 
 def threshold_curve(
     modules: ModuleSet,
     x: Any,
-    y: Any,
+    y: Any = None,
     thresholds: Iterable[float | Mapping[str, float]] | None = None,
     *,
     subtasks: Iterable[Sequence[int | str]] | None = None,
     batch_size: int = 256,
+    steps: int | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Measures modules at many thresholds, with no pass over training data.
+    """Measures modules at many thresholds, without another pass over the training data.
 
     Args:
-        modules: Modules with frequencies, as `decompose` finds them.
-        x: Validation inputs, an array of N samples, or a list or dict of arrays for a model of
-            several inputs.
-        y: Labels: integers (N,) or one-hot (N, C).
-        thresholds: Floats in [0, 1], or dicts with one for each hidden activation. By default those
-            of `distinct_thresholds`, or 50 evenly chosen ones of them.
-        subtasks: Lists of class indices or names, at least two each: what reuse accuracy is
-            averaged over. By default `sample_subtasks`.
-        batch_size: Rows that are computed at a time.
+        modules: Modules with frequencies, as `decompose` returns them.
+        x: Validation data, as in `tune_threshold`.
+        y: Labels: integers (N,), one-hot (N, C) or class names (N,); None if `x` is a dataset.
+        thresholds: Floats in [0, 1], or dicts with one for each hidden activation. By default
+            `distinct_thresholds`, or 50 of them at even intervals.
+        subtasks: Lists of class indices or names, at least two each, over which reuse accuracy is
+            averaged. By default `sample_subtasks`.
+        batch_size: Number of rows in a prediction.
+        steps: Number of batches to draw from a dataset; all by default.
         seed: Seed of the sample of sub-tasks.
 
     Returns:
-        Per threshold, in the given order, a dict:
+        For each threshold, in the given order, a dict:
 
         - `threshold`: as given.
         - `reuse_accuracy`: accuracy of the composed models, mean over the sub-tasks.
-        - `full_accuracy`: that of the full model choosing among the same classes.
+        - `full_accuracy`: accuracy of the full model, choosing among the same classes.
         - `module_size`: trainable parameters of a module over the model's, mean over the classes.
-        - `worst_loss`: by how much the worst sub-task is below the full model's accuracy.
+        - `worst_loss`: the largest loss of accuracy of a sub-task.
 
     Raises:
         ValueError: If the modules have no frequencies, a threshold is not in [0, 1], `x` and `y` do
-            not fit, or a class of the sub-tasks has no sample.
+            not match, or a class of the sub-tasks has no sample.
 
     Example:
         ```python
@@ -60,23 +61,18 @@ def threshold_curve(
 
     Source: MODA (ICSE 2026), figure 4.
     """
-    loss = measure_loss(
-        modules, x, y, subtasks=subtasks, statistic="mean", batch_size=batch_size, seed=seed
-    )
-    thresholds = (
-        _some_thresholds(modules)
-        if thresholds is None
-        else check_thresholds(thresholds, (Real, Mapping))
-    )
+    loss = ReuseLoss(modules, x, y, subtasks, batch_size=batch_size, steps=steps, seed=seed)
+    if thresholds is None:
+        thresholds = _some_thresholds(modules)
+    thresholds = check_thresholds(thresholds, (Real, Mapping))
     module_sets = [modules.with_threshold(threshold) for threshold in thresholds]
-    sizes = ModuleSizes(modules)
     full = loss.full_accuracy
     return [
         {
             "threshold": each.threshold,
             "reuse_accuracy": float(accuracy.mean()),
             "full_accuracy": float(full.mean()),
-            "module_size": sizes.mean(each),
+            "module_size": float(np.nanmean(module_size(each))),
             "worst_loss": float((full - accuracy).max()),
         }
         for each, accuracy in zip(module_sets, loss.accuracy(module_sets), strict=True)

@@ -1,28 +1,32 @@
-"""What modules lose in accuracy against the full model, over sub-tasks."""
+"""Accuracy that modules lose against the full model, over sub-tasks."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from moda_keras.evaluation.masked_evaluator import MaskedEvaluator, beaten_by
+from moda_keras.evaluation.accuracy import is_correct
+from moda_keras.evaluation.gather_samples import gather_samples
+from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
 from moda_keras.evaluation.staged_model import why_not_staged
-from moda_keras.evaluation.subtasks import Subtask
+from moda_keras.evaluation.subtasks import Subtask, sample_subtasks
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import take_samples
 
 Units = Mapping[str, np.ndarray]
 
-# How the losses of the sub-tasks become one figure.
+# How the losses of the sub-tasks become one number.
 STATISTICS: dict[str, Callable[[np.ndarray], float]] = {"mean": np.mean, "worst": np.max}
-# Samples of the first round of measuring; each next round has twice as many as the last.
+# Samples of the first round of measuring; each round has twice as many as the one before, and 64.
 FIRST_SAMPLES = 64
-# Module sets that are measured together and share what they have in common.
+# Module sets that are measured together and share computation.
 TOGETHER = 16
-# Losses are differences of means; equal ones may differ by this much.
+# Losses are differences of means: equal losses may differ by this much.
 ROUNDING = 1e-9
 
 
@@ -34,42 +38,62 @@ class ReuseLoss:
 
     Args:
         modules: Modules of the model, with frequencies.
-        x: Array of N samples, or a list or dict of arrays for a model of several inputs.
-        y: Labels, integers (N,).
-        subtasks: Tuples of class indices.
-        statistic: "mean" or "worst": the one figure that is made of all sub-tasks' losses.
-        batch_size: Rows that are computed at a time.
-        seed: Seed of the order in which samples are looked at.
+        x: Inputs: arrays or a dataset, as in `gather_samples`.
+        y: Labels; None if `x` is a dataset.
+        subtasks: Lists of class indices or names; `sample_subtasks` by default.
+        statistic: "mean" or "worst": the number that summarizes the losses of all sub-tasks.
+        batch_size: Number of rows in a prediction.
+        steps: Number of batches to draw from a dataset; all by default.
+        seed: Seed of the sub-tasks and of the order in which samples are used.
+
+    Raises:
+        ValueError: If an argument is invalid, or a class of the sub-tasks has no sample.
     """
 
     def __init__(
         self,
         modules: ModuleSet,
         x: Any,
-        y: np.ndarray,
-        subtasks: Sequence[Subtask],
+        y: Any = None,
+        subtasks: Iterable[Sequence[int | str]] | None = None,
         *,
         statistic: str = "mean",
         batch_size: int = 256,
+        steps: int | None = None,
         seed: int = 0,
     ):
+        check_modules(modules)
+        modules.require_counts("Choosing a threshold")
+        if statistic not in STATISTICS:
+            raise ValueError(
+                f"Expected `statistic` to be one of {list(STATISTICS)}. Received: "
+                f"statistic={statistic!r}"
+            )
+        x, y = gather_samples(modules, x, y, steps=steps)
         self.modules = modules
-        self.subtasks = list(subtasks)
+        self.subtasks = (
+            sample_subtasks(modules.classes_with_modules(), seed=seed)
+            if subtasks is None
+            else _check_subtasks(subtasks, modules)
+        )
         self.statistic = STATISTICS[statistic]
-        table = np.array([np.isin(np.arange(modules.num_classes), each) for each in subtasks])
-        order = np.random.default_rng(seed).permutation(np.flatnonzero(table.any(axis=0)[y]))
+        self.table = np.array(
+            [np.isin(np.arange(modules.num_classes), each) for each in self.subtasks]
+        )
+        is_used = self.table.any(axis=0)
+        _require_samples(is_used, y, modules)
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(is_used[y]))
         self.x = take_samples(x, order)
         self.y = y[order]
         self.batch_size = batch_size
-        self.table = table
-        self.samples = table[:, self.y].sum(axis=1)
+        self.samples = self.table[:, self.y].sum(axis=1)
 
     @cached_property
     def full_wrong(self) -> np.ndarray:
-        """Int array (subtasks,): samples that the full model gets wrong."""
+        """Int array (subtasks,): samples that the full model classifies incorrectly."""
         scores = self.modules.model.predict(self.x, batch_size=self.batch_size, verbose=0)
-        is_wrong = (beaten_by(scores, self.y).astype("float32") @ self.table.T) > 0
-        return (is_wrong & self.table[:, self.y].T).sum(axis=0)
+        correct = [is_correct(scores[:, each], self.y, each).sum() for each in self.subtasks]
+        return self.samples - np.array(correct)
 
     @property
     def full_accuracy(self) -> np.ndarray:
@@ -90,12 +114,12 @@ class ReuseLoss:
     def within(self, module_sets: Sequence[ModuleSet], limit: float) -> np.ndarray:
         """The losses of the module sets that lose no more than `limit`.
 
-        Measuring goes in rounds. What is wrong so far bounds the loss from below, and a module set
-        is given up once that bound is over the limit.
+        Samples are used in rounds. The errors so far bound the loss from below, and a module set is
+        given up once that bound exceeds the limit.
 
         Args:
             module_sets: Module sets of the same model.
-            limit: The largest loss to accept.
+            limit: The largest accepted loss.
 
         Returns:
             Float array (module sets,); infinity for those that lose more.
@@ -108,7 +132,7 @@ class ReuseLoss:
 
         Args:
             module_sets: Module sets of the same model.
-            limit: The largest loss to accept.
+            limit: The largest accepted loss.
 
         Returns:
             Int, or None if there is none.
@@ -130,7 +154,7 @@ class ReuseLoss:
         return np.array([self._loss(each) <= limit + ROUNDING for each in wrong], bool)
 
     def _wrong(self, module_sets: Sequence[ModuleSet], limit: float) -> np.ndarray:
-        """Wrong samples by module set and sub-task, at least as many as make the loss too large."""
+        """Errors by module set and sub-task; once they exceed the limit, only a part of them."""
         wrong = np.zeros((len(module_sets), len(self.subtasks)), "int64")
         for start in range(0, len(module_sets), TOGETHER):
             some = slice(start, start + TOGETHER)
@@ -144,7 +168,7 @@ class ReuseLoss:
         rounds: Sequence["_Round"],
         limit: float,
     ) -> None:
-        """Adds what the rounds find to `wrong`, as long as a module set may be within the limit."""
+        """Adds the errors of the rounds to `wrong`, while a module set may be within the limit."""
         for each in rounds:
             alive = np.flatnonzero(self._are_within(wrong, limit))
             if not len(alive):
@@ -153,7 +177,7 @@ class ReuseLoss:
             wrong[np.ix_(alive, each.subtasks)] += found
 
     def _count(self, module_sets: Sequence[ModuleSet], each: "_Round") -> np.ndarray:
-        """Wrong samples of a round, (module sets, sub-tasks of the round)."""
+        """Errors of a round, (module sets, sub-tasks of the round)."""
         subtasks = [self.subtasks[index] for index in each.subtasks]
         units = [modules.union(subtask) for modules in module_sets for subtask in subtasks]
         x = take_samples(self.x, each.samples)
@@ -164,7 +188,7 @@ class ReuseLoss:
 
     @cached_property
     def _rounds(self) -> list["_Round"]:
-        """All sub-tasks on ever more samples; or one by one, where each must be composed."""
+        """All sub-tasks on more and more samples; or each on all, if every model is composed."""
         everything = np.arange(len(self.subtasks))
         if isinstance(self._counter, _ComposedModels):
             return [_Round(everything[t : t + 1], slice(None)) for t in everything]
@@ -175,7 +199,7 @@ class ReuseLoss:
 
     @cached_property
     def _counter(self) -> "MaskedEvaluator | _ComposedModels":
-        # With every unit in every module, the evaluator serves any threshold.
+        # With every unit in every module, the evaluator can mask for any threshold.
         whole = self.modules.with_threshold(0.0)
         if why_not_staged(whole):
             return _ComposedModels(whole, self.batch_size)
@@ -184,14 +208,14 @@ class ReuseLoss:
 
 @dataclass(frozen=True, eq=False)
 class _Round:
-    """What is measured at a time: some sub-tasks on some samples."""
+    """Sub-tasks and samples that are measured together."""
 
     subtasks: np.ndarray
     samples: slice
 
 
 class _ComposedModels:
-    """Counts as `MaskedEvaluator` does, for models that cannot be cut: it composes each model."""
+    """Counts like `MaskedEvaluator`, but composes every model: for models that cannot be cut."""
 
     def __init__(self, modules: ModuleSet, batch_size: int):
         self.slicer = modules.slicer
@@ -214,6 +238,31 @@ class _ComposedModels:
             model = self.slicer.build(self.slicer.plan(units, np.array(subtask)))
             samples = np.isin(y, subtask)
             scores = model.predict(take_samples(x, samples), batch_size=self.batch_size, verbose=0)
-            right = np.array(subtask)[scores.argmax(axis=-1)] == y[samples]
-            self._known[key] = int(right.sum())
+            self._known[key] = int(is_correct(scores, y[samples], subtask).sum())
         return self._known[key]
+
+
+def _check_subtasks(subtasks: Any, modules: ModuleSet) -> list[Subtask]:
+    is_list = isinstance(subtasks, Iterable) and not isinstance(subtasks, str)
+    subtasks = list(subtasks) if is_list else subtasks
+    if not is_list or any(isinstance(each, (str, Integral)) for each in subtasks):
+        raise ValueError(
+            "Expected `subtasks` to be a list of lists of classes, such as [(0, 1), (0, 2, 3)]. "
+            f"Received: subtasks={subtasks!r}"
+        )
+    found = [tuple(sorted(modules.resolve_classes(each).tolist())) for each in subtasks]
+    if not found or min(map(len, found)) < 2:
+        raise ValueError(
+            "Expected at least one sub-task in `subtasks`, each of at least two classes. "
+            f"Received: subtasks={found}"
+        )
+    return found
+
+
+def _require_samples(is_used: np.ndarray, y: np.ndarray, modules: ModuleSet) -> None:
+    missing = [modules.class_names[index] for index in np.setdiff1d(np.flatnonzero(is_used), y)]
+    if missing:
+        raise ValueError(
+            "Expected validation samples of every class of the sub-tasks. Received: none of the "
+            f"classes {missing}. Add samples of them, or pass `subtasks` without them"
+        )

@@ -11,8 +11,8 @@ def image_input(input_shape: tuple[int, int, int] | None, minimum_size: int) -> 
 
     Args:
         input_shape: Shape of one image, in the order of `keras.config.image_data_format()`.
-            `None` is 32x32 with three channels.
-        minimum_size: Fewest pixels per side that the architecture can take.
+            `None` means 32x32 with three channels.
+        minimum_size: Smallest height and width that the architecture can take.
 
     Returns:
         A symbolic batch of images.
@@ -27,7 +27,7 @@ def image_input(input_shape: tuple[int, int, int] | None, minimum_size: int) -> 
     shape = tuple(input_shape) if isinstance(input_shape, (list, tuple)) else ()
     if len(shape) != 3 or not all(isinstance(size, Integral) and size >= 1 for size in shape):
         raise ValueError(
-            f"`input_shape` should be the shape of one image, {order}, as three positive "
+            f"Expected `input_shape` to be the shape of one image, {order}, as three positive "
             f"integers. Received: input_shape={input_shape}"
         )
     height_and_width = shape[1:] if channels_first else shape[:2]
@@ -43,8 +43,8 @@ def resolve_stem(stem: str, image: keras.KerasTensor) -> str:
     """The stem to build: `"cifar"` or `"imagenet"`.
 
     Args:
-        stem: `"cifar"`, `"imagenet"`, or `"auto"`, which is `"cifar"` for images of up to
-            64 pixels per side and `"imagenet"` for larger ones.
+        stem: `"cifar"`, `"imagenet"`, or `"auto"`: `"cifar"` for images of up to 64 pixels per
+            side, `"imagenet"` for larger ones.
         image: Symbolic batch of images.
 
     Raises:
@@ -52,7 +52,7 @@ def resolve_stem(stem: str, image: keras.KerasTensor) -> str:
     """
     if stem not in ("auto", "cifar", "imagenet"):
         raise ValueError(
-            f'`stem` should be one of "auto", "cifar", "imagenet". Received: stem={stem!r}'
+            f'Expected `stem` to be one of "auto", "cifar", "imagenet". Received: stem={stem!r}'
         )
     if stem != "auto":
         return stem
@@ -89,27 +89,27 @@ def he_normal_fan_out() -> keras.initializers.Initializer:
 
 
 def batch_norm_relu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """BatchNormalization, then a ReLU layer, named after the layer that they follow."""
+    """BatchNormalization and a ReLU layer, named after the layer they follow."""
     return relu(batch_norm(x, name), name)
 
 
 def batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """BatchNormalization over the channels, named after the layer that it follows."""
+    """BatchNormalization over the channels, named after the layer it follows."""
     axis = 1 if keras.config.image_data_format() == "channels_first" else -1
-    # PyTorch's constants, with which the papers trained; Keras's own momentum of 0.99 needs more
-    # steps than a short training has.
+    # PyTorch's constants, which the papers used; Keras's default momentum of 0.99 needs more steps
+    # than a short training has.
     return layers.BatchNormalization(axis, momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
 
 
 def relu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """A ReLU layer, named after the layer that it follows."""
+    """A ReLU layer, named after the layer it follows."""
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def dense_relu(
     x: keras.KerasTensor, units: int, name: str, *, dropout: float = 0.0
 ) -> keras.KerasTensor:
-    """A dense layer and a ReLU layer, then dropout where its rate is not zero."""
+    """A dense layer, a ReLU layer and, if its rate is not zero, dropout."""
     x = relu(_dense(x, units, name), name)
     return layers.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x
 
@@ -120,9 +120,16 @@ def logits(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
     Raises:
         ValueError: If `classes` is not a positive integer.
     """
-    if not isinstance(classes, Integral) or classes < 1:
-        raise ValueError(f"`classes` should be a positive integer. Received: classes={classes}")
+    check_classes(classes)
     return _dense(x, classes, "logits")
+
+
+def check_classes(classes: int) -> None:
+    """Raises a ValueError if the number of classes is not a positive integer."""
+    if not isinstance(classes, Integral) or classes < 1:
+        raise ValueError(
+            f"Expected `classes` to be a positive integer. Received: classes={classes}"
+        )
 
 
 def _dense(x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:

@@ -20,13 +20,13 @@ def rescnn(
     """ResCNN: twelve 3x3 convolutions with three residual additions, and one dense layer.
 
     At 32x32 with ten classes it has 16,010,122 trainable parameters and 12 hidden activations.
-    Two convolutions and the identity of what enters them are added after the fourth, the eighth
-    and the twelfth convolution, each behind its ReLU; the five poolings take 32x32 to 1x1.
+    After the ReLU of the fourth, eighth and twelfth convolution, a shortcut adds the input of the
+    last two convolutions. Five poolings reduce 32x32 to 1x1.
 
-    The papers give the twelve convolutions of 64 to 512 channels, the three additions and the
-    parameter count. These widths, with biases, a single dense layer and no convolution on a
-    shortcut, meet that count; other orders of widths might too. Parameters say nothing of the
-    poolings: their places, and the addition behind the ReLU, are this library's reading.
+    The papers give twelve convolutions of 64 to 512 channels, three additions and the parameter
+    count. These widths, with biases, a single dense layer and no convolution on the shortcuts,
+    match that count; other widths might too. The positions of the poolings and of the additions
+    do not change the count; they are this library's choice.
 
     Args:
         input_shape: Shape of one image, in the order of `keras.config.image_data_format()`, at

@@ -2,18 +2,22 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 from command_line import fail, invoke, run
 from small_models import BACKEND, run_in_fresh_process
 
-from moda_keras import cli, experiments
-from moda_keras.cli import backend, completion
+from moda_keras import cli, datasets, experiments
+from moda_keras.cli import command, options
 from moda_keras.cli.app import COMMANDS as COMMANDS_OF_APP
-from moda_keras.datasets import AUGMENTATIONS, NAMES
+from moda_keras.cli.data import DataArguments
 
 COMMANDS = (
     "train", "decompose", "tune", "compose", "replace", "evaluate", "experiment", "report", "info",
@@ -63,6 +67,13 @@ def test_help_has_an_example(name):
     assert "--json" in shown
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_option_names_whole_on_a_narrow_terminal(name):
+    shown = invoke(name, "--help", columns=80).output
+    assert not re.findall(r"--\S*…", shown)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_no_command_shows_the_help():
     assert "Usage" in invoke().output
 
@@ -87,7 +98,7 @@ def test_worker_processes_of_the_command_import_everything():
     )
 
 
-def test_wrong_usage_is_a_document_too(script):
+def test_usage_error_is_a_document_too(script):
     result = run_script(script, "compose", "--json", "some.modules")
     assert result.returncode == 2
     assert json.loads(result.stdout)["error"]["type"] == "UsageError"
@@ -114,10 +125,22 @@ def test_wrong_usage_is_a_document_too(script):
         ("tune", "a.modules", "--data", "digits", "-o", "b.modules", "--on", "monday"),
     ],
 )  # fmt: skip
-def test_wrong_usage(arguments):
-    result = invoke(*arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == "" and "Usage: moda" in result.stderr
+def test_usage_error_is_one_line(arguments):
+    message = fail(*arguments, code=2)
+    assert message.startswith("Error: ") and re.search(r"See: .* --help$", message)
+
+
+def test_module_runs_the_command(tmp_path):
+    root = Path(cli.__file__).parents[2]
+    shown = subprocess.run(
+        [sys.executable, "-m", "moda_keras", "--version"],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert shown.stdout.startswith("moda_keras ")
 
 
 def test_version():
@@ -127,7 +150,9 @@ def test_version():
 def test_unexpected_error_is_one_line_with_its_type(monkeypatch):
     monkeypatch.setattr("moda_keras.evaluation.module_size", broken)
     monkeypatch.setattr("moda_keras.experiments.environment.describe_environment", broken)
-    assert fail("info") == "Error: RuntimeError: in two lines (moda --debug ... shows where)"
+    assert (
+        fail("info") == "Error: RuntimeError: in two lines (run moda --debug ... for the traceback)"
+    )
     result = invoke("--debug", "info")
     assert isinstance(result.exception, RuntimeError)
 
@@ -148,23 +173,50 @@ def interrupted():
     raise KeyboardInterrupt
 
 
-def test_names_for_completion_are_the_library_s():
-    assert sorted(completion.NETWORKS) == sorted(experiments.NETWORKS)
-    assert list(completion.EXPERIMENTS) == list(experiments.EXPERIMENTS)
-    assert sorted(completion.AUGMENTATIONS) == sorted(AUGMENTATIONS)
-    assert sorted(completion.DATA) == sorted(NAMES)
+def test_names_of_options_are_the_library_s():
+    assert sorted(get_args(options.Network)) == sorted(experiments.NETWORKS)
+    assert tuple(experiments.EXPERIMENTS) == options.EXPERIMENTS
+    assert sorted(get_args(options.Augmentation)) == sorted(datasets.AUGMENTATIONS)
+    assert sorted(options.DATA) == sorted(datasets.NAMES)
+    names = {field.name for field in fields(DataArguments)}
+    settings = {field.name for field in fields(datasets.DataSettings)}
+    assert names - {"synsets", "no_extra"} == settings - {"extra"}
 
 
 def test_classes_of_a_module_file_are_completed(trained):
-    assert completion.class_names_of(trained.modules) == [str(digit) for digit in range(10)]
-    assert completion.class_names_of(trained.model) == []
-    assert completion.class_names_of("no.modules") == []
+    assert options.class_names_of(trained.modules) == [str(digit) for digit in range(10)]
+    assert options.class_names_of(trained.model) == []
+    assert options.class_names_of("no.modules") == []
+    context = SimpleNamespace(params={"file": trained.modules})
+    assert options.complete_class(context, "3,") == [f"3,{digit}" for digit in "012456789"]
+    context = SimpleNamespace(params={"modules": trained.modules, "classes": ["3"]})
+    assert options.complete_class(context, "") == list("012456789")
+
+
+@pytest.mark.parametrize(
+    ("typed", "joined"),
+    [
+        ("f --classes cat dog -o a", "f --classes cat,dog -o a"),
+        ("f --classes cat, dog", "f --classes cat,,dog"),
+        ("f --class-names cat dog cow", "f --class-names cat,dog,cow"),
+        ("--classes cat,dog f", "--classes cat,dog f"),
+        ("--classes cat THIS --json", "--classes cat THIS --json"),
+        ("compose f cat dog", "compose f cat dog"),
+        ("f --classes", "f --classes"),
+    ],
+)
+def test_lists_are_separated_by_spaces_or_commas(typed, joined):
+    words = [__file__ if word == "THIS" else word for word in typed.split()]
+    expected = [__file__ if word == "THIS" else word for word in joined.split()]
+    assert options.join_lists(words) == expected
 
 
 def test_backend_that_does_not_run_here_is_refused():
     other = "jax" if BACKEND != "jax" else "torch"
     assert f"Keras runs on '{BACKEND}'" in fail("--backend", other, "info")
-    assert "Expected a backend out of" in fail("--backend", "theano", "info")
+    assert "'theano' is not one of 'torch', 'tensorflow', 'jax'" in fail(
+        "--backend", "theano", "info", code=2
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,8 +230,8 @@ def test_backend_that_does_not_run_here_is_refused():
 )
 def test_backend_that_is_installed_is_chosen(configured, installed, chosen, monkeypatch):
     monkeypatch.setattr(
-        backend.importlib.util, "find_spec", lambda name: "found" if name in installed else None
+        command.importlib.util, "find_spec", lambda name: "found" if name in installed else None
     )
-    assert backend._installed_backend(configured) == chosen
-    with pytest.raises(backend.CommandError, match="pip install"):
-        backend._require_installed("tensorflow" if "tensorflow" not in installed else "jax")
+    assert command._installed_backend(configured) == chosen
+    with pytest.raises(command.CommandError, match="pip install"):
+        command._require_installed("tensorflow" if "tensorflow" not in installed else "jax")

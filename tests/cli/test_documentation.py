@@ -1,4 +1,4 @@
-"""The commands of the page on the command line run as they stand, for fewer epochs and images."""
+"""The commands of docs/command-line.md run as written, with fewer epochs and images."""
 
 import re
 import shlex
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from command_line import invoke
-from small_models import BACKEND
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
 SMALLER = {"--epochs": "1", "--batch-size": "16"}
@@ -22,7 +21,7 @@ def commands():
 
 
 def smaller(words):
-    """The same command on little data; options that a command repeats count once, the last."""
+    """The same command on little data; the last of repeated options counts."""
     words = [SMALLER.get(before, word) for before, word in zip([None, *words], words, strict=False)]
     if "--data" in words:
         words += ["--samples-per-class", "6", "--test-samples-per-class", "4"]
@@ -33,7 +32,6 @@ def smaller(words):
     return words
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="one backend is enough: the others run each command")
 def test_commands_run_in_their_order(tmp_path, monkeypatch):
     pytest.importorskip("jinja2")
     monkeypatch.chdir(tmp_path)

@@ -1,68 +1,44 @@
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from command_line import TINY_DATA, ask
-from small_models import BACKEND
+from command_line import TINY_DATA, ask, invoke
 
-import moda_keras as mk
-from moda_keras.cli.training_callbacks import StopAfterEpoch
+from moda_keras.cli.training import StopAfterEpoch
+from moda_keras.datasets.epoch_batches import EpochBatches
 from moda_keras.experiments import read_rows
 
-# The command as it is, but for batches that take their time.
-SLOW_COMMAND = """
-import time
-from moda_keras.cli import main
-from moda_keras.datasets import epoch_batches
-
-draw = epoch_batches.EpochBatches.__getitem__
-
-def slowly(self, index):
-    time.sleep(0.1)
-    return draw(self, index)
-
-epoch_batches.EpochBatches.__getitem__ = slowly
-main()
-"""
 RECIPE = ("--epochs", 4, "--batch-size", 16)
 
 
-def test_interrupted_training_goes_on_to_the_same_result(small_model, tmp_path):
-    arguments = ("train", *TINY_DATA, "--model", small_model, *RECIPE)
-    command = [*map(str, arguments), "-o", str(tmp_path / "one.keras"), "--json"]
-    script = tmp_path / "moda"
-    script.write_text(SLOW_COMMAND)
-    process = subprocess.Popen(
-        [sys.executable, str(script), *command],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": BACKEND,
-            "PYTHONPATH": str(Path(mk.__file__).parents[1]),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    log = tmp_path / "one.csv"
-    while process.poll() is None and (not log.exists() or log.read_text().count("\n") < 2):
-        time.sleep(0.05)
-    time.sleep(0.15)  # into the middle of an epoch
-    process.send_signal(signal.SIGINT)
-    printed, errors = process.communicate()
-    assert process.returncode == 130, errors
-    assert "the same command goes on" in json.loads(printed)["error"]["message"]
-    assert "Stopping at the end of this epoch" in errors
-    assert 2 <= len(read_rows(log)) < 4
+def interrupt_in_second_epoch(monkeypatch):
+    draw, sent = EpochBatches.__getitem__, []
 
-    resumed = ask(*arguments, "-o", tmp_path / "one.keras")
-    undisturbed = ask(*arguments, "-o", tmp_path / "other.keras")
+    def draw_and_interrupt(self, index):
+        if self.epoch == 1 and not sent:
+            sent.append(index)
+            os.kill(os.getpid(), signal.SIGINT)
+        return draw(self, index)
+
+    monkeypatch.setattr(EpochBatches, "__getitem__", draw_and_interrupt)
+
+
+def test_resumed_training_has_the_same_result(small_model, tmp_path, monkeypatch):
+    command = ("train", *TINY_DATA, "--model", small_model, *RECIPE)
+    log = tmp_path / "one.csv"
+    with monkeypatch.context() as patch:
+        interrupt_in_second_epoch(patch)
+        result = invoke(*command, "-o", tmp_path / "one.keras")
+    assert result.exit_code == 130, result.output
+    assert "Rerun the command to resume" in result.stderr
+    assert "Stopping at the end of this epoch" in result.stderr
+    assert [row["epoch"] for row in read_rows(log)] == [0, 1]
+
+    resumed = ask(*command, "-o", tmp_path / "one.keras")
+    undisturbed = ask(*command, "-o", tmp_path / "other.keras")
     assert [row["epoch"] for row in read_rows(log)] == [0, 1, 2, 3]
     assert resumed["test_accuracy"] == undisturbed["test_accuracy"]
     one, other = (keras.saving.load_model(each["model"]) for each in (resumed, undisturbed))

@@ -1,8 +1,10 @@
 """decompose, tune, compose, evaluate, info, report: what works on modules."""
 
+import json
 import os
+import zipfile
 from pathlib import Path
-from types import SimpleNamespace
+from typing import get_args
 
 import keras
 import numpy as np
@@ -11,9 +13,9 @@ from command_line import TINY_DATA, ask, fail, run
 from small_models import BACKEND
 
 import moda_keras as mk
-from moda_keras.cli import completion
+from moda_keras.cli import options
+from moda_keras.cli.class_names import read_class_names
 from moda_keras.cli.compose import SUFFIXES
-from moda_keras.datasets.image_decoder import ImageDecoder
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_decompose_is_the_library_s(trained, modules, tmp_path):
     sizes = mk.metrics.module_size(expected)
     np.testing.assert_allclose(list(found["module_size"].values()), sizes)
     assert found["threshold"] == 0.4
-    assert "in a module, mean" in run(
+    assert "per module, average" in run(
         "decompose", trained.model, *TINY_DATA, "-o", output, "--force"
     )
 
@@ -66,30 +68,6 @@ def test_tune_never_enlarges_modules_needlessly(trained, modules, tmp_path):
     assert found["before"]["threshold"] == modules.threshold
 
 
-class StreamedDigits(mk.datasets.StreamedDataset):
-    """As data that is streamed from files, without TensorFlow."""
-
-    def unaugmented_batches(self, batch_size=7):
-        return self.train.unaugmented_batches(batch_size)
-
-
-def test_tune_reads_the_training_images_of_streamed_data(trained, data, tmp_path, monkeypatch):
-    decoder = ImageDecoder((8, 8), "grey")
-    split = SimpleNamespace(labels=data.y_train, unaugmented_batches=data.unaugmented_batches)
-    streamed = StreamedDigits(split, split, data.class_names, decoder, "digits")
-    monkeypatch.setattr("moda_keras.datasets.load", lambda *names, **options: streamed)
-    seen = {}
-
-    def tune(modules, x, y, *arguments, **options):
-        seen.update(x=x, y=y)
-        return modules
-
-    monkeypatch.setattr(mk.ModuleSet, "tune_threshold", tune)
-    ask("tune", trained.modules, *TINY_DATA, "-o", tmp_path / "a.modules")
-    np.testing.assert_array_equal(seen["x"], data.x_train)
-    np.testing.assert_array_equal(seen["y"], data.y_train)
-
-
 def test_composed_model_is_the_library_s(trained, modules, data, tmp_path):
     found = ask("compose", trained.modules, 7, 0, 3, "-o", tmp_path / "small.keras")
     assert found["classes"] == ["7", "0", "3"]
@@ -104,10 +82,12 @@ def test_composed_model_is_the_library_s(trained, modules, data, tmp_path):
 
 
 def test_names_come_before_indices(modules, tmp_path):
-    names = ("9", "cat", "1", *"34567", "x", "dog")
+    names = ("9", "cat", "1", *"34567", "x, y", "dog")
     mk.ModuleSet.from_units(modules.model, modules.units, class_names=names).save(tmp_path / "m")
-    found = ask("compose", tmp_path / "m", "1", "dog", "8", "-o", tmp_path / "a.keras")
-    assert found["classes"] == ["1", "dog", "x"]  # the first is class 2; no class is called "8"
+    found = ask("compose", tmp_path / "m", "1,dog", "8", "-o", tmp_path / "a.keras")
+    assert found["classes"] == ["1", "dog", "x, y"]  # the first is class 2; none is called "8"
+    found = ask("compose", tmp_path / "m", "x, y", "dog", "-o", tmp_path / "b.keras")
+    assert found["classes"] == ["x, y", "dog"]  # a known name keeps its comma
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".xml", ".pt2"])
@@ -119,7 +99,7 @@ def test_format_is_that_of_the_suffix(suffix, trained, tmp_path, monkeypatch):
     found = ask("compose", trained.modules, 1, 2, "-o", tmp_path / f"small{suffix}")
     written = (tmp_path / f"small{suffix}").read_text()
     assert written == f"{found['format']} of (None, 2)"
-    assert SUFFIXES[suffix] == found["format"] in completion.EXPORT_FORMATS
+    assert SUFFIXES[suffix] == found["format"] in get_args(options.Format)
 
 
 def write_two_files(model, path, format, verbose):
@@ -134,14 +114,16 @@ def test_weights_that_are_written_beside_the_graph_come_along(trained, tmp_path,
     command = ("compose", trained.modules, 1, 2, "-o", tmp_path / "small.xml")
     run(*command)
     read = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert read == {"small.xml": "graph", "small.bin": "weights"}
+    names = {"small.xml.classes.json": '["1", "2"]'}
+    assert read == {"small.xml": "graph", "small.bin": "weights"} | names
+    (tmp_path / "small.xml.classes.json").unlink()
     (tmp_path / "small.xml").unlink()
     (tmp_path / "small.bin").write_text("another's")
     assert "small.bin' exists. Pass --force" in fail(*command)
     assert [path.name for path in tmp_path.iterdir()] == ["small.bin"]
     run(*command, "--force")
     read = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert read == {"small.xml": "graph", "small.bin": "weights"}
+    assert read == {"small.xml": "graph", "small.bin": "weights"} | names
 
 
 def test_no_file_beside_an_export_is_replaced(trained, tmp_path, monkeypatch):
@@ -156,14 +138,23 @@ def test_no_file_beside_an_export_is_replaced(trained, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["small.onnx.data"]
 
 
-def test_format_that_keras_cannot_write_is_named(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (ModuleNotFoundError("No module", name="onnx"), "(onnx). Install them with: pip install "),
+        (RuntimeError("a bad\n shape"), f"with the backend '{BACKEND}': a bad shape. docs/slicing"),
+    ],
+)
+def test_failed_export_is_explained(raised, message, trained, tmp_path, monkeypatch):
     def export(*arguments, **named):
-        raise ImportError("No module named 'onnx'")
+        if isinstance(raised, ImportError):
+            raise RuntimeError("as torch's exporter does it") from raised
+        raise raised
 
     monkeypatch.setattr(keras.Model, "export", export)
-    message = fail("compose", trained.modules, 1, 2, "-o", tmp_path / "small.onnx")
-    assert f"the format 'onnx' with the backend '{BACKEND}'" in message
-    assert "No module named 'onnx'" in message and not list(tmp_path.iterdir())
+    shown = fail("compose", trained.modules, 1, 2, "-o", tmp_path / "small.onnx")
+    assert message in shown and "the format 'onnx'" in shown.replace("The", "the")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras writes no SavedModel with torch")
@@ -215,12 +206,6 @@ def test_modules_of_images_of_any_size_are_evaluated(of_any_size, data):
     assert chosen["flops_share"] is None and chosen["size"] < 1
 
 
-def test_model_of_images_of_any_size_is_exported(of_any_size, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras.Model, "export", write_two_files)
-    run("compose", of_any_size, 1, 2, "-o", tmp_path / "small.xml")
-    assert len(list(tmp_path.iterdir())) == 2
-
-
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
@@ -246,15 +231,45 @@ def test_evaluation_of_a_model(trained, data):
 
 def test_evaluation_of_a_composed_model(trained, modules, data, tmp_path):
     run("compose", trained.modules, 8, 1, "-o", tmp_path / "small.keras")
-    found = ask("evaluate", tmp_path / "small.keras", *TINY_DATA, "--classes", "8,1")
+    found = ask("evaluate", tmp_path / "small.keras", *TINY_DATA)
     expected = mk.metrics.reuse_accuracy(modules, [8, 1], data.x_test, data.y_test)
     assert found["accuracy"] == pytest.approx(expected)
     assert list(found["accuracy_by_class"]) == ["8", "1"]
     assert found["data"]["test_images"] == 8
-    of_modules = ask("evaluate", trained.modules, *TINY_DATA, "--classes", "8,1")
+    of_modules = ask("evaluate", trained.modules, *TINY_DATA, "--classes", "8", "1")
     assert of_modules["accuracy"] == found["accuracy"]
     full = mk.metrics.full_accuracy(modules.model, [8, 1], data.x_test, data.y_test)
     assert of_modules["full_accuracy"] == pytest.approx(full)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--classes", "1", "8"), ("--class-names", "1,8"), ("--class-names", "1", "8")]
+)
+def test_class_names_travel_with_a_composed_model(arguments, trained, tmp_path):
+    """Whatever order the classes are given in, the file knows the order of its outputs."""
+    run("compose", trained.modules, "8,1", "-o", tmp_path / "small.keras")
+    expected = ask("evaluate", tmp_path / "small.keras", *TINY_DATA)
+    found = ask("evaluate", tmp_path / "small.keras", *TINY_DATA, *arguments)
+    assert found["accuracy"] == expected["accuracy"]
+    assert found["accuracy_by_class"] == expected["accuracy_by_class"]
+    assert ask("info", tmp_path / "small.keras")["classes"] == ["8", "1"]
+    assert read_class_names(trained.model) == tuple("0123456789")
+    missing = ("--class-names", "0,1", "-o", tmp_path / "a.modules")
+    assert "Expected data with the classes of" in fail(
+        "decompose", tmp_path / "small.keras", *TINY_DATA, *missing
+    )
+
+
+def test_class_names_of_a_model_without_them_are_given(trained, tmp_path):
+    run("compose", trained.modules, "8,1", "-o", tmp_path / "small.keras")
+    keras.saving.load_model(tmp_path / "small.keras").save(tmp_path / "plain.keras")
+    assert read_class_names(tmp_path / "plain.keras") is None
+    assert "Expected data of 2 classes" in fail("evaluate", tmp_path / "plain.keras", *TINY_DATA)
+    command = ("evaluate", tmp_path / "plain.keras", *TINY_DATA, "--classes", "8,1")
+    expected = ask(*command)["accuracy"]
+    assert expected == ask("evaluate", tmp_path / "small.keras", *TINY_DATA)["accuracy"]
+    (tmp_path / "plain.keras.classes.json").write_text(json.dumps(["8", "1"]))
+    assert ask(*command[:-2])["accuracy"] == expected
 
 
 def test_evaluation_of_modules(trained, modules, data):
@@ -280,7 +295,7 @@ def test_labels_are_those_of_the_modules(trained):
     assert len(set(expected["accuracy_before"].values())) > 3
     assert found["accuracy_before"] == expected["accuracy_before"]
     message = fail("evaluate", trained.modules, *TINY_DATA, "--class-names", "0,1")
-    assert "Expected data of the classes of" in message
+    assert "Expected data with the classes of" in message
 
 
 def test_info(trained, modules):
@@ -320,13 +335,13 @@ def test_report_is_written_from_all_that_is_given(trained, tmp_path, monkeypatch
     [
         (("evaluate", "none.keras", *TINY_DATA), "There is no file 'none.keras'"),
         (("evaluate", ".", *TINY_DATA), "a folder"),
-        (("evaluate", "LOG", *TINY_DATA), "Expected a Keras model file, as `model.save`"),
+        (("evaluate", "LOG", *TINY_DATA), "Expected a Keras model file, as written by"),
         (("compose", "LOG", "1", "-o", "a.keras"), "Expected a module file"),
-        (("compose", "MODEL", "1", "-o", "a.keras"), "which is a Keras model; `moda decompose"),
+        (("compose", "MODEL", "1", "-o", "a.keras"), "which is a Keras model. Make a module file"),
         (("decompose", "MODULES", *TINY_DATA, "-o", "b.modules"), "which is a module file"),
         (("evaluate", "MODEL", *TINY_DATA, "--image-size", 16), "see --image-size"),
         (("evaluate", "MODEL", *TINY_DATA, "--class-names", "1,2"), "see --class-names"),
-        (("evaluate", "MODEL", *TINY_DATA, "--classes", "1,cow"), "Received: 1,cow"),
+        (("evaluate", "MODEL", *TINY_DATA, "--classes", "1", "cow"), "Received: 1,cow"),
         (("evaluate", "MODULES", *TINY_DATA, "--classes", "1,cow"), "Unknown class"),
         (("evaluate", "MODULES", *TINY_DATA, "--synsets", "no.txt"), "There is no file 'no.txt'"),
         (("decompose", "MODEL", *TINY_DATA, "-o", "LOG"), "exists. Pass --force"),
@@ -342,9 +357,13 @@ def test_wrong_files_are_named(arguments, message, trained, tmp_path, monkeypatc
     assert not os.listdir(tmp_path)
 
 
-def test_damaged_model_is_named(trained, tmp_path):
-    import zipfile
-
+def test_damaged_files_are_named(trained, tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.keras", "w") as archive:
         archive.writestr("config.json", "{}")
     assert "which Keras cannot load" in fail("info", tmp_path / "bad.keras")
+    content = trained.modules.read_bytes()
+    message = "half.modules', which is truncated or damaged"
+    for share in (0.1, 0.5, 0.9, 0.999):
+        (tmp_path / "half.modules").write_bytes(content[: int(share * len(content))])
+        assert message in fail("info", tmp_path / "half.modules")
+    assert message in fail("compose", tmp_path / "half.modules", 1, "-o", tmp_path / "a.keras")

@@ -54,7 +54,10 @@ def test_name_that_the_weak_model_lacks_is_no_index(small_model, trained, tmp_pa
     data = (*TINY_DATA, "--class-names", "5,6,7,8,9")
     command = ("replace", tmp_path / "weak.keras", tmp_path / "m", 3, *data, "--epochs", 1)
     message = fail(*command, "-o", tmp_path / "patched.keras")
-    assert "Received: 3. Pass --target-class" in message and "5, 6, 7, 8, 9" in message
+    assert (
+        "Received: 3. Choose one of them with --target-class" in message
+        and "5, 6, 7, 8, 9" in message
+    )
     assert not (tmp_path / "patched.keras").exists()
     found = ask(*command, "--target-class", 3, "-o", tmp_path / "patched.keras")
     assert (found["target_class"], found["strong_class"]) == ("8", "3")

@@ -167,6 +167,35 @@ def test_class_without_test_images_raises_unless_left_out(folder):
     assert datasets.load(folder, class_names=["ant", "bee"]).class_names == ("ant", "bee")
 
 
+def test_class_without_training_images_raises_unless_left_out(folder):
+    write_image(folder / "test" / "dog" / "0.png", np.zeros((6, 8, 3), dtype="uint8"))
+    (folder / "train" / "elk").mkdir()
+
+    with pytest.raises(ValueError, match=r"no training images of \['dog', 'elk'\]"):
+        datasets.load(folder)
+    assert datasets.load(folder, class_names=["ant", "bee"]).class_names == ("ant", "bee")
+
+
+@pytest.mark.parametrize("flat", ["train", "."])
+def test_folder_without_test_images_is_split(folder, flat):
+    for path in (folder / "test").glob("*/*.png"):
+        path.unlink()
+    for each in (folder / "test").iterdir():
+        each.rmdir()
+    (folder / "test").rmdir()
+    root = folder / "train" if flat == "." else folder
+
+    data = datasets.load(root, test_fraction=0.25, seed=1)
+
+    assert data.class_names == ("ant", "bee", "cow")
+    assert np.bincount(data.y_test).tolist() == [1, 1, 1]
+    assert len(data.y_train) == 9
+    images = {image.tobytes() for image in (*data.x_train, *data.x_test)}
+    again = datasets.load(root, test_fraction=0.25, seed=1)
+    np.testing.assert_array_equal(again.x_test, data.x_test)
+    assert len(images) == 12
+
+
 def test_folder_without_images_raises(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
     (tmp_path / "test" / "ant").mkdir(parents=True)

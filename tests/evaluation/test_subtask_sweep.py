@@ -1,39 +1,15 @@
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+import pickle
 
 import keras
 import numpy as np
 import pytest
 from labelled_data import labelled_inputs
-from small_models import BACKEND, cnn, mlp, random_modules
+from small_models import cnn, mlp, random_modules
 
 import moda_keras as mk
 from moda_keras.evaluation.subtask_measurement import SubtaskMeasurement
+from moda_keras.evaluation.subtask_sweep import _archive, _jobs, _measure, _Work
 from moda_keras.experiments import subtasks_of, sweep_subtasks
-
-# Slows every job down, so that a kill comes between two.
-SWEEP = """
-import sys, time
-import numpy as np
-import moda_keras as mk
-from moda_keras.experiments import subtask_measurement, sweep_subtasks
-
-measure = subtask_measurement.SubtaskMeasurement.measure
-
-def slowly(self, subtasks):
-    time.sleep(0.5)
-    return measure(self, subtasks)
-
-subtask_measurement.SubtaskMeasurement.measure = slowly
-folder = sys.argv[1]
-data = np.load(folder + "/data.npz")
-modules = mk.load_modules(folder + "/modules")
-sweep_subtasks(modules, data["x"], data["y"], folder + "/subtasks.csv", subtasks_per_job=1)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,25 +46,15 @@ def test_sweep_gives_and_writes_a_row_for_each_subtask(modules, data, expected, 
     assert again == expected
 
 
-def test_killed_sweep_goes_on_where_it_was(modules, data, expected, tmp_path):
-    modules.save(tmp_path / "modules")
-    np.savez(tmp_path / "data.npz", x=data[0], y=data[1])
+def test_interrupted_sweep_resumes_where_it_was(modules, data, expected, tmp_path):
+    def interrupt(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
     path = tmp_path / "subtasks.csv"
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": BACKEND,
-        "PYTHONPATH": str(Path(mk.__file__).parents[1]),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", SWEEP, str(tmp_path)], env=environment, stderr=subprocess.PIPE
-    )
-    while process.poll() is None and (not path.exists() or path.read_text().count("\n") < 4):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    _, errors = process.communicate()
-    assert process.returncode == -signal.SIGKILL, errors.decode()
-    done = path.read_text().count("\n") - 1
-    assert 3 <= done < 11
+    with pytest.raises(KeyboardInterrupt):
+        sweep_subtasks(modules, *data, path, subtasks_per_job=1, progress=interrupt)
+    assert path.read_text().count("\n") == 1 + 5
     with path.open("a") as file:
         file.write("0 1 2,3,")  # as if it had been killed while writing
     counts = []
@@ -96,11 +62,11 @@ def test_killed_sweep_goes_on_where_it_was(modules, data, expected, tmp_path):
         modules, *data, path, subtasks_per_job=1, progress=lambda n, total: counts.append(n)
     )
     assert rows == expected
-    assert counts == list(range(done + 1, 12))
+    assert counts == list(range(6, 12))
     assert path.read_text().count("\n") == 12
 
 
-def test_results_of_other_modules_are_not_gone_on_with(modules, data, tmp_path):
+def test_results_of_other_modules_are_not_resumed(modules, data, tmp_path):
     sweep_subtasks(modules, *data, tmp_path / "subtasks.csv", subtasks=[(0, 1)])
     other = random_modules(cnn(), seed=5)
     with pytest.raises(ValueError, match="Choose another path"):
@@ -116,10 +82,13 @@ def test_model_that_cannot_be_cut_is_composed(tmp_path):
     assert row["accuracy"] == mk.metrics.reuse_accuracy(modules, (0, 2), x, y)
 
 
-def test_workers_give_the_same_rows(modules, data, expected, tmp_path):
-    pytest.importorskip("joblib")
-    rows = sweep_subtasks(modules, *data, tmp_path / "subtasks.csv", subtasks_per_job=4, n_jobs=2)
-    assert rows == expected
+def test_job_of_a_worker_process_gives_the_same_rows(modules, data, expected):
+    """What joblib sends to a process, pickled: starting real ones takes long."""
+    measurement = SubtaskMeasurement(modules, *data)
+    work = _Work("digest", 256, _archive(modules), measurement.x, measurement.y)
+    jobs = pickle.loads(pickle.dumps([(work, job) for job in _jobs(modules, subtasks_of(4), 4)]))
+    rows = [row for job in jobs for row in _measure(*job)]
+    assert sorted(rows, key=lambda row: (row["k"], row["classes"])) == expected
 
 
 def test_dask_workers_give_the_same_rows(modules, data, expected, tmp_path):

@@ -1,18 +1,10 @@
 import json
 
 import keras
-import numpy as np
 import pytest
 
-import moda_keras as mk
 from moda_keras.experiments import EXPERIMENTS, read_rows, summarize
 from moda_keras.experiments.experiment import Workspace
-from moda_keras.experiments.suppression import (
-    SUPPRESSION,
-    ablations,
-    class_losses,
-    silenced_units,
-)
 
 TINY = {
     "data": "digits",
@@ -87,10 +79,21 @@ def test_experiment_runs_and_resumes(name, output):
 
 
 @pytest.mark.parametrize("name", ["training", "modules"])
-def test_rows_that_are_there_are_not_measured_again(name, output, monkeypatch):
+def test_existing_rows_are_not_measured_again(name, output, monkeypatch):
     EXPERIMENTS[name].run(config_of(name), output)
     monkeypatch.setattr(Workspace, "train", pytest.fail)
     assert EXPERIMENTS[name].run(config_of(name), output)
+
+
+def test_results_of_a_version_with_fewer_settings_are_resumed(output, tmp_path, monkeypatch):
+    EXPERIMENTS["training"].run(config_of("training"), output)
+    record = json.loads((output / "training.json").read_text())
+    for name in ("color", "test_fraction", "data_seed"):
+        del record["config"][name]
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    (tmp_path / "training.csv").write_text((output / "training.csv").read_text())
+    monkeypatch.setattr(Workspace, "train", pytest.fail)
+    assert EXPERIMENTS["training"].run(config_of("training"), tmp_path)
 
 
 def test_other_config_in_the_same_folder_is_refused(output):
@@ -145,7 +148,7 @@ def test_papers_settings_are_the_defaults():
         ({"scale": 0.0}, r"`scale` in \(0, 1\]"),
         ({"epochs": 0}, "positive integer `epochs`"),
         ({"seeds": []}, "at least one seed"),
-        ({"taus": [0.5]}, "Unknown setting"),
+        ({"taus": [0.5]}, "Unknown setting of the experiment 'training'"),
     ],
 )
 def test_impossible_config_is_refused(settings, message):
@@ -165,43 +168,7 @@ def test_summary_has_means_and_deviations_of_groups():
     ]
 
 
-def test_summary_of_suppression_sums_up_single_units():
-    figures = dict.fromkeys(SUPPRESSION.figures, 0.0)
-    rows = [
-        {"network": "n", "method": "m", "seed": 0, "ablated": ablated, **figures, "units": units}
-        for ablated, units in [("all", 5), ("fc", 3), ("fc:1", 1), ("fc:4", 1)]
-    ]
-    summary = SUPPRESSION.summary(rows)
-    assert [(row["ablated"], row["cells"], row["units"]) for row in summary] == [
-        ("all", 1, 5),
-        ("fc", 1, 3),
-        ("fc (one by one)", 2, 1),
-    ]
-
-
-def test_losses_are_those_of_the_model_without_the_units(modules, data):
-    """Against the masked model that keeps all other units."""
-    units = {name: table.copy() for name, table in modules.units.items()}
-    units["fc"][:, [1, 4]] = False
-    units["relu1"][:, 2] = False
-    modules = mk.ModuleSet.from_units(modules.model, units)
-    groups = ablations(silenced_units(modules))
-    assert {"all", "fc", "relu1", "fc:1", "fc:4", "relu1:2"} <= set(groups)
-    losses = class_losses(modules, groups, *data)
-    before = accuracy_by_class(modules.model, *data)
-    for name, group in groups.items():
-        kept = {n: np.repeat(~mask[None], 4, axis=0) for n, mask in group.items()}
-        masked = mk.masked_model(mk.ModuleSet.from_units(modules.model, kept), range(4))
-        expected = before - accuracy_by_class(masked, *data)
-        np.testing.assert_allclose(losses[name], expected, atol=1e-9, err_msg=name)
-
-
-def accuracy_by_class(model, x, y):
-    predicted = model.predict(x, verbose=0).argmax(axis=-1)
-    return np.array([(predicted[y == c] == c).mean() for c in range(4)])
-
-
-def test_extra_split_is_asked_of_the_data_set(tmp_path):
+def test_settings_of_the_data_reach_load(tmp_path):
     workspace = Workspace(EXPERIMENTS["modules"].config(data="digits", extra=True), tmp_path)
-    with pytest.raises(ValueError, match="`extra` is an argument of"):
+    with pytest.raises(ValueError, match="`extra` only for"):
         workspace.data  # noqa: B018

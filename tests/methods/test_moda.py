@@ -137,7 +137,7 @@ def test_epsilon_of_an_activation_with_exact_zeros(modules, model, x):
 
 @pytest.mark.parametrize("epsilon", [-0.1, "small", None, float("nan"), {"first": -1}])
 def test_wrong_epsilon_is_named(model, x, epsilon):
-    with pytest.raises(ValueError, match=r"`epsilon` to be a number >= 0.*Received: epsilon="):
+    with pytest.raises(ValueError, match=r"`epsilon` to be .*number >= 0.*Received: epsilon="):
         decompose(model, x, LABELS, epsilon=epsilon)
 
 
@@ -539,3 +539,40 @@ def test_model_without_a_graph(x):
 def test_wrong_class_names(model, x, names):
     with pytest.raises(ValueError, match="3 distinct names"):
         decompose(model, x, LABELS, class_names=names)
+
+
+def test_automatic_epsilon_is_the_median_magnitude(x):
+    model = mlp(activation="gelu")
+    expected = choose(model, x, quantile=0.5)
+    for found in (
+        decompose(model, x, LABELS),
+        decompose(model, x, LABELS, epsilon="auto"),
+        decompose(model, Batches(x, LABELS)),
+    ):
+        assert found.epsilons == pytest.approx(expected)
+        active = np.mean([frequency.mean() for frequency in found.frequency.values()])
+        assert 0.4 < active < 0.6
+
+
+def test_automatic_epsilon_of_data_that_is_read_once_is_the_default_with_a_warning(x):
+    model = mlp(activation="gelu")
+    with pytest.warns(UserWarning, match=r"never exactly zero.*choose_epsilons"):
+        found = decompose(model, (batch for batch in [(x, LABELS)]))
+    assert set(found.epsilons.values()) == {1e-3}
+
+
+def test_labels_may_be_lists_and_names(x, modules, model):
+    names = ["ant", "bee", "cat"]
+    assert same_counts(modules, decompose(model, x, LABELS.tolist()))
+    by_name = decompose(model, x, [names[label] for label in LABELS], class_names=names)
+    assert same_counts(modules, by_name)
+    with pytest.raises(ValueError, match=r"Expected `class_names`.*'ant'"):
+        decompose(model, x, [names[label] for label in LABELS])
+    with pytest.raises(ValueError, match=r"among `class_names`.*\['cow'\]"):
+        decompose(model, x, ["cow"] * len(LABELS), class_names=names)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8"])
+def test_batch_size_that_is_not_a_positive_int(model, x, batch_size):
+    with pytest.raises(ValueError, match=r"`batch_size` to be a positive int. Received"):
+        decompose(model, x, LABELS, batch_size=batch_size)

@@ -37,7 +37,7 @@ def test_full_model_on_any_subtask(measured):
             assert found == pytest.approx(full_accuracy(modules.model, subtask, x, y))
 
 
-def test_pairs_and_all_classes_are_no_estimates(measured):
+def test_pairs_and_all_classes_are_exact(measured):
     modules, x, y, _, expected = measured
     for subtask in [*combinations(range(CLASSES), 2), tuple(range(CLASSES))]:
         found = expected.estimate(subtask)
@@ -87,7 +87,7 @@ def test_model_that_cannot_be_cut_is_composed():
     x = layers.SimpleRNN(8)(inputs)
     model = randomize(keras.Model(inputs, layers.Dense(3)(x)))
     modules = random_modules(model, seed=1)
-    assert mk.experiments.why_not_staged(modules)
+    assert mk.metrics.why_not_staged(modules)
     x, y = labelled_inputs(model)
     expected = expect_accuracy(modules, x, y, [])
     assert expected.pairs is None

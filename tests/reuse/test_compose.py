@@ -1,9 +1,12 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 from masking import inputs_for, randomize, relative_difference, run
 
+import moda_keras as mk
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.compose import compose
 from moda_keras.reuse.masked_model import masked_model
@@ -99,3 +102,56 @@ def test_composed_model_can_be_trained(modules):
     small.fit(inputs_for(small, 8)[0], np.arange(8) % 2, verbose=0)
     changed = [not np.array_equal(a, b) for a, b in zip(before, small.get_weights(), strict=True)]
     assert all(changed)
+
+
+def softmax_modules():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(6, activation="relu", name="units")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+    return mk.ModuleSet.from_units(model, {"units": np.ones((3, 6), bool)})
+
+
+def test_softmax_over_one_class_is_constant_and_said_to_be():
+    modules = softmax_modules()
+    for build in (lambda: mk.compose(modules, [1]), lambda: modules[1].to_model()):
+        with pytest.warns(UserWarning, match="over one class is constant"):
+            build()
+
+
+def test_logits_leave_out_the_output_activation():
+    modules = softmax_modules()
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    logits = mk.compose(modules, [2, 0], logits=True).predict(x, verbose=0)
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    composed = mk.compose(modules, [2, 0]).predict(x, verbose=0)
+    np.testing.assert_allclose(scores, composed, rtol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert modules[2].to_model(logits=True).output_shape == (None, 1)
+
+
+def test_modules_in_a_list_stand_for_their_classes():
+    modules = softmax_modules()
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    expected = modules.compose([2, 0]).predict(x, verbose=0)
+    np.testing.assert_allclose(
+        mk.compose([modules[2], modules[0]]).predict(x, verbose=0), expected, rtol=1e-6
+    )
+    with pytest.raises(ValueError, match="modules of 2"):
+        mk.compose([modules[2], softmax_modules()[0]])
+
+
+@pytest.mark.parametrize("function", [mk.compose, mk.masked_model])
+def test_model_in_place_of_modules_is_named(function):
+    model = softmax_modules().model
+    with pytest.raises(ValueError, match=r"`modules` to be a `ModuleSet`.*Received: a model"):
+        function(model, [0])
+
+
+def test_optional_inputs_stay_optional():
+    image, extra = keras.Input((4,), name="image"), keras.Input((4,), name="extra", optional=True)
+    x = keras.layers.Dense(6, activation="relu", name="units")(image)
+    model = keras.Model([image, extra], keras.layers.Dense(3)(x))
+    small = mk.compose(mk.ModuleSet.from_units(model, {}), [0, 1])
+    x = np.ones((2, 4), "float32")
+    assert small([x, None]).shape == (2, 2)

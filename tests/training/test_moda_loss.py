@@ -298,9 +298,10 @@ def test_promise_of_no_negatives_changes_neither_value_nor_gradient():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"alpha": -1}, r"`alpha` >= 0. Received: alpha=-1"),
-        ({"beta": -0.5}, r"`beta` >= 0. Received: beta=-0.5"),
-        ({"gamma": float("nan")}, r"`gamma` >= 0. Received: gamma=nan"),
+        ({"alpha": "1"}, "`alpha` to be a number >= 0. Received: alpha='1'"),
+        ({"alpha": -1}, r"`alpha` to be a number >= 0. Received: alpha=-1"),
+        ({"beta": -0.5}, r"`beta` to be a number >= 0. Received: beta=-0.5"),
+        ({"gamma": float("nan")}, r"`gamma` to be a number >= 0. Received: gamma=nan"),
         ({"averaging": "mean"}, r"`averaging`.*\('class', 'pair'\). Received: averaging='mean'"),
         ({"compactness": "l1"}, r"`compactness`.*\('unit', 'norm'\). Received: compactness='l1'"),
     ],

@@ -687,7 +687,7 @@ def test_model_without_hidden_activation_is_refused():
 def test_model_whose_only_activations_are_hidden_in_a_layer_names_it():
     inputs = keras.Input((FEATURES,))
     x = Block(layers.ReLU(), name="hiding")(inputs)
-    with pytest.raises(ValueError, match=r"subclassed layers \['hiding'\] cannot be seen"):
+    with pytest.raises(ValueError, match=r"inside the layers \['hiding'\] are not visible"):
         mk.ModularModel(inputs, layers.Dense(CLASSES)(x))
 
 
@@ -716,3 +716,30 @@ def test_modular_loss_of_wrong_type_is_named(wrong):
         match="`modular_loss` to be a `ModularLoss`, such as",
     ):
         modular_model().compile("sgd", "mse", modular_loss=wrong)
+
+
+def test_model_with_one_named_output_trains():
+    inputs = keras.Input((4,))
+    x = layers.Dense(5, activation="relu")(inputs)
+    model = mk.ModularModel(inputs, {"scores": layers.Dense(3)(x)})
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, modular_loss=mk.MODALoss())
+    x, y = np.ones((6, 4), "float32"), np.arange(6) % 3
+    for labels in (y, {"scores": y}):
+        assert set(OBJECTIVES) <= set(model.fit(x, labels, verbose=0).history)
+
+
+def test_wrong_arguments_are_named():
+    model = modular_model()
+    with pytest.raises(ValueError, match=r"Use `ModularModel.from_model\(model\)`"):
+        mk.ModularModel(model)
+    with pytest.raises(ValueError, match="which goes into `compile"):
+        model.compile("sgd", loss=mk.MODALoss())
+    with pytest.raises(ValueError, match="such as `MODALoss"):
+        model.compile("sgd", "mse", modular_loss=mk.MODALoss)
+    with pytest.raises(ValueError, match="HDF5 file cannot hold the modular loss"):
+        model.save("model.h5")
+
+
+def test_repr_has_the_public_name():
+    assert repr(modular_model()).startswith("<ModularModel name=")

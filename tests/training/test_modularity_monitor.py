@@ -63,12 +63,10 @@ def monitor(**arguments):
 def drawn(per_class, seed=0):
     """What the monitor draws: of every class the first in a random order, by index."""
     x, y = data()
-    left = dict.fromkeys(range(CLASSES), per_class)
-    chosen = []
-    for index in np.random.default_rng(seed).permutation(len(y)):
-        if left[y[index]]:
-            left[y[index]] -= 1
-            chosen.append(index)
+    random, chosen = np.random.default_rng(seed), []
+    for label in range(CLASSES):
+        rows = [index for index in range(len(y)) if y[index] == label]
+        chosen += [rows[place] for place in random.permutation(len(rows))[:per_class]]
     return x[sorted(chosen)], y[sorted(chosen)]
 
 

@@ -1,13 +1,14 @@
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import mlp, random_modules
+from keras import layers
+from small_models import BACKEND, mlp, random_modules
 from tuning_oracle import all_subtasks, every_threshold, losses, mean_size
 
 import moda_keras as mk
-from moda_keras.tuning.module_sizes import ModuleSizes
-from moda_keras.tuning.search import _smallest_within
+from moda_keras.tuning.search import ModuleSizes, find_smallest
 
 LIMITS = [0.0, 0.01, 0.05, 0.1, 0.2, 0.5]
 
@@ -72,7 +73,7 @@ def test_search_goes_from_the_smallest_modules_to_the_largest(seed, limit):
     modules = mk.ModuleSet.from_counts(MODEL, counts, samples)
     loss = {threshold: rng.random() for threshold in every_threshold(modules)}
     loss[min(mk.tuning.distinct_thresholds(modules))] = 0.0
-    found = _smallest_within(modules, Losses(loss), ModuleSizes(modules), limit, None)
+    found = find_smallest(modules, Losses(loss), ModuleSizes(modules), limit)
     distinct = mk.tuning.distinct_thresholds(modules).tolist()
     sizes = [mean_size(modules.with_threshold(t)) for t in distinct if loss[t] <= limit]
     assert mean_size(found) == min(sizes)
@@ -86,7 +87,7 @@ def test_given_thresholds_only(modules, data):
     tuned = modules.tune_threshold(*data, 0.9, thresholds=[0.2, 0.4])
     sizes = {t: mean_size(modules.with_threshold(t)) for t in (0.2, 0.4)}
     assert tuned.threshold == min(sizes, key=sizes.get)
-    with pytest.raises(ValueError, match="one loses no more than max_accuracy_loss=0"):
+    with pytest.raises(ValueError, match="loses at most max_accuracy_loss=0"):
         modules.tune_threshold(*data, 0.0, thresholds=[1.0])
 
 
@@ -105,6 +106,88 @@ def test_one_hot_labels(modules, data):
         modules.tune_threshold(x, np.eye(3)[y], 0.05).threshold
         == modules.tune_threshold(x, y, 0.05).threshold
     )
+
+
+# ------------------------------------------------------------------------------------ datasets
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of data in memory; without an end if `endless`."""
+
+    def __init__(self, x, y, endless=False):
+        super().__init__()
+        self.x, self.y, self.endless = x, y, endless
+
+    @property
+    def num_batches(self):
+        return None if self.endless else 4
+
+    def __getitem__(self, index):
+        rows = slice(9 * (index % 4), 9 * (index % 4) + 9)
+        return self.x[rows], self.y[rows]
+
+
+def batches_of(x, y):
+    batches = Batches(x, y)
+    return (batches[index] for index in range(4))
+
+
+def torch_loader(x, y):
+    torch = pytest.importorskip("torch")
+    tensors = torch.from_numpy(x), torch.from_numpy(y)
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*tensors), batch_size=9)
+
+
+def tensorflow_dataset(x, y):
+    tensorflow = pytest.importorskip("tensorflow")
+    return tensorflow.data.Dataset.from_tensor_slices((x, y)).batch(9)
+
+
+@pytest.mark.parametrize("dataset", [Batches, batches_of, torch_loader, tensorflow_dataset])
+def test_dataset_gives_the_threshold_of_its_arrays(modules, data, dataset):
+    tuned = modules.tune_threshold(dataset(*data), max_accuracy_loss=0.05, seed=1)
+    assert tuned.threshold == modules.tune_threshold(*data, 0.05, seed=1).threshold
+    assert 0 < tuned.threshold < 1
+
+
+def test_steps_end_an_endless_dataset(modules, data):
+    x, y = data
+    endless = Batches(x, y, endless=True)
+    expected = mk.tuning.threshold_curve(modules, x[:27], y[:27], [0.5])
+    assert mk.tuning.threshold_curve(modules, endless, thresholds=[0.5], steps=3) == expected
+    with pytest.raises(ValueError, match="Expected `steps`"):
+        modules.tune_threshold(endless)
+
+
+# ------------------------------------------------------------------------------------- strings
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="Keras has string inputs with TensorFlow only")
+@pytest.mark.parametrize("dtype", [object, str, bytes])
+def test_string_inputs(dtype):
+    texts = np.array(["red", "red red", "blue", "blue blue", "green", "green red"], dtype)
+    y = np.array([0, 0, 1, 1, 2, 2])
+    model = text_model(["red", "blue", "green"])
+    modules = mk.decompose(model, texts.astype(str).astype(object), y, threshold=0.5, verbose=0)
+    tuned = modules.tune_threshold(texts, y, 0.0)
+    full, after = mk.tuning.threshold_curve(modules, texts, y, [0.0, tuned.threshold])
+    assert full["reuse_accuracy"] == full["full_accuracy"] <= after["reuse_accuracy"]
+    assert after["module_size"] < 1
+    assert mk.tuning.threshold_curve(modules, batches_of_texts(texts, y), thresholds=[0.5])
+
+
+def batches_of_texts(texts, y):
+    return (
+        (keras.ops.convert_to_tensor(texts[rows]), y[rows]) for rows in (slice(4), slice(4, None))
+    )
+
+
+def text_model(vocabulary):
+    inputs = keras.Input((), dtype="string")
+    words = layers.TextVectorization(vocabulary=vocabulary, output_sequence_length=2)(inputs)
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(5, 4)(words))
+    x = layers.Dense(8, activation="relu", name="features")(x)
+    return keras.Model(inputs, layers.Dense(3)(x))
 
 
 # --------------------------------------------------------------------- one for each activation
@@ -161,14 +244,14 @@ def test_loss_out_of_range(modules, data, limit):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y_val": None}, "labels in `y`"),
-        ({"y_val": np.zeros(5, int)}, "one sample for each label"),
-        ({"y_val": np.full(36, 3)}, "labels from 0 to 2"),
-        ({"x_val": np.zeros((0, 4)), "y_val": np.zeros(0, int)}, "at least one sample"),
-        ({"x_val": iter([1, 2])}, "Of a dataset take arrays"),
-        ({"y_val": np.arange(36) % 2}, r"none of the classes \['2'\]"),
-        ({"subtasks": []}, "at least two classes"),
-        ({"subtasks": [(1,)]}, "at least two classes"),
+        ({"y": None}, "labels in `y`"),
+        ({"y": np.zeros(5, int)}, "one sample for each label"),
+        ({"y": np.full(36, 3)}, "labels from 0 to 2"),
+        ({"x": np.zeros((0, 4)), "y": np.zeros(0, int)}, "at least one sample"),
+        ({"x": iter([1, 2])}, "labels in the batches of the dataset"),
+        ({"y": np.arange(36) % 2}, r"none of the classes \['2'\]"),
+        ({"subtasks": []}, "each of at least two classes"),
+        ({"subtasks": [(1,)]}, "each of at least two classes"),
         ({"subtasks": [(0, 7)]}, "Unknown class"),
         ({"statistic": "median"}, r"`statistic` to be one of \['mean', 'worst'\]"),
         ({"thresholds": [1.5]}, r"`threshold` in \[0, 1\]"),
@@ -178,13 +261,13 @@ def test_loss_out_of_range(modules, data, limit):
         ({"subtasks": 3}, "`subtasks` to be a list of lists .*subtasks=3"),
         ({"subtasks": "01"}, "`subtasks` to be a list of lists .*subtasks='01'"),
         ({"subtasks": [0, 1]}, r"`subtasks` to be a list of lists .*subtasks=\[0, 1\]"),
-        ({"y_val": np.arange(36) % 3 + 0.5}, r"integer labels in `y`.*36 of 36.*the first 0\.5$"),
+        ({"y": np.arange(36) % 3 + 0.5}, r"integer labels in `y`.*36 of 36.*the first 0\.5$"),
     ],
 )
 def test_wrong_arguments(modules, data, change, message):
-    arguments = {"x_val": data[0], "y_val": data[1], **change}
+    arguments = {"x": data[0], "y": data[1], **change}
     with pytest.raises(ValueError, match=message):
-        modules.tune_threshold(**arguments)
+        mk.tuning.tune_threshold(modules, **arguments)
 
 
 @pytest.mark.parametrize("wrong", ["digits.modules", mlp()], ids=["path", "model"])

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import moda_keras as mk
 from moda_keras import zoo
 
 ARCHITECTURES = [
@@ -15,6 +16,8 @@ ARCHITECTURES = [
     zoo.lenet5,
     zoo.simcnn,
     zoo.rescnn,
+    zoo.small_vgg,
+    zoo.small_cnn,
 ]
 BATCH_NORMALIZED = [zoo.vgg16, zoo.resnet18, zoo.mobilenet]
 
@@ -60,13 +63,15 @@ def vgg16_parameters(flattened, dense_units, classes):
         (zoo.lenet5, 62_006, 4),
         (zoo.simcnn, 15_245_130, 15),
         (zoo.rescnn, 16_010_122, 12),
+        (zoo.small_vgg, 815_018, 7),
+        (zoo.small_cnn, 549_514, 4),
     ],
 )
 def test_papers_form_on_small_images(architecture, parameters, hidden_activations):
     model = architecture()
 
     assert trainable_parameters(model) == parameters
-    assert len(layers_of(model, keras.layers.ReLU)) == hidden_activations
+    assert len(mk.find_hidden_activations(model)) == hidden_activations
     assert model.input_shape == (None, 32, 32, 3)
     assert model.output_shape == (None, 10)
     assert model.name == architecture.__name__
@@ -204,6 +209,8 @@ def test_dropout_is_absent_unless_asked_for():
         (zoo.lenet5, 16),
         (zoo.simcnn, 32),
         (zoo.rescnn, 32),
+        (zoo.small_vgg, 8),
+        (zoo.small_cnn, 8),
     ],
 )
 @structure
@@ -214,17 +221,26 @@ def test_smallest_image_builds_and_a_smaller_one_is_refused(architecture, size):
 
 
 @pytest.mark.parametrize("input_shape", [(32, 32), (32, 32, 3, 1), (None, 32, 3), (32, 32, 0), 32])
-def test_shape_that_is_no_image_is_refused(input_shape):
+def test_shape_that_is_not_an_image_is_refused(input_shape):
     with pytest.raises(ValueError, match=r"\(height, width, channels\).*Received: input_shape="):
         zoo.lenet5(input_shape)
 
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5])
-def test_impossible_number_of_classes_is_refused(classes):
-    with pytest.raises(ValueError, match="`classes` should be a positive integer"):
-        zoo.lenet5(classes=classes)
+@pytest.mark.parametrize("architecture", [zoo.lenet5, zoo.small_cnn])
+def test_impossible_number_of_classes_is_refused(architecture, classes):
+    with pytest.raises(ValueError, match="Expected `classes` to be a positive integer"):
+        architecture(classes=classes)
 
 
 def test_unknown_stem_is_refused():
-    with pytest.raises(ValueError, match="`stem` should be one of"):
+    with pytest.raises(ValueError, match="Expected `stem` to be one of"):
         zoo.resnet18(stem="large")
+
+
+def test_networks_by_name():
+    model = mk.experiments.build_network("small_cnn", (8, 8, 1), 3)
+    assert model.name == "small_cnn" and model.output_shape == (None, 3)
+    assert {each.__name__ for each in ARCHITECTURES} == set(mk.experiments.NETWORKS)
+    with pytest.raises(ValueError, match=r"Unknown network. Expected one of .*'vgg99'"):
+        mk.experiments.build_network("vgg99", (8, 8, 1), 3)

@@ -7,12 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras.graph import Graph, find_unreadable_layers, has_changed_weights
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold
 from moda_keras.observing.activation_counts import ActivationCounts
 from moda_keras.observing.activation_observer import ActivationObserver
-from moda_keras.observing.epsilons import DEFAULT_EPSILON, resolve_epsilons
+from moda_keras.observing.epsilons import choose_automatically, resolve_epsilons
+from moda_keras.observing.labelled_arrays import as_class_indices, check_batch_size
 from moda_keras.ops import check_labels
 from moda_keras.slicing import Slicer
 
@@ -24,7 +26,7 @@ def decompose(
     *,
     threshold: Threshold = 0.9,
     class_names: Sequence[str] | None = None,
-    epsilon: float | Mapping[str, float] = DEFAULT_EPSILON,
+    epsilon: float | str | Mapping[str, float] = "auto",
     batch_size: int | None = None,
     sample_weight: Any = None,
     steps: int | None = None,
@@ -42,12 +44,15 @@ def decompose(
             It runs in inference mode.
         x: Training data: anything that `fit` takes (arrays, `tf.data.Dataset`, `DataLoader`,
             `PyDataset`, generator).
-        y: Labels, if `x` does not hold them: integers (N,) or one-hot (N, C).
+        y: Labels, if `x` does not hold them: integers (N,), one-hot (N, C), or names of classes
+            (N,).
         threshold: Float in [0, 1], or a dict with one for each hidden activation.
         class_names: C names; "0", "1", ... by default.
-        epsilon: Float >= 0, for the non-linearities that give no exact zeros; or a dict from names
-            of hidden activations to such floats, as `choose_epsilons` finds them in data.
-        batch_size: Batch size for arrays; 32 by default, as in Keras.
+        epsilon: For the non-linearities that give no exact zeros: "auto" chooses one for each
+            hidden activation, the median magnitude of its units over up to 2,000 samples of `x`, as
+            `choose_epsilons` does. Or a float >= 0 for all, or a dict from names of hidden
+            activations to such floats.
+        batch_size: Positive int, for arrays; 32 by default, as in Keras.
         sample_weight: Optional weights (N,). Samples of weight 0 are not counted.
         steps: Number of batches to draw; needed for an endless generator.
         verbose: "auto", 0, 1 or 2, as in `evaluate`.
@@ -78,12 +83,17 @@ def decompose(
     """
     slicer = Slicer(model)
     classes = model.outputs[0].shape[-1]
-    class_names = check_class_names(class_names, classes)
-    if hasattr(y, "shape") or isinstance(y, list):
+    names = check_class_names(class_names, classes)
+    check_batch_size(batch_size)
+    y = as_class_indices(y, class_names)
+    if hasattr(y, "shape"):
         check_labels(y, classes)
         _require_samples(len(y))
     hidden = slicer.hidden_activations
     threshold = check_threshold(threshold, [each.name for each in hidden])
+    _warn_of_unseen_layers(slicer.graph)
+    if isinstance(epsilon, str):
+        epsilon = choose_automatically(slicer.graph, x, epsilon, batch_size=batch_size)
     epsilons = resolve_epsilons(hidden, epsilon)
     observer = ActivationObserver(
         slicer.graph, lambda hidden: ActivationCounts(hidden, classes, epsilons)
@@ -93,13 +103,13 @@ def decompose(
     )
     counts, samples = observer.metric.tables()
     _require_samples(samples.sum())
-    _warn_of_absent_classes(samples, class_names)
+    _warn_of_absent_classes(samples, names)
     return ModuleSet.from_counts(
         model,
         counts,
         samples,
         threshold=threshold,
-        class_names=class_names,
+        class_names=names,
         epsilons=epsilons,
         slicer=slicer,
     )
@@ -108,6 +118,24 @@ def decompose(
 def _require_samples(samples: int) -> None:
     if not samples:
         raise ValueError("Expected at least one training sample. Received: data with none")
+
+
+def _warn_of_unseen_layers(traced: Graph) -> None:
+    names = [layer.name for layer in find_unreadable_layers(traced)]
+    if names:
+        warnings.warn(
+            f"The units inside the layers {names} are not visible in the model's graph: these "
+            "layers stay whole in every module. To make units visible, build the layers with the "
+            "functional API, or put `moda_keras.layers.ModularActivation` into the graph.",
+            stacklevel=3,
+        )
+    changed = [step.name for step in traced.steps if has_changed_weights(step.operation)]
+    if changed:
+        warnings.warn(
+            f"The layers {changed} are quantized or have LoRA enabled: they stay whole in every "
+            "composed model. Quantize a model, or enable LoRA, after composing it.",
+            stacklevel=3,
+        )
 
 
 def _warn_of_absent_classes(samples: np.ndarray, class_names: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 "use strict";
 
-// What a composition costs and how accurate it is, worked out from the sets of units. Sets of
-// classes are the bits of a BigInt.
+// What a composition costs and how accurate it is. Sets of classes are the bits of a BigInt in the
+// outcomes of test samples, and ascending class indices joined by commas elsewhere.
 
 function prepare(data) {
   const set = (text) => BigInt("0x" + text);
@@ -12,33 +12,37 @@ function prepare(data) {
     together: outcomes(data.accuracy.together),
     pairs: outcomes(data.accuracy.pairs),
   };
-  const axes = data.costs.axes.map((axis) =>
-    axis.map(([count, meets, avoids]) => [count, meets.map(set), avoids.map(set)]));
-  return { ...data, accuracy, costs: { ...data.costs, axes } };
+  return { ...data, accuracy };
 }
 
-function bits(classes) {
-  return classes.reduce((chosen, index) => chosen | (1n << BigInt(index)), 0n);
+// Trainable parameters and multiply-accumulates of the model composed of the classes, and whether
+// they are exact. Estimates are those of CompositionCosts.estimate.
+function cost(costs, classes) {
+  const known = costs.known[classes.join()];
+  if (known) return { values: known, exact: true };
+  const bases = costs.base === 1
+    ? classes.map(String)
+    : classes.flatMap((first, at) => classes.slice(at + 1).map((second) => `${first},${second}`));
+  const values = [0, 1].map((figure) => {
+    const total = costs.known[costs.everyone][figure];
+    const found = bases.map((base) => costs.known[base][figure]);
+    const mean = found.reduce((sum, value) => sum + value, 0) / found.length;
+    const lacking = Math.max(0, 1 - mean / Math.max(total, 1)) ** power(costs.powers, figure + 1, classes.length);
+    return Math.min(total, Math.max(total * (1 - lacking), ...found));
+  });
+  return { values, exact: false };
 }
 
-// Trainable parameters and multiply-accumulates of the model composed of the chosen classes.
-function cost(costs, chosen) {
-  if (costs.table.length) return costs.table[Number(chosen)];
-  const stays = ([, meets, avoids]) =>
-    meets.every((set) => set & chosen) && !avoids.some((set) => set & chosen);
-  const kept = costs.axes.map((axis) =>
-    axis.reduce((sum, group) => (stays(group) ? sum + group[0] : sum), 0));
-  let parameters = 0, flops = 0;
-  for (const [perParameter, perFlop, axes, onlyIf] of costs.terms) {
-    if (onlyIf !== null && !kept[onlyIf]) continue;
-    const product = axes.reduce((sofar, axis) => sofar * Math.max(1, kept[axis]), 1);
-    parameters += perParameter * product;
-    flops += perFlop * product;
-  }
-  return [parameters, flops];
+// The power for k classes, linear in log k between the rows.
+function power(rows, column, k) {
+  const next = rows.findIndex((row) => row[0] >= k);
+  if (next <= 0) return rows.at(next)[column];
+  const [low, high] = [rows[next - 1], rows[next]];
+  const way = Math.log(k / low[0]) / Math.log(high[0] / low[0]);
+  return low[column] + way * (high[column] - low[column]);
 }
 
-// The share of samples of the chosen classes to which none of these is preferred.
+// The share of samples of the chosen classes that prefer none of the others.
 function share(outcomes, chosen) {
   let right = 0, total = 0;
   for (const [label, preferred, count] of outcomes) {
@@ -49,16 +53,18 @@ function share(outcomes, chosen) {
   return total ? right / total : NaN;
 }
 
-// Accuracy of the composition, of the full model on the same classes, and whether it was measured.
-function accuracy(data, chosen, k) {
-  const found = data.measured[chosen.toString(16)];
+// Accuracy of the composition and of the full model on the same classes, and whether it was measured.
+function accuracy(data, classes) {
+  const found = data.measured[classes.join()];
   if (found) return { value: found[0], full: found[1], measured: true };
+  const k = classes.length;
   if (!data.accuracy || k < 2) return null;
-  const { full, together, pairs, classes } = data.accuracy;
-  const way = classes > 2 ? Math.log(k / 2) / Math.log(classes / 2) : 1;
+  const chosen = classes.reduce((set, index) => set | (1n << BigInt(index)), 0n);
+  const { full, together, pairs, classes: everyone } = data.accuracy;
+  const way = everyone > 2 ? Math.log(k / 2) / Math.log(everyone / 2) : 1;
   const of = share(together, chosen);
   const value = pairs ? way * of + (1 - way) * share(pairs, chosen) : of;
-  const exact = k === classes || (pairs && k === 2);
+  const exact = k === everyone || (pairs && k === 2);
   return { value, full: share(full, chosen), measured: Boolean(exact) };
 }
 
@@ -75,20 +81,21 @@ function connect(data, root) {
 
   function update() {
     const classes = boxes.filter((box) => box.checked).map((box) => Number(box.value));
-    const k = classes.length, chosen = bits(classes);
-    const [parameters, flops] = k ? cost(data.costs, chosen) : [0, 0];
-    const size = parameters / data.costs.parameters, work = flops / data.costs.flops;
-    show("parameters", k ? percent(size) : "–");
-    show("parameters-note", k ? `${thousands(parameters)} of ${thousands(data.costs.parameters)}` : "");
-    bar("parameters", size);
-    show("flops", k && data.costs.flops ? percent(work) : "–");
-    show("flops-note", k && data.costs.flops ? `${thousands(flops)} of ${thousands(data.costs.flops)}` : "");
-    bar("flops", work);
-    const found = k ? accuracy(data, chosen, k) : null;
+    const k = classes.length;
+    const { values, exact } = k ? cost(data.costs, classes) : { values: [NaN, NaN], exact: true };
+    ["parameters", "flops"].forEach((name, figure) => {
+      const value = Math.round(values[figure]), whole = data.costs[name];
+      const isKnown = whole && Number.isFinite(value);
+      show(name, isKnown ? percent(value / whole) : "–");
+      const numbers = `${thousands(value)} of ${thousands(whole)}`;
+      show(`${name}-note`, isKnown ? (exact ? numbers : `estimate; about ${numbers}`) : "");
+      bar(name, isKnown ? value / whole : 0);
+    });
+    const found = k ? accuracy(data, classes) : null;
     show("accuracy", found ? percent(found.value) : "–");
     const full = found ? `full model on these classes ${percent(found.full)}` : "";
     const kind = found ? (found.measured ? "measured; " : "estimate; ") : "";
-    show("accuracy-note", k === 1 && !found ? "one class: nothing to tell apart" : kind + full);
+    show("accuracy-note", k === 1 && !found ? "one class: there is no choice" : kind + full);
     bar("accuracy", found ? found.value : 0);
     show("chosen", `${k} of ${data.present.length} classes`);
     show("code", k ? `mk.compose(modules, [${classes.join(", ")}])` : "Tick classes to compose them.");
@@ -109,7 +116,7 @@ function connect(data, root) {
   update();
 }
 
-// Shows only the elements whose data-name has the text that is typed.
+// Shows only the elements whose data-name contains the text typed.
 function filterBy(search, elements) {
   search.addEventListener("input", () => {
     const text = search.value.trim().toLowerCase();
@@ -124,5 +131,5 @@ if (typeof document !== "undefined") {
     filterBy(search, [...document.querySelectorAll(`#${search.dataset.table} tbody tr`)]);
   }
 } else {
-  module.exports = { accuracy, bits, cost, prepare };
+  module.exports = { accuracy, cost, prepare };
 }

@@ -1,0 +1,84 @@
+"""Class names: as users type them, and as they travel with model files."""
+
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moda_keras.files import write_text
+
+if TYPE_CHECKING:
+    from moda_keras.modules.module_set import ModuleSet
+
+# In a .keras archive, which Keras ignores when it loads the model.
+MEMBER = "class_names.json"
+
+
+def split_names(texts: str | Iterable[str] | None, known: Sequence[str] = ()) -> list[str] | None:
+    """The names of "cat,dog" or of ["cat", "dog"]; None for None.
+
+    Args:
+        texts: What was typed.
+        known: Names that stay whole, whatever commas they have.
+    """
+    if texts is None:
+        return None
+    texts = [texts] if isinstance(texts, str) else texts
+    parts = [part for text in texts for part in ([text] if text in known else text.split(","))]
+    return [part.strip() for part in parts if part.strip()]
+
+
+def class_indices(texts: str | Iterable[str], modules: "ModuleSet") -> list[int]:
+    """Class indices of names or indices as they were typed.
+
+    Names come before indices: where classes are called "3" and "8", "3" is the class "3".
+
+    Args:
+        texts: Names or indices, also separated by commas.
+        modules: The modules; they refuse unknown classes.
+    """
+    known = modules.class_names
+    names = split_names(texts, known)
+    keys = [int(name) if name not in known and name.isdecimal() else name for name in names]
+    return modules.resolve_classes(keys).tolist()
+
+
+def companion(path: Path) -> Path:
+    """The file with the class names of a model that is not a .keras file."""
+    return path.with_name(f"{path.name}.classes.json")
+
+
+def write_class_names(path: Path, names: Sequence[str]) -> None:
+    """Adds class names to a model file, inside a .keras archive and beside any other format.
+
+    Args:
+        path: The model file.
+        names: The class of each output.
+    """
+    text = json.dumps(list(names))
+    if path.suffix != ".keras":
+        write_text(companion(path), text)
+        return
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(MEMBER, text)
+
+
+def read_class_names(path: Path) -> tuple[str, ...] | None:
+    """The class names that `write_class_names` added to a model file.
+
+    Args:
+        path: The model file.
+
+    Returns:
+        The class of each output, or None if the file does not say.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(json.loads(archive.read(MEMBER)))
+    except (OSError, KeyError, zipfile.BadZipFile):
+        pass
+    try:
+        return tuple(json.loads(companion(path).read_text()))
+    except FileNotFoundError:
+        return None

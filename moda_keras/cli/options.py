@@ -1,0 +1,108 @@
+"""The values that options take, and what tab completion offers.
+
+Nothing here imports Keras, so that help and completion answer at once. Tests hold the names equal
+to the library's.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import typer
+
+Network = Literal[
+    "lenet5", "mobilenet", "rescnn", "resnet18", "simcnn", "small_cnn", "small_vgg", "vgg16"
+]
+Augmentation = Literal["none", "crop", "crop_flip"]
+Format = Literal["keras", "litert", "onnx", "openvino", "tf_saved_model", "torch"]
+Backend = Literal["torch", "tensorflow", "jax"]
+EXPERIMENTS = (
+    "training", "modules", "reuse", "replacement", "threshold", "ablation", "suppression",
+    "stability",
+)  # fmt: skip
+DATA = (
+    "digits", "cifar10", "cifar100", "svhn", "stanford_dogs", "imagenet100r", "imagenet100d",
+)  # fmt: skip
+# Parameters that are module files, whose classes are completed.
+MODULE_FILES = ("modules", "strong", "file")
+# Options whose values may be separated by spaces as well as by commas.
+LISTS = ("--classes", "--class-names")
+
+
+def listed(choices: Any) -> str:
+    """The values of a `Literal`, for a help text."""
+    return ", ".join(get_args(choices))
+
+
+def flag(name: str, help: str, **settings: Any) -> Any:
+    """An option without a value."""
+    return typer.Option(name, help=help, metavar="", **settings)
+
+
+Force = Annotated[bool, flag("--force", "Replace existing files.")]
+AsJson = Annotated[bool, flag("--json", "Print one JSON document, for errors too.")]
+
+
+def join_lists(arguments: Iterable[str]) -> list[str]:
+    """Joins values separated by spaces: `--classes cat dog` becomes `--classes cat,dog`.
+
+    A list ends at the next option, at an existing file, and after a value that has a comma.
+
+    Args:
+        arguments: The command line.
+
+    Returns:
+        List of str.
+    """
+    joined: list[str] = []
+    is_open = False
+    for each in arguments:
+        if is_open and not each.startswith("-") and not Path(each).is_file():
+            is_first = joined[-1] in LISTS
+            joined = [*joined, each] if is_first else [*joined[:-1], f"{joined[-1]},{each}"]
+            is_open = not (is_first and "," in each.rstrip(","))
+        else:
+            joined.append(each)
+            is_open = each in LISTS
+    return joined
+
+
+def complete_experiment(incomplete: str) -> list[str]:
+    """Experiments."""
+    return _starting((*EXPERIMENTS, "all"), incomplete)
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """Data sets and folders."""
+    folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    try:
+        found = sorted(f"{each}/" for each in folder.iterdir() if each.is_dir())
+    except OSError:
+        found = []
+    return _starting((*DATA, *found), incomplete)
+
+
+def complete_class(context: typer.Context, incomplete: str) -> list[str]:
+    """Class names of the module file given before, also after commas."""
+    path = next((context.params[key] for key in MODULE_FILES if context.params.get(key)), None)
+    before, comma, last = incomplete.rpartition(",")
+    chosen = {*before.split(","), *(context.params.get("classes") or ())}
+    names = [name for name in class_names_of(path) if name not in chosen]
+    return [f"{before}{comma}{name}" for name in _starting(names, last)]
+
+
+def class_names_of(path: str | Path | None) -> list[str]:
+    """The class names in a module file, read without Keras; empty for any other file."""
+    if path is None:
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return list(json.loads(archive.read("manifest.json"))["class_names"])
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+        return []
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]

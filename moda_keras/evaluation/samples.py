@@ -1,0 +1,26 @@
+"""Test samples of modules: inputs in any structure, labels in any of the usual forms."""
+
+from typing import Any
+
+import numpy as np
+
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.observing.labelled_arrays import as_class_indices, check_labelled_arrays
+
+
+def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
+    """Inputs as NumPy arrays, and labels as class indices.
+
+    Args:
+        modules: Modules of the model that takes the samples.
+        x: Inputs: an array of N samples, or a list or dict of arrays for several inputs.
+        y: Labels: integers (N,) or (N, 1), one-hot (N, C), or class names (N,).
+
+    Returns:
+        The inputs, in the same structure, and an int64 array (N,).
+
+    Raises:
+        ValueError: If the numbers of samples and labels differ, or a label is not a class.
+    """
+    y = as_class_indices(y, modules.class_names)
+    return check_labelled_arrays(x, y, modules.num_classes)

@@ -1,0 +1,48 @@
+"""The inputs and outputs of a model in the structure that its user gave them."""
+
+from typing import Any
+
+import keras
+
+from moda_keras.graph.tracing import Functional, require_graph
+
+
+def inputs_and_outputs(model: keras.Model) -> tuple[Any, Any]:
+    """Inputs and outputs as the user gave them: a tensor, list, or dict."""
+    require_graph(model)
+    if isinstance(model, Functional):
+        return model.input, model.output
+    return tuple(t[0] if len(t) == 1 else t for t in (model.inputs, model.outputs))
+
+
+def new_inputs(model: keras.Model) -> list[keras.KerasTensor]:
+    """Inputs of a new model: as those of `model`, flat."""
+    return [
+        keras.Input(
+            batch_shape=t.shape,
+            dtype=t.dtype,
+            sparse=t.sparse,
+            name=t.name,
+            optional=t._keras_history.operation.optional,
+        )
+        for t in model.inputs
+    ]
+
+
+def in_structure_of(model: keras.Model, inputs: list, output: Any) -> tuple[Any, Any]:
+    """Inputs and output in the structure that `model` takes and gives: tensor, list or dict."""
+    given, returned = inputs_and_outputs(model)
+    packed = keras.tree.pack_sequence_as(given, inputs)
+    return packed, keras.tree.pack_sequence_as(returned, [output])
+
+
+def entry_of(model: keras.Model) -> keras.Model:
+    """Brings inputs into the order, dtypes and ranks of a model's inputs, as the model itself does.
+
+    Args:
+        model: A built Functional or Sequential model.
+
+    Returns:
+        A model from the inputs of `model`, in its structure, to the same tensors as a flat list.
+    """
+    return Functional(inputs_and_outputs(model)[0], model.inputs, name="entry")

@@ -1,0 +1,71 @@
+"""The modules of a model as a table, in the manner of `keras.Model.summary`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from moda_keras.modules.module_set import ModuleSet
+
+
+def summary(
+    modules: ModuleSet,
+    *,
+    print_fn: Callable[[str], Any] = print,
+    max_activations: int = 6,
+    max_classes: int = 20,
+) -> None:
+    """Prints a table of modules: units by hidden activation, and the size, of every class.
+
+    Args:
+        modules: The modules.
+        print_fn: Called with each line.
+        max_activations: Positive int. Of more hidden activations, the first and the last are shown.
+        max_classes: Positive int. Of more classes, the first are shown.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> import moda_keras as mk
+        >>> model = keras.Sequential([
+        ...     keras.Input((2,)),
+        ...     keras.layers.Dense(4, activation="relu", name="features"),
+        ...     keras.layers.Dense(2),
+        ... ], name="pets")
+        >>> units = {"features": np.array([[1, 1, 0, 0], [0, 1, 1, 1]], bool)}
+        >>> mk.ModuleSet.from_units(model, units, ["cat", "dog"]).summary()
+        Modules of 'pets': 2 classes, 1 hidden activations, threshold none
+        class    features (4)    size
+        cat                 2  40.9 %
+        dog                 3  59.1 %
+    """
+    names = _shown(list(modules.units), max_activations)
+    header = ["class", *(_label(modules, name) for name in names), "size"]
+    rows = [_row(modules, index, names) for index in range(modules.num_classes)[:max_classes]]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    print_fn(
+        f"Modules of {modules.model.name!r}: {modules.num_classes} classes, {len(modules.units)} "
+        f"hidden activations, threshold {modules.threshold_label}"
+    )
+    for first, *others in [header, *rows]:
+        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
+        print_fn("  ".join([first.ljust(widths[0]), *cells]))
+    if modules.num_classes > max_classes:
+        print_fn(f"... and {modules.num_classes - max_classes} more classes")
+
+
+def _shown(names: list[str], most: int) -> list[str | None]:
+    """Names to show, with None for those left out."""
+    if len(names) <= most:
+        return names
+    first = most // 2
+    return [*names[:first], None, *names[first - most :]]
+
+
+def _label(modules: ModuleSet, name: str | None) -> str:
+    return "..." if name is None else f"{name} ({modules.units[name].shape[1]})"
+
+
+def _row(modules: ModuleSet, index: int, names: list[str | None]) -> list[str]:
+    if index not in modules.classes_with_modules():
+        return [modules.class_names[index], *["-"] * len(names), "no samples"]
+    counts = ["..." if n is None else str(int(modules.units[n][index].sum())) for n in names]
+    return [modules.class_names[index], *counts, f"{100 * modules[index].size:.1f} %"]
