@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --stages build check       each stage takes less than ten minutes
     python benchmarks/gpu.py --device cpu --small       what of it runs without a GPU, in a minute
 
-It needs PyTorch with CUDA, Keras, nvcc, cmake, ninja and pybind11, and this checkout as the package
+It needs PyTorch with CUDA, Keras, nvcc, cmake and ninja, and this checkout as the package
 (installed with `pip install -e`, or by `PYTHONPATH=.`). Stages:
 
 - build: the CPU and the CUDA core for this GPU, into the package's folder;
@@ -100,8 +100,6 @@ def machine(device: str) -> dict:
 def build(arguments) -> dict | str:
     if not shutil.which("nvcc"):
         return "skipped: no nvcc"
-    import pybind11
-
     on_gpu = arguments.device == "cuda"
     folder = arguments.output.resolve() / "build"
     # Without a GPU it is only seen to compile: the package keeps the libraries that it has.
@@ -110,8 +108,6 @@ def build(arguments) -> dict | str:
         "CMAKE_INSTALL_PREFIX": destination,
         "CMAKE_CUDA_ARCHITECTURES": "native" if on_gpu else "90-real",
         "MODA_CUDA": "1",
-        "Python_EXECUTABLE": sys.executable,
-        "pybind11_DIR": pybind11.get_cmake_dir(),
     }
     definitions = [f"-D{name}={value}" for name, value in options.items()]
     run_logged(["cmake", "-GNinja", "-S", ROOT, "-B", folder, *definitions])

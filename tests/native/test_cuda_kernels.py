@@ -214,15 +214,15 @@ def test_one_class_and_classes_of_one_sample(emulated, labels, options):
 
 def test_no_sample(library):
     values = np.full(3, np.nan)
-    row = np.array([[0, 0, 0, 5, 1, 5, 1, 1, 1, 0, 0, 0]], np.int64)
+    row = structs([(0, 0, 0, 0, 5, 1, 5, (1, 1, 1), (0, 0, 0))])
     totals = np.full(5, np.nan, np.float32)
     operations = Runner(library).operations
-    batch = (0, 0, 3, 0, True)
+    inputs, options = Inputs(row, 0, 0, 3), (False, True)
     saved = (0, 0, totals.ctypes.data)
-    operations.objectives_forward(row, *batch, *saved, values.ctypes.data)
+    operations.objectives_forward(inputs, options, saved, values.ctypes.data)
     assert not values.any()
     assert not totals.any()
-    operations.objectives_backward(row, *batch, *saved, values.ctypes.data, 0, row)
+    operations.objectives_backward(inputs, options, saved, values.ctypes.data, 0, row)
 
 
 @needs_cpu_core

@@ -397,7 +397,7 @@ print(threads() - alone)
 def test_pool_works_after_a_fork_in_parent_and_child():
     output = run("""
 expected = use()
-for _ in range(20):
+for _ in range(3):
     child = os.fork()
     if not child:
         assert threads() == 1
