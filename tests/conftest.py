@@ -1,3 +1,6 @@
+import os
+
+import keras
 import pytest
 
 from moda_keras.ops.backends import backend
@@ -14,3 +17,19 @@ def implementation(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "mode", lambda: "auto" if request.param == "native" else "0")
         yield request.param
+
+
+# What these prove does not depend on the backend, or is tested below them on all three: they run on
+# torch alone, unless MODA_KERAS_TEST_ALL=1.
+ON_ONE_BACKEND = (
+    "datasets",
+    "diagnosis",
+    "experiments",
+    "native",
+    "reporting",
+    "tuning",
+    "test_architecture.py",
+    "test_files.py",
+)
+if keras.backend.backend() != "torch" and os.environ.get("MODA_KERAS_TEST_ALL") != "1":
+    collect_ignore = list(ON_ONE_BACKEND)

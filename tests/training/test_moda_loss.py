@@ -336,7 +336,7 @@ def test_wrong_batch_is_named(activations, labels, options, message):
 
 
 def test_config_round_trip():
-    loss = mk.MODALoss(0.1, 0.2, 0.3, averaging="pair", compactness="norm")
+    loss = mk.MODALoss(0.1, 0.2, 0.3, averaging="pair", compactness="norm", warmup=None)
     config = loss.get_config()
     assert config == {
         "alpha": 0.1,
@@ -344,6 +344,7 @@ def test_config_round_trip():
         "gamma": 0.3,
         "averaging": "pair",
         "compactness": "norm",
+        "warmup": None,
     }
     assert mk.MODALoss.from_config(config).get_config() == config
 
@@ -355,3 +356,21 @@ def test_keras_serialization_round_trip():
     restored = keras.saving.deserialize_keras_object(serialized)
     assert type(restored) is mk.MODALoss
     assert restored.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize(
+    ("labels", "sample_weight", "expected"),
+    [
+        ([0, 1, 2, 3], None, 1.0),
+        ([0, 1, 2, 0], None, (3 / 4 - 1 / 4) / (3 / 4)),
+        ([0, 0, 0, 0], None, 0.0),  # as good as guessing
+        ([1, 2, 3, 0], None, 0.0),  # worse
+        ([0, 1, 2, 0], [1, 1, 1, 0], 1.0),
+        (np.eye(4)[[0, 1, 2, 3]], None, 1.0),
+    ],
+)
+def test_objectives_set_in_as_the_batch_is_recognised(labels, sample_weight, expected):
+    outputs = np.eye(4, dtype="float32") * 3
+    factor = mk.MODALoss().training_factor(np.array(labels), outputs, sample_weight)
+    assert float(factor) == pytest.approx(expected, abs=1e-6)
+    assert mk.MODALoss(warmup=None).training_factor(labels, outputs) == 1.0
