@@ -22,3 +22,20 @@ def test_classes_are_registered_with_keras_on_import_but_in_the_command(name, is
         check=True,
     ).stdout
     assert shown.split()[-1] == str(is_eager)
+
+
+def test_backend_that_is_not_installed_is_named_with_those_that_are(tmp_path):
+    script = f"""
+import importlib.util, os, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "tensorflow" else found(name, *rest)
+os.environ.pop("KERAS_BACKEND", None)
+os.environ["KERAS_HOME"] = {str(tmp_path)!r}
+import moda_keras
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(mk.__file__).parents[1])}
+    shown = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    ).stderr
+    assert "Keras's backend 'tensorflow' is not installed. Installed: ['torch', 'jax']" in shown
+    assert "Set the environment variable KERAS_BACKEND=torch" in shown
