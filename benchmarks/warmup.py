@@ -1,4 +1,4 @@
-"""Does modular training keep up with standard training? Small networks, two optimizers, three seeds.
+"""Does modular training keep up with standard training? Small networks, two optimizers.
 
     KERAS_BACKEND=torch python benchmarks/warmup.py --output warmup.csv
 

@@ -200,6 +200,7 @@ class MaskedEvaluator:
         wanted = np.flatnonzero(table.any(axis=0)[y])
         for start in range(0, len(wanted), SAMPLES_AT_ONCE):
             samples = wanted[start : start + SAMPLES_AT_ONCE]
+            _check_finite_inputs([each[samples] for each in inputs])
             blocks = SubtaskBlocks(unions)
             of_class = {c: blocks.add(np.flatnonzero(table[:, c])) for c in np.unique(y[samples])}
             first = np.array([of_class[label] for label in y[samples]])
@@ -317,6 +318,15 @@ def _in_order_of_inputs(model: keras.Model, x: Any) -> list[np.ndarray]:
     if isinstance(x, dict) and not is_dict:
         x = [x[tensor.name] for tensor in model.inputs]
     return [np.asarray(each) for each in keras.tree.flatten(x)]
+
+
+def _check_finite_inputs(inputs: list[np.ndarray]) -> None:
+    """TensorFlow's ReLU may turn NaN into 0, so that logits do not show it."""
+    if not all(np.isfinite(each).all() for each in inputs if each.dtype.kind == "f"):
+        raise ValueError(
+            "Expected finite inputs. Received: NaN or infinity in `x`. Remove or replace these "
+            "samples"
+        )
 
 
 def _check_finite(logits: np.ndarray) -> np.ndarray:

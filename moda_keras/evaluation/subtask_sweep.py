@@ -175,6 +175,8 @@ def _digest(measurement: SubtaskMeasurement) -> str:
     weights = [np.asarray(value) for value in modules.model.get_weights()]
     inputs = keras.tree.flatten(measurement.x)
     for array in (*modules.units.values(), *weights, *inputs, measurement.y.astype("int32")):
+        if array.dtype == object:  # strings
+            array = array.astype(str)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).view("u1"))
     return digest.hexdigest()
