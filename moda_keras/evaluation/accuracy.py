@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.evaluation.samples import check_samples
+from moda_keras.evaluation.samples import check_samples, predict
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_labelled_arrays, take_samples
@@ -45,7 +45,7 @@ def reuse_accuracy(
     classes = modules.resolve_classes(classes).tolist()
     x, y = _of_classes(*check_samples(modules, x, y), classes)
     composed = composed or compose(modules, classes)
-    scores = composed.predict(x, batch_size=batch_size, verbose=0)
+    scores = predict(composed, x, batch_size)
     return float(is_correct(scores, y, classes).mean())
 
 
@@ -76,7 +76,7 @@ def full_accuracy(
             f"classes={classes}"
         )
     x, y = _of_classes(*check_labelled_arrays(x, y, num_classes), classes)
-    scores = np.asarray(model.predict(x, batch_size=batch_size, verbose=0))
+    scores = predict(model, x, batch_size)
     return float(is_correct(scores[:, classes], y, classes).mean())
 
 

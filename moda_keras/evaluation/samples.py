@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from moda_keras.modules.module_set import ModuleSet
@@ -24,3 +25,21 @@ def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
     """
     y = as_class_indices(y, modules.class_names)
     return check_labelled_arrays(x, y, modules.num_classes)
+
+
+def predict(model: keras.Model, x: Any, batch_size: int = 256) -> np.ndarray:
+    """The outputs of a model for arrays of numbers or strings.
+
+    Args:
+        model: A model with one output.
+        x: Array of N samples, or a list or dict of arrays for a model of several inputs.
+        batch_size: Batch size of the prediction.
+
+    Returns:
+        Float array (N, ...).
+    """
+    # Keras's own array loading refuses arrays of strings, and takes tensors of them.
+    x = keras.tree.map_structure(
+        lambda each: keras.ops.convert_to_tensor(each) if each.dtype == object else each, x
+    )
+    return np.asarray(model.predict(x, batch_size=batch_size, verbose=0))

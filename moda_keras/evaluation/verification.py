@@ -8,7 +8,7 @@ import numpy as np
 
 from moda_keras.evaluation.accuracy import is_correct
 from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
-from moda_keras.evaluation.samples import check_samples
+from moda_keras.evaluation.samples import check_samples, predict
 from moda_keras.evaluation.subtasks import Subtask
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
@@ -68,7 +68,7 @@ def _compare(
     modules: ModuleSet, subtask: Subtask, accuracy: float, logits: np.ndarray, x: Any, y: np.ndarray
 ) -> Verification:
     plan = modules.plan(subtask, logits=True)
-    expected = modules.slicer.build(plan).predict(x, batch_size=256, verbose=0)
+    expected = predict(modules.slicer.build(plan), x)
     return Verification(
         classes=subtask,
         accuracy=accuracy,
