@@ -8,6 +8,9 @@ from keras import ops
 
 from moda_keras.ops.backends import backend
 
+# A row of soft labels in half precision sums to 1 within this.
+ROUNDING = 0.02
+
 
 def class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
     """Class index of every sample; `num_classes` for a sample that belongs to no class.
@@ -68,8 +71,32 @@ def check_labels(labels: Any, num_classes: int) -> None:
         labels: Integers of shape (B,) or (B, 1), or one-hot (or soft) rows of shape (B, C).
         num_classes: C, the number of classes.
     """
-    if not _is_one_hot(np.shape(labels), num_classes):
+    if _is_one_hot(np.shape(labels), num_classes):
+        _check_rows(labels)
+    else:
         _check_range(labels, num_classes)
+
+
+def _check_rows(labels: Any) -> None:
+    """One-hot and soft labels sum to 1; rows of several labels and regression targets do not."""
+    message = (
+        "Expected one-hot or soft labels: rows of numbers >= 0 that sum to 1. Models of several "
+        "labels a sample and of regression targets have no modules by class"
+    )
+    concrete = backend.as_concrete(labels)
+    if concrete is None:
+        rows = ops.cast(labels, "float32")
+        is_one = ops.abs(ops.sum(rows, axis=-1) - 1) < ROUNDING
+        is_valid = ops.logical_and(ops.all(is_one), ops.all(rows >= -ROUNDING))
+        backend.check_in_graph(is_valid, message)
+        return
+    rows = concrete.astype("float64")
+    wrong = ~((np.abs(rows.sum(axis=-1) - 1) < ROUNDING) & (rows >= -ROUNDING).all(axis=-1))
+    if wrong.any():
+        raise ValueError(
+            f"{message}. Received: {int(wrong.sum())} of {len(rows)} rows that do not, the first "
+            f"{rows[wrong][0].tolist()[:10]}"
+        )
 
 
 def _is_one_hot(shape: tuple, num_classes: int) -> bool:

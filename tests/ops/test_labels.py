@@ -111,3 +111,18 @@ def test_label_out_of_range_in_a_compiled_function_is_named():
 def test_label_out_of_range_in_a_compiled_function_belongs_to_no_class():
     labels = keras.ops.convert_to_tensor([0, 3, -1])
     assert compiled(lambda y: ops.class_ids(y, 3))(labels).tolist() == [0, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 1, 0], [0, 1, 0]],  # several labels
+        [[0, 0, 0], [0, 1, 0]],  # none
+        [[0.2, 0.3, 4.0], [1.0, 0.0, 0.0]],  # regression targets
+        [[2.0, -1.0, 0.0], [1.0, 0.0, 0.0]],
+        [[np.nan, 1.0, 0.0], [1.0, 0.0, 0.0]],
+    ],
+)
+def test_rows_that_are_not_one_hot_are_refused(rows):
+    with pytest.raises(ValueError, match=r"rows of numbers >= 0 that sum to 1.*Received: 1 of 2"):
+        ops.check_labels(np.array(rows), 3)
