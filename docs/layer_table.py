@@ -16,7 +16,7 @@ PATH = Path(__file__).parent / "layers.md"
 HEAD = """# Layers that are sliced
 
 Written by `docs/layer_table.py` from the registry of rules; Keras {version}. A layer without a rule
-is kept whole and fed with all of its channels: right, but no slimmer. A rule may refuse a call that
+is kept whole and fed with all of its channels: correct, but not smaller. A rule may refuse a call that
 is not what it expects (an unusual axis, say), which is then kept whole too.
 
 | layer | how |

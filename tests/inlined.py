@@ -7,7 +7,7 @@ from moda_keras.training.taps import TappedModel
 class Inlined:
     def __init__(self, model):
         self.graph = graph.trace(model)
-        self.inputs = model.inputs
+        self.inputs, self.layers = model.inputs, []
         self.tapped = TappedModel(self.graph)
         self.operations = list(dict.fromkeys(step.operation for step in self.graph.steps))
         self.weights = [w for op in self.operations for w in getattr(op, "weights", ())]

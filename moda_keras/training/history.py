@@ -24,7 +24,7 @@ def read_history(
         Dict from the name of a log to one float per epoch; what was not logged is NaN.
 
     Raises:
-        ValueError: If it is none of these, has no objectives, or not as many of one as of another.
+        ValueError: If it is something else, has no objectives, or logs of different lengths.
     """
     if isinstance(history, keras.callbacks.History):
         history = history.history

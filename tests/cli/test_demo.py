@@ -24,7 +24,7 @@ def test_demo_writes_figures_and_modules(tmp_path, few_digits):
     for measured in found["models"].values():
         assert [row["k"] for row in measured["subtasks"]] == list(range(2, 11))
         assert sum(row["cells"] for row in measured["subtasks"]) == 1013
-    assert found["replacement"]["training_images"] == 20
+    assert found["replacement"]["training_images"] == 10
     for name in ("overlap", "shared_units", "subtasks"):
         assert (tmp_path / "new" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (tmp_path / "new").iterdir()} == set(FILES)
