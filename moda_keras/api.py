@@ -28,6 +28,7 @@ from moda_keras.reuse.masked_model import masked_model
 from moda_keras.reuse.replace import replace
 from moda_keras.training import modularity_monitor as callbacks
 from moda_keras.training.moda_loss import MODALoss
+from moda_keras.training.modular_loss import ModularLoss
 from moda_keras.training.modular_model import ModularModel
 
 
@@ -54,6 +55,7 @@ sys.modules["moda_keras.report"] = report
 __all__ = [
     "HiddenActivation",
     "MODALoss",
+    "ModularLoss",
     "ModularModel",
     "Module",
     "ModuleSet",
