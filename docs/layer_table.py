@@ -15,9 +15,9 @@ from moda_keras.slicing.rules.opaque import WHOLE_ON_PURPOSE
 PATH = Path(__file__).parent / "layers.md"
 HEAD = """# Layers that are sliced
 
-Written by `docs/layer_table.py` from the registry of rules; Keras {version}. A layer without a rule
-is kept whole and fed with all of its channels: correct, but not smaller. A rule may refuse a call that
-is not what it expects (an unusual axis, say), which is then kept whole too.
+`docs/layer_table.py` writes this page from the registry of rules; Keras {version}. A layer without
+a rule stays whole and gets all of its channels: correct, but not smaller. A rule may refuse a call
+that it does not expect, such as one with an unusual axis; the layer then stays whole too.
 
 | layer | how |
 |---|---|
