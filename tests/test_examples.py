@@ -15,5 +15,5 @@ def test_quickstart_goes_through_every_step(tmp_path):
     command = [sys.executable, str(EXAMPLES / "quickstart.py"), "--epochs", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    for line in ("module sizes:", "composed:", "weak model with a module:"):
+    for line in ("accuracy:", "Modules of", "composed:", "weak model with a module:"):
         assert line in done.stdout
