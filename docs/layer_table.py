@@ -15,11 +15,11 @@ from moda_keras.slicing.rules.opaque import WHOLE_ON_PURPOSE
 PATH = Path(__file__).parent / "layers.md"
 HEAD = """# Layers that are sliced
 
-`docs/layer_table.py` writes this page from the registry of rules; Keras {version}. A layer without
-a rule stays whole and gets all of its channels: correct, but not smaller. A rule may refuse a call
-that it does not expect, such as one with an unusual axis; the layer then stays whole too.
+`docs/layer_table.py` generates this page from the rule registry; Keras {version}. A layer without
+a rule is kept whole and receives all of its input channels: correct, but not smaller. If a rule does
+not support a call, such as one with an unusual axis, the layer is also kept whole.
 
-| layer | how |
+| layer | treatment |
 |---|---|
 """
 
@@ -46,7 +46,7 @@ def how(name: str, layer: type) -> str:
         names = ", ".join(sorted(f"`{type(rule).__name__}`" for rule in rules))
         return f"sliced: {names}"
     if layer in expansion.expanded_layers():
-        return "sliced by its parts"
+        return "expanded; its parts are sliced"
     reasons = [reason for reason, names in WHOLE_ON_PURPOSE.items() if name in names]
     if not reasons:
         raise ValueError(
