@@ -64,7 +64,7 @@ def main() -> None:
                 for q in QUANTILES
             }
         for name, epsilon in choices.items():
-            given = {} if epsilon is None else {"epsilon": epsilon}
+            given = {"epsilon": 1e-3 if epsilon is None else epsilon}
             modules = mk.decompose(model, data.x_train, data.y_train, verbose=0, **given)
             print(f"| {activation} | {name} | {row(modules, model, data)} |", flush=True)
 

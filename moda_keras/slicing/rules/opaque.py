@@ -9,7 +9,7 @@ from moda_keras.slicing.registry import Rule, Slice
 WHOLE_ON_PURPOSE = {
     "its mean is one over all channels, the dropped ones too": ["LayerNormalization"],
     "looks at all channels of a time step": ["Masking"],
-    "what is inside does not show": [
+    "its inner layers are not visible": [
         "FlaxLayer", "JaxLayer", "Lambda", "Layer", "Pipeline", "RNN", "TFSMLayer",
         "TorchModuleWrapper", "Wrapper",
     ],
@@ -40,7 +40,7 @@ WHOLE_ON_PURPOSE = {
 class Opaque(Rule):
     """Takes an operation whole: all input channels in, all output channels out.
 
-    It is always right and never slimmer.
+    It is always correct, but never smaller.
     """
 
     several_outputs = True
