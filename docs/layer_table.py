@@ -16,8 +16,8 @@ PATH = Path(__file__).parent / "layers.md"
 HEAD = """# Layers that are sliced
 
 `docs/layer_table.py` generates this page from the rule registry; Keras {version}. A layer without
-a rule is kept whole and receives all of its input channels: correct, but not smaller. If a rule does
-not support a call, such as one with an unusual axis, the layer is also kept whole.
+a rule is kept whole and receives all of its input channels: correct, but not smaller. If a rule
+does not support a call, such as one with an unusual axis, the layer is also kept whole.
 
 | layer | treatment |
 |---|---|
