@@ -1,4 +1,4 @@
-"""Where units are observed."""
+"""Finds the hidden activations where units are observed."""
 
 from dataclasses import dataclass
 from typing import Any

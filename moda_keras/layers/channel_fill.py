@@ -58,7 +58,7 @@ class ChannelFill(keras.layers.Layer):
         shape = [1] * len(inputs.shape)
         shape[self.axis] = len(sources)
         values = keras.ops.convert_to_tensor(np.array(self.values), dtype=picked.dtype)
-        # `where`, not a product with zero: the channel picked in vain may hold inf or NaN.
+        # `where`, not a product with zero: the unused picked channel may hold inf or NaN.
         is_picked = keras.ops.convert_to_tensor((sources >= 0).reshape(shape))
         return keras.ops.where(is_picked, picked, keras.ops.reshape(values, shape))
 

@@ -1,4 +1,4 @@
-"""Names of classes, and which class a name or an index means."""
+"""Class names, and the lookup of classes by name or index."""
 
 from collections.abc import Sequence
 from numbers import Integral

@@ -1,4 +1,4 @@
-"""From which magnitude on a unit counts as active, where activations are never exactly zero."""
+"""Chooses epsilons: the magnitudes above which units without exact zeros count as active."""
 
 import math
 import warnings

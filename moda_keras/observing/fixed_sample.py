@@ -1,4 +1,4 @@
-"""Counts and class statistics of a fixed sample of data, again and again while a model trains."""
+"""Counts and class statistics of a fixed sample of data, recomputed while a model trains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

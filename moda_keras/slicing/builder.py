@@ -1,4 +1,4 @@
-"""Makes a Keras model of a plan."""
+"""Builds a Keras model from a plan."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a tensor of a sliced model holds of the original tensor's channels."""
+"""Which of the original channels a tensor of a sliced model holds."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """The channels of an original tensor: those still there, and what the others are.
+    """The channels of an original tensor: the kept ones, and the constants of the others.
 
     Attributes:
         kept: Int array, the original indices of the channels that are there, in their order.
@@ -71,7 +71,7 @@ class Channels:
         return Channels(self.kept, np.where(mask, self.const, 0.0), idle)
 
     def without_idle(self) -> "Channels":
-        """The channels that are there with their values; the first one if there is none."""
+        """The channels that hold their values; the first channel if none does."""
         if self.idle is None:
             return self
         kept = self.kept[~self.idle[self.kept]]

@@ -1,4 +1,4 @@
-"""Whether what a caller asks for, and what a registered rule returns, can be."""
+"""Validates slicing requests and the results of registered rules."""
 
 from collections.abc import Mapping
 from numbers import Integral

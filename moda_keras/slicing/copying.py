@@ -107,7 +107,7 @@ def _cheap_config(operation: Any) -> dict[str, Any]:
         return config
     held = {key for holder in _holders(operation) for key in vars(holder)}
     for key in config.keys() & held:
-        # Every weight is overwritten: random values, slow on JAX, would be drawn in vain.
+        # Every weight is overwritten: random values, slow on JAX, would be wasted.
         if key.endswith("initializer") and config[key] is not None:
             config[key] = _Zeros()
     activation = getattr(operation, "activation", None)

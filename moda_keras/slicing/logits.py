@@ -1,4 +1,4 @@
-"""Where a model's logits are: before its output activation, if it has one."""
+"""Locates a model's logits: before its output activation, if it has one."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What moda_keras needs of a framework beyond public `keras.ops`."""
+"""The framework features that moda_keras needs beyond public `keras.ops`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

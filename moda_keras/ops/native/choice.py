@@ -1,4 +1,4 @@
-"""Which implementation is used: the native operations or the reference in `keras.ops`.
+"""Selects the implementation: the native operations or the reference in `keras.ops`.
 
 The environment variable MODA_KERAS_NATIVE decides: "auto" (default) uses the native operations
 where they can be used, "0" never uses them, "1" raises where they cannot be used.

@@ -152,7 +152,7 @@ class CudaOperations(Operations):
     Args:
         library: From `libraries.load_cuda`.
         stream: Handle of the CUDA stream, 0 for the default one.
-        allocate: Gives so many bytes of memory, aligned to 256, as an object with a `data_ptr()`
+        allocate: Allocates the given number of bytes, aligned to 256, as an object with a `data_ptr()`
             that may be let go of as soon as the work is enqueued.
     """
 
