@@ -99,8 +99,8 @@ def register_expansion(kind: type) -> Callable[[Callable], Callable]:
 
     Returns:
         The decorator of a function that takes a `Recorder`, the layer and the arguments of a call,
-        with a `Tensor` for each tensor. It records what the call does and returns the output, or a
-        tuple of outputs; or it records nothing and returns None if it could not do the same.
+        with a `Tensor` for each tensor. It records the steps of the call and returns the output, or
+        a tuple of outputs; if it cannot reproduce the call, it records nothing and returns None.
     """
 
     def register(function: Callable) -> Callable:

@@ -158,7 +158,7 @@ def is_masked(tensor: keras.KerasTensor) -> bool:
 
 
 def nodes_in_order(model: keras.Model) -> Iterator[Any]:
-    """The nodes that lead from the model's inputs to its outputs, each after what it reads."""
+    """The nodes from the model's inputs to its outputs, in topological order."""
     done = {id(t) for t in model.inputs}
     stack = [(t, False) for t in reversed(model.outputs)]
     while stack:

@@ -75,6 +75,6 @@ class ChannelFill(keras.layers.Layer):
 def _pick(inputs, indices: np.ndarray, axis: int):
     indices = keras.ops.convert_to_tensor(indices)
     if keras.backend.backend() == "torch":
-        # What Keras's `take` does around it can be exported neither to ONNX nor to OpenVINO.
+        # Keras's `take` adds operations that neither ONNX nor OpenVINO can export.
         return inputs.index_select(axis, indices)
     return keras.ops.take(inputs, indices, axis=axis)

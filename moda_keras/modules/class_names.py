@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# A message names so many classes at most.
+# The maximum number of classes that a message lists.
 SHOWN = 20
 
 

@@ -203,7 +203,7 @@ def class_similarity(
     counts = statistics.counts
     same_class = ops.eye(num_classes, dtype=counts.dtype)
     products = backend.matmul(statistics.sums, ops.transpose(statistics.sums))
-    # A sample does not form a pair with itself: its cosine with itself is 1, or 0 for an all-zero vector.
+    # A sample does not form a pair with itself: that cosine is 1, or 0 if all-zero.
     products = products - same_class * statistics.nonzero
     pairs = ops.expand_dims(counts, 1) * counts - same_class * counts
     return ops.where(pairs > 0, products / ops.maximum(pairs, 1), ops.zeros_like(products))

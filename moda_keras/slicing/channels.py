@@ -10,11 +10,11 @@ class Channels:
     """The channels of an original tensor: the kept ones, and the constants of the others.
 
     Attributes:
-        kept: Int array, the original indices of the channels that are there, in their order.
-        const: Float64 array `(channels,)`, the exact value of every channel that is not kept but
-            that somebody reads. Its other entries mean nothing.
-        idle: Bool array `(channels,)` or None for none: channels that are there, but with values of
-            no account; what they stand for is in `const`. Only rules with `reads_idle` meet any.
+        kept: Int array, the original indices of the kept channels, in order.
+        const: Float64 array `(channels,)`, the exact value of every channel that is read but not
+            kept. The other entries are meaningless.
+        idle: Bool array `(channels,)` or None for none: kept channels with arbitrary values; the
+            values they represent are in `const`. Only rules with `reads_idle` receive any.
     """
 
     kept: np.ndarray
@@ -33,7 +33,7 @@ class Channels:
 
     @property
     def is_kept(self) -> np.ndarray:
-        """Bool array `(channels,)`: which channels are there with their values."""
+        """Bool array `(channels,)`: which channels are kept with their values."""
         mask = mask_of(self.kept, self.size)
         return mask if self.idle is None else mask & ~self.idle
 

@@ -101,7 +101,7 @@ def set_weights(made: keras.layers.Layer, original: Any, values: list[np.ndarray
 
 
 def _cheap_config(operation: Any) -> dict[str, Any]:
-    """The config, for Keras's own layers without what is slow or cannot be deserialized."""
+    """The config; for Keras's layers, without slow or non-deserializable parts."""
     config = operation.get_config()
     if not isinstance(operation, keras.layers.Layer) or not is_keras_class(type(operation)):
         return config

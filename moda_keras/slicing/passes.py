@@ -31,8 +31,8 @@ class Passes:
         skipped: The step to leave out, or None.
         align: Numbers of channels are rounded up to a multiple of this.
         agreement: What the calls of shared layers have in common.
-        unread: Maps tensors to bool arrays `(channels,)`: channels that a try has found to be read
-            by nobody, because the other factor of a product is zero.
+        unread: Maps tensors to bool arrays `(channels,)`: channels that an earlier
+            attempt found to be unread, because the other factor of a product is zero.
     """
 
     graph: Graph

@@ -84,7 +84,7 @@ class Plan:
 
     @functools.cached_property
     def kept_weights(self) -> list[KeptWeight]:
-        """What there is of every weight of the original that is used at all."""
+        """The kept part of every original weight that is used."""
         trainable = {id(weight) for weight in self.model.trainable_weights}
         kept = {}
         for planned in self.steps:

@@ -63,8 +63,8 @@ class Slice:
 class Rule:
     """How one kind of layer is sliced. Subclass it and register it with `register_rule`.
 
-    A rule sees only steps whose tensors all have a known number of channels. A layer that is not
-    what the rule expects is refused by `applies` and then taken whole.
+    A rule receives only steps whose tensors all have a known number of channels. `applies` rejects
+    a layer that the rule does not support; that layer is then kept whole.
 
     Attributes:
         several_outputs: Whether the rule serves steps with several outputs. `needed`, `wanted` and

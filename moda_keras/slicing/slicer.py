@@ -121,7 +121,7 @@ class Slicer:
 
         Raises:
             ValueError: If a name, a mask or a class is not of this model, or if a registered rule
-                returns what cannot be.
+                returns an invalid result.
         """
         masks = check_units(units, self.units)
         passes = Passes(

@@ -152,7 +152,7 @@ class CudaOperations(Operations):
     Args:
         library: From `libraries.load_cuda`.
         stream: Handle of the CUDA stream, 0 for the default one.
-        allocate: Allocates the given number of bytes, aligned to 256, as an object with a `data_ptr()`
+        allocate: Allocates that many bytes, aligned to 256, as an object with a `data_ptr()`
             that may be let go of as soon as the work is enqueued.
     """
 

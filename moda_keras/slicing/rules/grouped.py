@@ -13,7 +13,8 @@ from moda_keras.slicing.rules.dense_like import has_zero_border
 class GroupedConvolution(Rule):
     """Drops whole groups: those with no needed output and those with constant output.
 
-    The others are fed whole, and keep equally many output channels each, as the layer demands.
+    The other groups keep all inputs, and the same number of output channels each, as the layer
+    requires.
     """
 
     def applies(self, step):
