@@ -39,10 +39,10 @@ def copy_operation(operation: Any, name: str, **config: Any) -> Any:
         return type(operation)(copy.deepcopy(operation.module), name=name)
     if getattr(operation, "weights", ()):
         raise ValueError(
-            f"Layer {operation.name!r} of class {type(operation).__name__} cannot be copied, for "
-            "it cannot be made from its config. The new model must not share weights with the "
+            f"Layer {operation.name!r} of class {type(operation).__name__} cannot be copied: it "
+            "cannot be created from its config. The new model must not share weights with the "
             "original. Give the class a `get_config` that returns all arguments of its "
-            "constructor, or a `from_config` that makes up for those that are missing"
+            "constructor, or a `from_config` that supplies the missing ones"
         )
     return shallow_copy(operation, name)
 

@@ -74,7 +74,7 @@ class Backend(ABC):
 
     @abstractmethod
     def accelerator_name(self) -> str | None:
-        """Name of the GPU or TPU that computes; None without one."""
+        """Name of the GPU or TPU in use; None without one."""
 
     # ------------------------------------------------------------------------ several devices
 

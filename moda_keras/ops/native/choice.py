@@ -16,11 +16,11 @@ _MODES = ("0", "1", "auto")
 
 
 class NativeUnavailableError(RuntimeError):
-    """The native operations are required (MODA_KERAS_NATIVE=1) and cannot be used."""
+    """The native operations are required (MODA_KERAS_NATIVE=1) but unavailable."""
 
 
 class Usage:
-    """What this process has met with: the one owner of that state.
+    """Records why calls in this process used the reference operations.
 
     Attributes:
         reasons: Why calls used the reference, in the order of the first such call.

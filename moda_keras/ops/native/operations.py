@@ -185,7 +185,7 @@ class CudaOperations(Operations):
 
 
 def _pointers(structs: np.ndarray, inputs: Inputs) -> Any:
-    """The address of each struct, 0 for those that stand for no array."""
+    """The address of each struct, 0 for those without an array."""
     if len(structs) != len(inputs.activations):
         raise ValueError(
             "Expected a gradient for each activation. Received: "
