@@ -49,8 +49,8 @@ class Channels:
     def only(self, wanted: np.ndarray) -> "Channels":
         """The kept channels that are also in `wanted`.
 
-        Returns at least one channel, because a tensor cannot be empty: without a common channel, one
-        constant is made explicit; if `wanted` is empty, one kept channel stays.
+        Returns at least one channel, because a tensor cannot be empty: without a common channel,
+        one constant is made explicit; if `wanted` is empty, one kept channel stays.
         """
         kept = self.kept[mask_of(wanted, self.size)[self.kept]]
         if len(kept):
