@@ -1,4 +1,4 @@
-"""The one place that reads Keras's node graph.
+"""Reads Keras's node graph; no other package does.
 
 `trace` turns a Functional or Sequential model into a flat `Graph` of steps, with nested models and
 layers that have an `expansion` inlined. `find_hidden_activations` finds where units are observed.

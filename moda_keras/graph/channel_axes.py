@@ -89,7 +89,7 @@ _AXIS_FINDERS = {
 
 
 def _fill_in_lengths(step: Step) -> None:
-    """Tells the lengths of axes which EinsumDense and attention leave as they are, and open."""
+    """Infers unknown lengths of axes that EinsumDense and attention leave unchanged."""
     tensor, labels = step.outputs[0], _labels(step)
     if labels is None or None not in tensor.shape[1:]:
         return

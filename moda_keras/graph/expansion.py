@@ -1,4 +1,4 @@
-"""What some of Keras's layers do inside, as steps of their own public parts.
+"""Expands some Keras layers into steps of their public parts.
 
 The units of an attention layer, its heads, are inside the layer; so are those of the two layers
 that `Bidirectional` merges. An expansion shows them: it records calls of the layer's own
@@ -99,8 +99,8 @@ def register_expansion(kind: type) -> Callable[[Callable], Callable]:
 
     Returns:
         The decorator of a function that takes a `Recorder`, the layer and the arguments of a call,
-        with a `Tensor` for each tensor. It records what the call does and returns the output, or a
-        tuple of outputs; or it records nothing and returns None if it could not do the same.
+        with a `Tensor` for each tensor. It records the steps of the call and returns the output, or
+        a tuple of outputs; if it cannot reproduce the call, it records nothing and returns None.
     """
 
     def register(function: Callable) -> Callable:
@@ -118,7 +118,7 @@ def expanded_layers() -> set[type]:
 def expand(
     steps: list[Step], layer: Any, args: tuple, kwargs: dict, training: bool | None
 ) -> list[Tensor] | None:
-    """Appends what a call of a layer does inside, and returns its outputs.
+    """Appends the steps inside a layer call, and returns the outputs.
 
     Args:
         steps: The steps so far.
@@ -191,14 +191,14 @@ def _has_private_parts(layer: keras.layers.MultiHeadAttention) -> bool:
 
 
 def _is_one_operation(layer: keras.layers.MultiHeadAttention) -> bool:
-    # The operation takes the values to be as wide as the queries when it tells its output's shape.
+    # The operation assumes values as wide as the queries when it computes its output's shape.
     return not layer.dropout and layer.get_config()["value_dim"] == layer.key_dim
 
 
 def _with_known_length(
     record: Recorder, layer: keras.layers.Layer, output: Tensor, length: int | None
 ) -> Tensor:
-    """The output with the length that the layer itself knows: a Flatten may need it."""
+    """The output with the length known to the layer: a Flatten may need it."""
     if length is None:
         return output
     name = f"{layer.name}_length"

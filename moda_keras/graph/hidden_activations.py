@@ -1,4 +1,4 @@
-"""Where units are observed."""
+"""Finds the hidden activations where units are observed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +99,7 @@ def hidden_activations_of(graph: Graph) -> list[tuple[HiddenActivation, Tensor]]
 
 
 def observed_tensors(graph: Graph) -> dict[Tensor, HiddenActivation]:
-    """The tensors that show hidden activations' units: outputs, and states returned beside them."""
+    """The tensors that show hidden activations' units: outputs and returned states."""
     producers = {tensor: step for step in graph.steps for tensor in step.outputs}
     return {
         tensor: hidden

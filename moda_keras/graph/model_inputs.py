@@ -1,4 +1,4 @@
-"""The inputs and outputs of a model in the structure that its user gave them."""
+"""Restores the nested structure of a model's inputs and outputs."""
 
 from typing import Any
 

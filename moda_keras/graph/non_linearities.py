@@ -1,4 +1,4 @@
-"""Which operations are non-linearities, and of what kind."""
+"""Classifies operations as non-linearities, by kind."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Questions about a single Keras layer or operation."""
+"""Queries on a single Keras layer or operation."""
 
 import inspect
 from typing import Any

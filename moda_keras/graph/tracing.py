@@ -25,7 +25,7 @@ Functional = _functional_class()
 
 
 def runs_graph_alone(call: Callable) -> Callable:
-    """Decorator of a model's `call` that does what the model's graph shows and no more.
+    """Marks a model's `call` as doing only what the model's graph shows.
 
     A model whose class defines another `call` may do more: it is one opaque operation.
     """
@@ -55,7 +55,7 @@ def trace(model: keras.Model) -> Graph:
 
 
 def require_graph(model: keras.Model) -> None:
-    """Raises a ValueError that says what to do if `model` has no readable graph."""
+    """Raises a ValueError with advice if `model` has no readable graph."""
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"Expected `model` to be a keras.Model. Received: model={model} (of type {type(model)})"
@@ -98,7 +98,7 @@ def require_single_output(model: keras.Model) -> None:
 
 
 def runs_graph(operation: Any) -> bool:
-    """Whether `operation` is a built model that does what its graph shows and no more."""
+    """Whether `operation` is a built model that does only what its graph shows."""
     if not isinstance(operation, (Functional, keras.Sequential)):
         return False
     call = type(operation).call
@@ -158,7 +158,7 @@ def is_masked(tensor: keras.KerasTensor) -> bool:
 
 
 def nodes_in_order(model: keras.Model) -> Iterator[Any]:
-    """The nodes that lead from the model's inputs to its outputs, each after what it reads."""
+    """The nodes from the model's inputs to its outputs, in topological order."""
     done = {id(t) for t in model.inputs}
     stack = [(t, False) for t in reversed(model.outputs)]
     while stack:

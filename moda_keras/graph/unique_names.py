@@ -1,4 +1,4 @@
-"""Names that no other operation bears."""
+"""Generates unique operation names."""
 
 
 def unique_name(name: str, taken: set[str]) -> str:

@@ -58,7 +58,7 @@ class ChannelFill(keras.layers.Layer):
         shape = [1] * len(inputs.shape)
         shape[self.axis] = len(sources)
         values = keras.ops.convert_to_tensor(np.array(self.values), dtype=picked.dtype)
-        # `where`, not a product with zero: the channel picked in vain may hold inf or NaN.
+        # `where`, not a product with zero: the unused picked channel may hold inf or NaN.
         is_picked = keras.ops.convert_to_tensor((sources >= 0).reshape(shape))
         return keras.ops.where(is_picked, picked, keras.ops.reshape(values, shape))
 
@@ -75,6 +75,6 @@ class ChannelFill(keras.layers.Layer):
 def _pick(inputs, indices: np.ndarray, axis: int):
     indices = keras.ops.convert_to_tensor(indices)
     if keras.backend.backend() == "torch":
-        # What Keras's `take` does around it can be exported neither to ONNX nor to OpenVINO.
+        # Keras's `take` adds operations that neither ONNX nor OpenVINO can export.
         return inputs.index_select(axis, indices)
     return keras.ops.take(inputs, indices, axis=axis)

@@ -25,7 +25,7 @@ VERSION = 2
 
 @dataclass(frozen=True, eq=False)
 class ModuleTables:
-    """What tells the modules of a model, in plain arrays.
+    """The modules of a model, in plain arrays.
 
     Attributes:
         class_names: C names.

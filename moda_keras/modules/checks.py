@@ -1,4 +1,4 @@
-"""The check that every public function runs on its `modules` argument."""
+"""Validates the `modules` argument of public functions."""
 
 from collections.abc import Sequence
 from typing import Any

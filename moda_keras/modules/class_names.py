@@ -1,4 +1,4 @@
-"""Names of classes, and which class a name or an index means."""
+"""Class names, and the lookup of classes by name or index."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# A message names so many classes at most.
+# The maximum number of classes that a message lists.
 SHOWN = 20
 
 

@@ -128,7 +128,7 @@ class ModuleSet:
             A `ModuleSet`.
 
         Raises:
-            ValueError: If a name is none of the model's hidden activations, or a shape is wrong.
+            ValueError: If a name is not a hidden activation of the model, or a shape is wrong.
         """
         slicer = Slicer(model)
         classes = model.outputs[0].shape[-1]
@@ -330,7 +330,7 @@ class ModuleSet:
         write_archive(path, self.model, tables, overwrite=overwrite)
 
     def require_counts(self, what: str) -> None:
-        """Raises a ValueError that says what needs frequencies, if there are none."""
+        """Raises a ValueError that names the caller if there are no frequencies."""
         if self.activation_counts is None:
             raise ValueError(
                 f"`{what}` needs the frequencies that `decompose` counts. Received: modules made "

@@ -1,4 +1,4 @@
-"""How much of a model its modules share."""
+"""Measures how much of a model its modules share."""
 
 from collections import defaultdict
 
@@ -57,7 +57,7 @@ def layer_overlap(modules: ModuleSet) -> dict[str, float]:
 
 
 def _kept_by_weight(modules: ModuleSet, classes: np.ndarray) -> dict[int, list[KeptWeight]]:
-    """For every trainable weight, by its id, what each class's module keeps of it."""
+    """Maps the id of every trainable weight to the part that each class's module keeps."""
     kept = defaultdict(list)
     for index in classes:
         for weight in modules.plan([index]).kept_weights:

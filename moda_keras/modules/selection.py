@@ -1,4 +1,4 @@
-"""Which units a class's module has: thresholds, and the rule for tiny modules."""
+"""Selects the units of a class's module: thresholds, and the rule for tiny modules."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real

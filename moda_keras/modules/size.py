@@ -1,4 +1,4 @@
-"""How large modules and composed models are, without building them."""
+"""Computes the sizes of modules and composed models without building them."""
 
 from collections.abc import Iterable
 

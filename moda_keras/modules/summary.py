@@ -1,4 +1,4 @@
-"""The modules of a model as a table, in the manner of `keras.Model.summary`."""
+"""The modules of a model as a table, like `keras.Model.summary`."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,1 +1,1 @@
-"""Running data through a model and looking at its hidden activations."""
+"""Runs data through a model and observes its hidden activations."""

@@ -1,4 +1,4 @@
-"""How many samples of each class activate each unit."""
+"""Counts the samples of each class that activate each unit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from moda_keras.ops import activation_counts, sum_by_class, unchecked_class_ids
 
 
 class ActivationCounts(keras.metrics.Metric):
-    """How many samples of each class activate each unit.
+    """Counts the samples of each class that activate each unit.
 
     Args:
         hidden: The hidden activations.

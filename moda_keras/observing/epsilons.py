@@ -1,4 +1,4 @@
-"""From which magnitude on a unit counts as active, where activations are never exactly zero."""
+"""Chooses epsilons: the magnitudes above which units without exact zeros count as active."""
 
 import math
 import warnings
@@ -16,11 +16,11 @@ from moda_keras.observing.labelled_arrays import is_arrays, sample_of_arrays
 from moda_keras.ops import sum_by_class, unit_peaks
 
 DEFAULT_EPSILON = 1e-3
-# `epsilon="auto"` looks at up to so many samples.
+# The maximum number of samples that `epsilon="auto"` reads.
 AUTO_SAMPLES = 2000
 
-# Magnitudes are counted in bins, so many for each doubling, from 2**-32 to 2**32: whatever the
-# data, memory is bounded, and a quantile is met to within 1.1 %.
+# Magnitudes are counted in bins, with this many per doubling, from 2**-32 to 2**32. This bounds
+# memory for any data, and quantiles are accurate to within 1.1 %.
 _PER_DOUBLING = 64
 _LOWEST = -32
 _BINS = 64 * _PER_DOUBLING
@@ -225,7 +225,7 @@ class _MagnitudeCounts(keras.metrics.Metric):
 
 
 def _histogram(magnitudes: Any) -> Any:
-    """Float tensor (bins, 1) of counts. The first bin holds zeros and what is below its edge."""
+    """Float tensor (bins, 1) of counts. The first bin also holds all smaller values."""
     flat = ops.reshape(magnitudes, (-1,))
     flat = ops.where(ops.isfinite(flat), flat, ops.zeros_like(flat))
     tiny = 2.0 ** (_LOWEST - 1)

@@ -1,4 +1,4 @@
-"""Counts and class statistics of a fixed sample of data, again and again while a model trains."""
+"""Counts and class statistics of a fixed sample of data, recomputed while a model trains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -143,7 +143,7 @@ class _Totals(keras.metrics.Metric):
 
 
 def _batches(x: Any, y: np.ndarray, size: int):
-    """Batches of one size, for which a step is compiled; what fills the last has weight 0."""
+    """Batches of one size, so that a step compiles once; padding has weight 0."""
     for start in range(0, len(y), size):
         rows = np.arange(start, start + size)
         weight = (rows < len(y)).astype("float32")

@@ -1,4 +1,4 @@
-"""Checks of samples and labels that are held in arrays."""
+"""Validates samples and labels in arrays."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -92,7 +92,7 @@ def as_class_indices(y: Any, class_names: Sequence[str] | None) -> Any:
 
 
 def refuse_dataset(values: Any, name: str = "x") -> None:
-    """Raises a ValueError that says what to do, if samples come in batches or one by one.
+    """Raises a ValueError with advice if samples come in batches or one by one.
 
     Args:
         values: What was given for arrays.

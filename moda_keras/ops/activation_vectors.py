@@ -1,4 +1,4 @@
-"""One number for each unit of each sample, read off a hidden activation."""
+"""Reduces a hidden activation to one number per unit and sample."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How many samples of each class activate each unit, in public `keras.ops`."""
+"""Counts the samples of each class that activate each unit, in public `keras.ops`."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Class labels, in the forms that Keras's losses take, as class indices."""
+"""Converts class labels, in the forms that Keras's losses accept, to class indices."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A hidden activation's values and what is known of them: the form that all operations take."""
+"""A hidden activation's values and metadata: the input of all operations."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -91,7 +91,7 @@ def class_statistics(
     axis: int = -1,
     non_negative: bool = False,
 ) -> ClassStatistics:
-    """Class sums of the normalised activation vectors, and what else the objectives need.
+    """Class sums of the normalised activation vectors, and the other inputs of the objectives.
 
     The activation vector of a sample holds the magnitudes |u| of its units; of a map, the mean of
     |u| over its positions. An all-zero vector stays zero when normalised, and gets gradient zero.
@@ -203,7 +203,7 @@ def class_similarity(
     counts = statistics.counts
     same_class = ops.eye(num_classes, dtype=counts.dtype)
     products = backend.matmul(statistics.sums, ops.transpose(statistics.sums))
-    # A sample is no pair with itself: its cosine with itself is 1, or 0 for an all-zero vector.
+    # A sample does not form a pair with itself: that cosine is 1, or 0 if all-zero.
     products = products - same_class * statistics.nonzero
     pairs = ops.expand_dims(counts, 1) * counts - same_class * counts
     return ops.where(pairs > 0, products / ops.maximum(pairs, 1), ops.zeros_like(products))

@@ -1,4 +1,4 @@
-"""Slim models of chosen classes."""
+"""Composes small models of chosen classes."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The full-size model that says what modules mean."""
+"""The full-size masked model that defines modules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def masked_model(
     *,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds the full-size model that defines what the modules of the chosen classes mean.
+    """Builds the full-size model that defines the modules of the chosen classes.
 
     Every unit outside the union of the modules is multiplied by zero at its hidden activation, and
     the chosen logits are read. In a recurrent layer, masked units are zero for the other units at

@@ -1,4 +1,4 @@
-"""Which activation functions work on each channel alone, and what they make of constants."""
+"""Finds the activation functions that act per channel, and maps constants through them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -55,7 +55,7 @@ def step_on_constants(step: Step, values: np.ndarray) -> np.ndarray:
 
 
 def _evaluate(call: Callable, values: np.ndarray, rank: int, dtype: str) -> np.ndarray:
-    # Padded to a power of two, for JAX and XLA compile anew for every length.
+    # Padded to a power of two, because JAX and XLA recompile for every length.
     length = max(64, 1 << (len(values) - 1).bit_length())
     padded = np.pad(values, (0, length - len(values))).reshape((1,) * (rank - 1) + (length,))
     result = call(keras.ops.convert_to_tensor(padded, dtype=dtype))

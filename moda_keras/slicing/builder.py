@@ -1,4 +1,4 @@
-"""Makes a Keras model of a plan."""
+"""Builds a Keras model from a plan."""
 
 from typing import Any
 
@@ -130,9 +130,9 @@ def _check_output(planned: PlannedStep, tensor: Tensor, kept: np.ndarray, value:
     ]
     if received != expected:
         raise ValueError(
-            f"The slicing rule {type(planned.rule).__name__!r} made of {planned.step.name!r} a "
-            f"layer of the wrong output shape. Expected: {tuple(expected)}. Received: "
-            f"{tuple(value.shape)}"
+            f"The slicing rule {type(planned.rule).__name__!r} returned for "
+            f"{planned.step.name!r} a layer with the wrong output shape. Expected: "
+            f"{tuple(expected)}. Received: {tuple(value.shape)}"
         )
 
 

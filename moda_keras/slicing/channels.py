@@ -1,4 +1,4 @@
-"""What a tensor of a sliced model holds of the original tensor's channels."""
+"""Which of the original channels a tensor of a sliced model holds."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """The channels of an original tensor: those still there, and what the others are.
+    """The channels of an original tensor: the kept ones, and the constants of the others.
 
     Attributes:
-        kept: Int array, the original indices of the channels that are there, in their order.
-        const: Float64 array `(channels,)`, the exact value of every channel that is not kept but
-            that somebody reads. Its other entries mean nothing.
-        idle: Bool array `(channels,)` or None for none: channels that are there, but with values of
-            no account; what they stand for is in `const`. Only rules with `reads_idle` meet any.
+        kept: Int array, the original indices of the kept channels, in order.
+        const: Float64 array `(channels,)`, the exact value of every channel that is read but not
+            kept. The other entries are meaningless.
+        idle: Bool array `(channels,)` or None for none: kept channels with arbitrary values; the
+            values they represent are in `const`. Only rules with `reads_idle` receive any.
     """
 
     kept: np.ndarray
@@ -33,7 +33,7 @@ class Channels:
 
     @property
     def is_kept(self) -> np.ndarray:
-        """Bool array `(channels,)`: which channels are there with their values."""
+        """Bool array `(channels,)`: which channels are kept with their values."""
         mask = mask_of(self.kept, self.size)
         return mask if self.idle is None else mask & ~self.idle
 
@@ -49,8 +49,8 @@ class Channels:
     def only(self, wanted: np.ndarray) -> "Channels":
         """The kept channels that are also in `wanted`.
 
-        Never none, for no tensor can be without channels: if there is no such channel, one constant
-        is made explicit, and if nothing is wanted, one channel stays.
+        Returns at least one channel, because a tensor cannot be empty: without a common channel,
+        one constant is made explicit; if `wanted` is empty, one kept channel stays.
         """
         kept = self.kept[mask_of(wanted, self.size)[self.kept]]
         if len(kept):
@@ -71,7 +71,7 @@ class Channels:
         return Channels(self.kept, np.where(mask, self.const, 0.0), idle)
 
     def without_idle(self) -> "Channels":
-        """The channels that are there with their values; the first one if there is none."""
+        """The channels that hold their values; the first channel if none does."""
         if self.idle is None:
             return self
         kept = self.kept[~self.idle[self.kept]]

@@ -1,4 +1,4 @@
-"""Whether what a caller asks for, and what a registered rule returns, can be."""
+"""Validates slicing requests and the results of registered rules."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -46,7 +46,7 @@ def check_align(align: int) -> int:
 
 
 def check_needs(rule: Rule, step: Step, reads: list[np.ndarray]) -> None:
-    """Raises a ValueError that names the rule if its `needs` cannot be."""
+    """Raises a ValueError that names the rule if the result of its `needs` is invalid."""
     expected = [(tensor.channels or 1,) for tensor in step.inputs]
     received = [np.shape(mask) for mask in reads]
     if received != expected:

@@ -39,10 +39,10 @@ def copy_operation(operation: Any, name: str, **config: Any) -> Any:
         return type(operation)(copy.deepcopy(operation.module), name=name)
     if getattr(operation, "weights", ()):
         raise ValueError(
-            f"Layer {operation.name!r} of class {type(operation).__name__} cannot be copied, for "
-            "it cannot be made from its config. The new model must not share weights with the "
+            f"Layer {operation.name!r} of class {type(operation).__name__} cannot be copied: it "
+            "cannot be created from its config. The new model must not share weights with the "
             "original. Give the class a `get_config` that returns all arguments of its "
-            "constructor, or a `from_config` that makes up for those that are missing"
+            "constructor, or a `from_config` that supplies the missing ones"
         )
     return shallow_copy(operation, name)
 
@@ -101,13 +101,13 @@ def set_weights(made: keras.layers.Layer, original: Any, values: list[np.ndarray
 
 
 def _cheap_config(operation: Any) -> dict[str, Any]:
-    """The config, for Keras's own layers without what is slow or cannot be deserialized."""
+    """The config; for Keras's layers, without slow or non-deserializable parts."""
     config = operation.get_config()
     if not isinstance(operation, keras.layers.Layer) or not is_keras_class(type(operation)):
         return config
     held = {key for holder in _holders(operation) for key in vars(holder)}
     for key in config.keys() & held:
-        # Every weight is overwritten: random values, slow on JAX, would be drawn in vain.
+        # Every weight is overwritten: random values, slow on JAX, would be wasted.
         if key.endswith("initializer") and config[key] is not None:
             config[key] = _Zeros()
     activation = getattr(operation, "activation", None)

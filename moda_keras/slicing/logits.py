@@ -1,4 +1,4 @@
-"""Where a model's logits are: before its output activation, if it has one."""
+"""Locates a model's logits: before its output activation, if it has one."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from moda_keras.graph import Graph, Step, activation_name, is_feature_activation
 def find_output_activation(graph: Graph) -> Step | None:
     """The step that is, or ends in, the activation of the model's output; None without one.
 
-    Behind it there may be linear activations, as mixed precision puts there to cast to float32. A
-    hidden activation is none of the output.
+    Linear activations may follow it, such as the casts to float32 in mixed precision. A hidden
+    activation does not count as the output's activation.
     """
     producers = {tensor: step for step in graph.steps for tensor in step.outputs}
     tensor = graph.outputs[0]

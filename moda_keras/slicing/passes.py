@@ -1,4 +1,4 @@
-"""Decides what stays of a model: one pass backward for what is needed, one forward for what is.
+"""Decides what to keep: a backward pass finds needed channels, a forward pass available ones.
 
 Of every tensor of the new model it is known which channels of the original it keeps, and the exact
 constant that stands for every dropped channel that somebody reads. What a layer makes of them is
@@ -31,8 +31,8 @@ class Passes:
         skipped: The step to leave out, or None.
         align: Numbers of channels are rounded up to a multiple of this.
         agreement: What the calls of shared layers have in common.
-        unread: Maps tensors to bool arrays `(channels,)`: channels that a try has found to be read
-            by nobody, because the other factor of a product is zero.
+        unread: Maps tensors to bool arrays `(channels,)`: channels that an earlier
+            attempt found to be unread, because the other factor of a product is zero.
     """
 
     graph: Graph
@@ -96,7 +96,7 @@ class Passes:
         return self.agreement.rule(step, self.rules[step])
 
     def find_unread(self, needed: dict[Tensor, np.ndarray], steps: list[PlannedStep]) -> bool:
-        """Whether channels were made in vain; they will not be made again."""
+        """Whether unneeded channels were made; they will not be made again."""
         read = {tensor: np.zeros_like(mask) for tensor, mask in needed.items()}
         for tensor in [*self.graph.outputs, *(self.skipped.inputs if self.skipped else [])]:
             read[tensor][:] = True
@@ -170,7 +170,7 @@ class Passes:
 
 
 def find_fill(old: Channels, new: Channels) -> Fill | None:
-    """How `new` is made of what there is; None if it is there already."""
+    """How to make `new` from the available channels; None if it exists already."""
     counts = new.is_kept[new.kept]
     is_there = old.is_kept[new.kept] | ~counts
     if np.array_equal(new.kept, old.kept) and is_there.all():

@@ -1,4 +1,4 @@
-"""What a sliced model will be, before any layer is built."""
+"""The plan of a sliced model, before any layer is built."""
 
 import functools
 import math
@@ -63,7 +63,7 @@ class KeptWeight:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A decision on what stays of a model; `Slicer.build` makes a Keras model of it.
+    """The parts of a model to keep; `Slicer.build` makes a Keras model of them.
 
     Attributes:
         model: The original.
@@ -84,7 +84,7 @@ class Plan:
 
     @functools.cached_property
     def kept_weights(self) -> list[KeptWeight]:
-        """What there is of every weight of the original that is used at all."""
+        """The kept part of every original weight that is used."""
         trainable = {id(weight) for weight in self.model.trainable_weights}
         kept = {}
         for planned in self.steps:

@@ -1,4 +1,4 @@
-"""Which rule slices which kind of layer, and what a rule is."""
+"""The registry of slicing rules, and their base class."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class Slice:
     """How one step of a model is sliced.
 
     Attributes:
-        inputs: One `Channels` per input tensor: what the new layer must be fed with.
+        inputs: One `Channels` per input tensor: the inputs that the new layer needs.
         output: The `Channels` that come out; of a rule with `several_outputs` a list of them.
         config: Entries of the layer's config that change.
         weights: Maps names of the layer's weights to a `WeightSlice`. The other weights are copied
@@ -63,13 +63,13 @@ class Slice:
 class Rule:
     """How one kind of layer is sliced. Subclass it and register it with `register_rule`.
 
-    A rule sees only steps whose tensors all have a known number of channels. A layer that is not
-    what the rule expects is refused by `applies` and then taken whole.
+    A rule receives only steps whose tensors all have a known number of channels. `applies` rejects
+    a layer that the rule does not support; that layer is then kept whole.
 
     Attributes:
         several_outputs: Whether the rule serves steps with several outputs. `needed`, `wanted` and
             `Slice.output` are then lists, one entry per output.
-        reads_idle: Whether `slice` heeds `Channels.idle`; otherwise it is never shown any.
+        reads_idle: Whether `slice` reads `Channels.idle`; otherwise it never receives any.
         feeds_back: Whether the layer reads its own output, as recurrent layers do. It is then asked
             for all units that are not masked, and only for them; no other call may share it.
         whole_inputs: Whether the inputs are taken whole: indices, say, instead of channels.
@@ -98,7 +98,7 @@ class Rule:
         raise NotImplementedError
 
     def slice(self, step: Step, inputs: list[Channels], wanted: np.ndarray) -> Slice:
-        """Decides what the new layer is.
+        """Determines the new layer.
 
         Args:
             step: The call of the layer.

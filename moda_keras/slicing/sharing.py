@@ -1,4 +1,4 @@
-"""Layers that are called several times and can thus be sliced in one way only."""
+"""Layers called several times, which must be sliced the same way in every call."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Masks and biases that go into a layer beside its channels."""
+"""Masks and biases that a layer takes in addition to its channels."""
 
 from typing import Any
 

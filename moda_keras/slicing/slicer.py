@@ -1,6 +1,6 @@
-"""Slices a model: what depends on the model alone, and what a caller may ask of it.
+"""Slices a model: the analysis of the model and the public slicing calls.
 
-The decision on what stays, one pass backward and one forward, is in `passes`.
+The backward and forward passes that decide which channels stay are in `passes`.
 """
 
 import warnings
@@ -114,14 +114,14 @@ class Slicer:
             outputs: Int array, the chosen classes, in the order of the new outputs.
             logits: Whether to leave out the output activation (softmax).
             align: Positive int. The numbers of channels are rounded up to a multiple of it, as far
-                as the original has that many; the channels added count for nothing.
+                as the original has that many; the added channels have no effect.
 
         Returns:
             A `Plan`.
 
         Raises:
             ValueError: If a name, a mask or a class is not of this model, or if a registered rule
-                returns what cannot be.
+                returns an invalid result.
         """
         masks = check_units(units, self.units)
         passes = Passes(
@@ -168,7 +168,7 @@ class Slicer:
 
 
 def _warn_of_unknown(step: Step) -> None:
-    """Says what a rule for the layer's class would change."""
+    """Describes what a rule for the layer's class would change."""
     kind = type(step.operation)
     warnings.warn(
         f"No slicing rule is known for layer {step.name!r} of class {kind.__name__}. It is kept "

@@ -1,1 +1,1 @@
-"""Training for modularity: objectives, the model that trains with them, and what training logs."""
+"""Training for modularity: the objectives, the model that trains with them, and the logs."""

@@ -1,4 +1,4 @@
-"""What training logged, from wherever it was kept."""
+"""Reads training logs from a `History`, a dict or a CSV file."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def read_history(
         objective_names: The objectives that the training logged, as of its `ModularLoss`.
 
     Returns:
-        Dict from the name of a log to one float per epoch; what was not logged is NaN.
+        Dict from the name of a log to one float per epoch; values not logged are NaN.
 
     Raises:
         ValueError: If it is something else, has no objectives, or logs of different lengths.

@@ -1,4 +1,4 @@
-"""What `compile(modular_loss=...)` takes."""
+"""The interface of `compile(modular_loss=...)`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -271,7 +271,7 @@ keras.saving.get_custom_objects()["_FunctionalModularModel"] = _FunctionalModula
 
 
 class _TrainingState:
-    """What training needs beside the model. A plain object: no backend tracks its layers."""
+    """The training state besides the model. A plain object: no backend tracks its layers."""
 
     def __init__(self, model: keras.Model | None = None):
         self.loss: ModularLoss | None = None
@@ -322,7 +322,7 @@ class _TrainingState:
 
     @contextmanager
     def forward_pass(self):
-        """Around the model's `call`: what an earlier call left, one to build layers, is dropped."""
+        """Wraps the model's `call` and drops the records of an earlier call that built layers."""
         outermost = self.is_collecting and not self._step.in_forward_pass
         if not outermost:
             yield

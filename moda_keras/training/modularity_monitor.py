@@ -50,8 +50,8 @@ class ModularityMonitor(keras.callbacks.Callback):
         threshold: tau of the modules, as in `decompose`.
         samples_per_class: Positive int. Samples of each class to draw; all if there are fewer.
         objectives: Whether to log the objectives of every hidden activation.
-        modular_loss: A `MODALoss` whose way of averaging the objectives have; its weights are of no
-            account. `MODALoss()` by default.
+        modular_loss: A `MODALoss` that sets how objectives are averaged; its weights are ignored.
+            `MODALoss()` by default.
         epsilon: As in `decompose`.
         batch_size: Samples that run at a time.
         seed: Seed of the draw.

@@ -47,7 +47,7 @@ def dispersion(statistics: JointStatistics, averaging: str = "class") -> Any:
     """
     counts = statistics.counts
     present = ops.cast(counts > 0, counts.dtype)
-    # What each class sum, and each pair of a class with another, counts for.
+    # The weights of each class sum and of each pair of different classes.
     shares = present if averaging == "pair" else present / ops.maximum(counts, 1)
     weights = counts if averaging == "pair" else present
     total = backend.matmul(ops.expand_dims(shares, 0), statistics.sums)

@@ -1,4 +1,4 @@
-"""What a training step sees of a model: its output and its hidden activations."""
+"""Exposes a model's output and hidden activations to a training step."""
 
 from typing import Any
 

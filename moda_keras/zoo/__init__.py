@@ -1,4 +1,4 @@
-"""The papers' architectures and two small ones, as functional Keras models that return logits."""
+"""The papers' architectures and two small ones: functional Keras models that return logits."""
 
 from moda_keras.zoo.lenet5 import lenet5
 from moda_keras.zoo.mobilenet import mobilenet

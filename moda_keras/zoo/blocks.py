@@ -48,7 +48,7 @@ def resolve_stem(stem: str, image: keras.KerasTensor) -> str:
         image: Symbolic batch of images.
 
     Raises:
-        ValueError: If `stem` is none of these.
+        ValueError: If `stem` is not one of these.
     """
     if stem not in ("auto", "cifar", "imagenet"):
         raise ValueError(

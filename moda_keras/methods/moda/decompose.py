@@ -1,4 +1,4 @@
-"""Finding the modules of a trained model."""
+"""Finds the modules of a trained model."""
 
 import warnings
 from collections.abc import Mapping, Sequence

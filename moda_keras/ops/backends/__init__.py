@@ -1,4 +1,4 @@
-"""The running framework's part of the library: `backend`, the one `Backend` that is imported."""
+"""Imports the `Backend` of the running framework, as `backend`."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""What moda_keras needs of a framework beyond public `keras.ops`."""
+"""The framework features that moda_keras needs beyond public `keras.ops`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ class Backend(ABC):
 
     @abstractmethod
     def accelerator_name(self) -> str | None:
-        """Name of the GPU or TPU that computes; None without one."""
+        """Name of the GPU or TPU in use; None without one."""
 
     # ------------------------------------------------------------------------ several devices
 

@@ -1,4 +1,4 @@
-"""JAX's part of the library."""
+"""The JAX backend."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""TensorFlow's part of the library."""
+"""The TensorFlow backend."""
 
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""PyTorch's part of the library."""
+"""The PyTorch backend."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Which implementation is used: the native operations or the reference in `keras.ops`.
+"""Selects the implementation: the native operations or the reference in `keras.ops`.
 
 The environment variable MODA_KERAS_NATIVE decides: "auto" (default) uses the native operations
 where they can be used, "0" never uses them, "1" raises where they cannot be used.
@@ -16,11 +16,11 @@ _MODES = ("0", "1", "auto")
 
 
 class NativeUnavailableError(RuntimeError):
-    """The native operations are required (MODA_KERAS_NATIVE=1) and cannot be used."""
+    """The native operations are required (MODA_KERAS_NATIVE=1) but unavailable."""
 
 
 class Usage:
-    """What this process has met with: the one owner of that state.
+    """Records why calls in this process used the reference operations.
 
     Attributes:
         reasons: Why calls used the reference, in the order of the first such call.

@@ -1,4 +1,4 @@
-"""Loading the native libraries, each when it is first needed."""
+"""Loads each native library when it is first needed."""
 
 import ctypes
 import functools
@@ -52,7 +52,7 @@ def reason_against_cuda() -> str | None:
 
 
 def description() -> str:
-    """The CPU library in words: its instructions and threads, or why there is none."""
+    """Describes the CPU library: its instructions and threads, or why it is unavailable."""
     library, reason = _cpu()
     if library is None:
         return f"none, because {reason}"

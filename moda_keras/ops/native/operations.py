@@ -152,7 +152,7 @@ class CudaOperations(Operations):
     Args:
         library: From `libraries.load_cuda`.
         stream: Handle of the CUDA stream, 0 for the default one.
-        allocate: Gives so many bytes of memory, aligned to 256, as an object with a `data_ptr()`
+        allocate: Allocates that many bytes, aligned to 256, as an object with a `data_ptr()`
             that may be let go of as soon as the work is enqueued.
     """
 
@@ -185,7 +185,7 @@ class CudaOperations(Operations):
 
 
 def _pointers(structs: np.ndarray, inputs: Inputs) -> Any:
-    """The address of each struct, 0 for those that stand for no array."""
+    """The address of each struct, 0 for those without an array."""
     if len(structs) != len(inputs.activations):
         raise ValueError(
             "Expected a gradient for each activation. Received: "

@@ -44,7 +44,7 @@ def objectives(
     averages_pairs: bool,
     unit_divides: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The objectives of every activation (A, 3) in float64, and what the gradient needs of it."""
+    """The objectives of every activation (A, 3) in float64, and the inputs of the gradient."""
     check(activations, labels, classes, axes, non_negative)
     values, *saved = _empty_results(activations, axes)
     labels = labels.contiguous()

@@ -74,7 +74,7 @@ def check(
     axes: Sequence[int],
     other: Sequence,
 ) -> None:
-    """What holds for every operator, traced or run: nothing else stands before the pointers."""
+    """Checks shared by all operators, traced or run: the only checks before the pointers."""
     count = len(activations)
     torch._check(count > 0, lambda: "Expected at least one activation. Received: none")
     torch._check(classes > 0, lambda: f"Expected classes > 0. Received: classes={classes}")
@@ -179,7 +179,7 @@ def unit_count(activations: Sequence[Tensor], axes: Sequence[int]) -> int:
 
 
 def empty_gradients(activations: Sequence[Tensor], non_negative: Sequence[bool]) -> list[Tensor]:
-    """Room for the gradient of each activation whose signs matter, in its memory order."""
+    """Allocates the gradient of each activation whose signs matter, in its memory order."""
     return [
         torch.empty_like(a, memory_format=torch.preserve_format)
         for a, known in zip(activations, non_negative, strict=True)

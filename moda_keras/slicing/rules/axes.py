@@ -1,4 +1,4 @@
-"""Calls of `keras.ops` that move, add, reduce or cut axes, and leave the channels what they are."""
+"""Calls of `keras.ops` that move, add, reduce or cut axes, and leave the channels unchanged."""
 
 import math
 
@@ -37,7 +37,7 @@ class Transposition(MovesChannels):
 
 @register_rule("Mean", "Max", "Min", "Amax", "Amin")
 class Reduction(MovesChannels):
-    """A reduction over other axes than the channels'; a constant stays what it is."""
+    """A reduction over axes other than the channels'; constants are unchanged."""
 
     def applies(self, step):
         return getattr(step.operation, "initial", None) is None and super().applies(step)

@@ -1,4 +1,4 @@
-"""Layers whose every output channel comes from the input channel of the same index."""
+"""Layers that map each input channel to the output channel of the same index."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_
     keras.layers.CenterCrop, "AveragePool", "MaxPool", "StochasticDepth",
 )  # fmt: skip
 class Channelwise(Rule):
-    """Slices channel by channel. A constant stays what it is: so do pooling and dropout."""
+    """Slices per channel and leaves constants unchanged, as for pooling and dropout."""
 
     reads_idle = True
 
@@ -52,7 +52,7 @@ class Channelwise(Rule):
         return Slice([source], output, self.config(step, source.kept), weights)
 
     def source(self, step, source: Channels, wanted) -> Channels:
-        """What the layer must be fed with, given what there is."""
+        """The input channels that the layer needs, given the available ones."""
         return source
 
     def constants(self, step, const, channels) -> np.ndarray:
@@ -88,7 +88,7 @@ class Elementwise(Channelwise):
 
 @register_rule(keras.layers.Permute)
 class Permute(Channelwise):
-    """Moves the channel axis; the channels stay what they are."""
+    """Moves the channel axis; the channels are unchanged."""
 
     def applies(self, step):
         source, output = step.inputs[0], step.outputs[0]
@@ -105,7 +105,7 @@ class RepeatVector(Channelwise):
 
 @register_rule("LayerScale")
 class LayerScale(Channelwise):
-    """One trained factor per channel, as ConvNeXt has it."""
+    """One trained factor per channel, as in ConvNeXt."""
 
     def config(self, step, kept):
         return {"projection_dim": len(kept)}

@@ -1,4 +1,4 @@
-"""Layers whose every output channel weighs every input channel: dense and convolutional ones."""
+"""Dense and convolutional layers: every output channel uses every input channel."""
 
 import keras
 import numpy as np
@@ -54,7 +54,7 @@ class DenseLike(Rule):
         return {"kernel": WeightSlice(axes, blank=self.blank(source))}
 
     def blank(self, source, multiplier=1) -> dict[int, np.ndarray]:
-        """Which inputs of the kernel are to count for nothing."""
+        """Which inputs of the kernel must have no effect."""
         if source.is_kept[source.kept].all():
             return {}
         return {self.input_axis: np.repeat(~source.is_kept[source.kept], multiplier)}

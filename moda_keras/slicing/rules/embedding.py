@@ -9,7 +9,7 @@ from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
 
 @register_rule(keras.layers.Embedding)
 class Embedding(Rule):
-    """Slices the vectors. The indices stay what they are, the vocabulary stays whole."""
+    """Slices the vectors. The indices and the vocabulary are unchanged."""
 
     whole_inputs = True
 

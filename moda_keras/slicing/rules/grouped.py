@@ -1,4 +1,4 @@
-"""Grouped convolutions: every output channel weighs the input channels of its group."""
+"""Grouped convolutions: every output channel uses the input channels of its group."""
 
 import keras
 import numpy as np
@@ -11,9 +11,10 @@ from moda_keras.slicing.rules.dense_like import has_zero_border
 
 @register_rule(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 class GroupedConvolution(Rule):
-    """Whole groups go, those of which nothing is wanted and those of which nothing varies.
+    """Drops whole groups: those with no needed output and those with constant output.
 
-    The others are fed whole, and keep equally many output channels each, as the layer demands.
+    The other groups keep all inputs, and the same number of output channels each, as the layer
+    requires.
     """
 
     def applies(self, step):

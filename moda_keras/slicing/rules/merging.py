@@ -93,7 +93,7 @@ class Broadcasting(Rule):
 
 @register_rule("CustomScaleLayer")
 class ScaledSum(Broadcasting):
-    """A sum whose second term is scaled, as InceptionResNetV2 has it."""
+    """A sum with a scaled second term, as in InceptionResNetV2."""
 
     def constants(self, step, inputs, size):
         first, second = (source.dropped_const for source in inputs)
@@ -102,7 +102,7 @@ class ScaledSum(Broadcasting):
 
 @register_rule(keras.layers.Concatenate, "Concatenate")
 class Concatenation(Rule):
-    """Concatenates, along the channels, what there is of every input."""
+    """Concatenates the kept channels of every input."""
 
     reads_idle = True
 
@@ -122,7 +122,7 @@ class Concatenation(Rule):
         fed = []
         for source, offset in zip(inputs, self.offsets(step), strict=True):
             is_wanted = ((wanted >= offset) & (wanted < offset + source.size)).any()
-            # Whoever wants less than there is picks it from all inputs at once.
+            # A consumer that needs fewer channels picks them from the concatenated output.
             fed.append(source if is_wanted else source.only(wanted[:0]))
         kept = [s.kept + offset for s, offset in zip(fed, self.offsets(step), strict=True)]
         const = np.concatenate([source.const for source in inputs])

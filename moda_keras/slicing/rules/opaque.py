@@ -1,4 +1,4 @@
-"""What is done with everything that no other rule can slice."""
+"""The fallback for operations that no other rule can slice."""
 
 import numpy as np
 

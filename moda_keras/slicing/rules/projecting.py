@@ -53,7 +53,7 @@ class Projection(Rule):
         return source[step.inputs[0].channel_axis], result[step.outputs[0].channel_axis]
 
     def folded(self, step, source, wanted) -> np.ndarray | None:
-        """What constant input channels add to the bias of the `wanted` ones; None if nothing."""
+        """The bias that constant input channels add to the `wanted` ones; None if zero."""
         layer, const = step.operation, source.dropped_const
         if not const.any():
             return None
@@ -69,7 +69,7 @@ class Projection(Rule):
 
 @register_rule("Einsum")
 class HeadwiseProduct(Rule):
-    """An einsum of tensors that all have the channels, and so has what comes out."""
+    """An einsum in which all inputs and the output have the channels."""
 
     def applies(self, step):
         labels = labels_of_einsum(step)
@@ -108,7 +108,7 @@ class DotProductAttention(HeadwiseProduct):
 
 @register_rule(keras.layers.Reshape)
 class ToldLength(Channelwise):
-    """A Reshape that says what length an axis has, and changes nothing."""
+    """A Reshape that only states the length of an axis."""
 
     def applies(self, step):
         old, new = step.inputs[0].shape[1:], step.outputs[0].shape[1:]

@@ -1,4 +1,4 @@
-"""Recurrent layers: their units are those of the state, and every gate has one of each."""
+"""Recurrent layers: the units of the state, and their copies in every gate."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Layers that give the same values another shape."""
+"""Layers that only change the shape."""
 
 import functools
 

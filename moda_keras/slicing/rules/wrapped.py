@@ -1,4 +1,4 @@
-"""Layers around another layer."""
+"""Layers that wrap another layer."""
 
 import dataclasses
 
