@@ -23,6 +23,9 @@ from moda_keras.training.objectives import affinity, compactness, dispersion
 AVERAGINGS = ("class", "pair")
 COMPACTNESS_FORMS = ("unit", "norm")
 WARMUPS = ("accuracy", None)
+# The objectives set in above this part of the way from guessing to certainty: below it, a batch may
+# be recognised by chance (docs/warmup.md).
+ONSET = 0.25
 
 
 @keras.saving.register_keras_serializable(package="moda_keras")
@@ -44,8 +47,9 @@ class MODALoss(ModularLoss):
             printed, which with the default `gamma` suppresses all units and ends in chance
             accuracy.
         warmup: "accuracy" multiplies the weighted sum in every training step by how far the model
-            recognises the batch better than by guessing: 0 at an accuracy of 1 / C, 1 where all
-            samples are right. The objectives set in as the task is learned, however long that
+            recognises the batch better than by guessing: 0 up to a quarter of the way from an
+            accuracy of 1 / C to certainty, 1 where all samples are right. The objectives set in as
+            the task is learned, however long that
             takes. Without it, a network that learns slowly at first, such as one without
             BatchNormalization and with small initial weights, can end with all units silent, which
             has the lowest dispersion and compactness. `None` is the paper's loss: the weights are
@@ -149,8 +153,8 @@ class MODALoss(ModularLoss):
             sample_weight: Optional, shape (B,). Samples of weight 0 do not count.
 
         Returns:
-            Float scalar in [0, 1] without gradient: 0 for an accuracy of 1 / C or less, 1 where all
-            samples are right. Without a warm-up: 1.
+            Float scalar in [0, 1] without gradient: 0 up to a quarter of the way from an accuracy
+            of 1 / C to certainty, 1 where all samples are right. Without a warm-up: 1.
         """
         if self.warmup is None:
             return 1.0
@@ -159,7 +163,8 @@ class MODALoss(ModularLoss):
         counted = ops.cast(ids < classes, "float32")
         right = ops.cast(ops.equal(ops.cast(ops.argmax(outputs, axis=-1), "int32"), ids), "float32")
         accuracy = ops.sum(right * counted) / ops.maximum(ops.sum(counted), 1.0)
-        return ops.stop_gradient(ops.clip((accuracy * classes - 1) / (classes - 1), 0.0, 1.0))
+        better = (accuracy * classes - 1) / (classes - 1)
+        return ops.stop_gradient(ops.clip((better - ONSET) / (1 - ONSET), 0.0, 1.0))
 
     def objectives_of(self, statistics: ClassStatistics) -> dict[str, Any]:
         """The three objectives of one activation.

@@ -362,7 +362,7 @@ def test_keras_serialization_round_trip():
     ("labels", "sample_weight", "expected"),
     [
         ([0, 1, 2, 3], None, 1.0),
-        ([0, 1, 2, 0], None, (3 / 4 - 1 / 4) / (3 / 4)),
+        ([0, 1, 2, 0], None, (2 / 3 - 0.25) / 0.75),
         ([0, 0, 0, 0], None, 0.0),  # as good as guessing
         ([1, 2, 3, 0], None, 0.0),  # worse
         ([0, 1, 2, 0], [1, 1, 1, 0], 1.0),
