@@ -248,8 +248,10 @@ def test_evaluation_of_a_composed_model(trained, modules, data, tmp_path):
 def test_class_names_travel_with_a_composed_model(arguments, trained, tmp_path):
     """Whatever order the classes are given in, the file knows the order of its outputs."""
     run("compose", trained.modules, "8,1", "-o", tmp_path / "small.keras")
-    expected = ask("evaluate", tmp_path / "small.keras", *TINY_DATA)
-    found = ask("evaluate", tmp_path / "small.keras", *TINY_DATA, *arguments)
+    # All test images: a limit draws other images when fewer classes are loaded.
+    all_images = ("--data", "digits")
+    expected = ask("evaluate", tmp_path / "small.keras", *all_images)
+    found = ask("evaluate", tmp_path / "small.keras", *all_images, *arguments)
     assert found["accuracy"] == expected["accuracy"]
     assert found["accuracy_by_class"] == expected["accuracy_by_class"]
     assert ask("info", tmp_path / "small.keras")["classes"] == ["8", "1"]
