@@ -1,12 +1,14 @@
 """Composes small models of chosen classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module, warn_of_constant_output
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.reuse.repair import refit
 
 
 def compose(
@@ -16,6 +18,7 @@ def compose(
     name: str | None = None,
     align: int = 1,
     logits: bool = False,
+    calibration_data: Any = None,
 ) -> keras.Model:
     """Builds the slim model of the chosen classes from their modules, with no retraining.
 
@@ -31,6 +34,10 @@ def compose(
             original has that many, for hardware that computes in blocks. The added units have zero
             outgoing weights: the model is as exact, but larger.
         logits: Whether to leave out the output activation.
+        calibration_data: Samples of the chosen classes, without labels, to repair the model with:
+            the weights that stay are refitted by least squares, layer by layer, so that every layer
+            gives what the original's gives. Some hundred samples serve well. An array of N samples,
+            a list or dict of arrays, or a dataset. See `docs/trained-models.md`.
 
     Returns:
         A functional `keras.Model` with output `(batch, len(classes))`. The original's output
@@ -39,7 +46,8 @@ def compose(
 
     Raises:
         ValueError: If `classes` is empty or has an unknown class, a duplicate, or a class without
-            training samples, or if `align` is not a positive integer.
+            training samples, if `align` is not a positive integer, or if `calibration_data` has
+            fewer than two samples, another shape than the model's inputs, or NaN.
 
     Example:
         >>> import keras
@@ -60,4 +68,11 @@ def compose(
     plan = modules.plan(classes, align=align, logits=logits)
     if not logits and len(plan.outputs) == 1:
         warn_of_constant_output(modules.slicer)
-    return modules.slicer.build(plan, name=name)
+    if calibration_data is None:
+        return modules.slicer.build(plan, name=name)
+    exact = plan if align == 1 else modules.plan(classes, logits=logits)
+    built = modules.slicer.build_parts(exact, name=name)
+    weights = refit(exact, built, calibration_data)
+    if align == 1:
+        return built.model
+    return modules.slicer.build_parts(plan, name=name, weights=weights).model

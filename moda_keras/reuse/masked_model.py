@@ -19,6 +19,8 @@ from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.reuse.repair import refit
+from moda_keras.slicing.builder import Weights
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 
@@ -28,6 +30,7 @@ def masked_model(
     classes: Sequence[int | str] | None = None,
     *,
     name: str | None = None,
+    calibration_data: Any = None,
 ) -> keras.Model:
     """Builds the full-size model that defines the modules of the chosen classes.
 
@@ -39,6 +42,7 @@ def masked_model(
         modules: As of `compose`.
         classes: Class indices or names, at least one. Output `j` is `classes[j]`.
         name: Name of the new model.
+        calibration_data: As of `compose`: the weights that stay are refitted.
 
     Returns:
         A functional `keras.Model` with output `(batch, len(classes))` and a `UnitMask` behind every
@@ -74,7 +78,7 @@ def masked_model(
     values = graph.run(inputs, call=copies.call, transform=mask_units)
     chosen = keras.ops.take(values[graph.outputs[0]], indices.tolist(), axis=-1)
     output = copies.activate(chosen)
-    copies.copy_weights()
+    copies.copy_weights(_refitted(modules, indices, calibration_data))
     for step, rule in modules.slicer.rules.items():
         if rule.feeds_back and step.outputs[0] in masks:
             mask = np.array(masks[step.outputs[0]].mask)
@@ -95,6 +99,13 @@ def _mask_layers(
         for tensor, hidden in observed_tensors(graph).items()
         if hidden.name in units
     }
+
+
+def _refitted(modules: ModuleSet, indices: np.ndarray, calibration_data: Any) -> Weights:
+    if calibration_data is None:
+        return {}
+    plan = modules.plan(indices)
+    return refit(plan, modules.slicer.build_parts(plan), calibration_data)
 
 
 class _Copies:
@@ -126,9 +137,9 @@ class _Copies:
             name=unique_name(f"{self.output_step.name}_activation", self.names),
         )(logits)
 
-    def copy_weights(self) -> None:
+    def copy_weights(self, refitted: Weights) -> None:
         for original, copy in self.by_operation.items():
-            copy_weights(copy, original)
+            copy_weights(copy, original, refitted.get(original, {}))
 
     def scale_weights(self, operation: Any, factors: dict[str, np.ndarray]) -> None:
         for weight in self.by_operation[operation].weights:

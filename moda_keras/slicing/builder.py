@@ -1,5 +1,7 @@
 """Builds a Keras model from a plan."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -10,32 +12,55 @@ from moda_keras.layers.channel_fill import ChannelFill
 from moda_keras.slicing.copying import copy_operation, set_weights
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
 
+# By operation of the original and name of its weight: values in place of the original's.
+Weights = Mapping[Any, Mapping[str, np.ndarray]]
 
-def build_model(plan: Plan, *, name: str | None = None) -> keras.Model:
+
+@dataclass(frozen=True, eq=False)
+class BuiltModel:
+    """A sliced model and its parts.
+
+    Attributes:
+        model: The functional `keras.Model`; its weights are copies of the original's.
+        operation: Gives the new layer or operation of a `PlannedStep`.
+        fill: Gives the layer of a `Fill` of a tensor.
+    """
+
+    model: keras.Model
+    operation: Callable[[PlannedStep], Any]
+    fill: Callable[[Tensor, Fill], Any]
+
+
+def build_model(
+    plan: Plan, *, name: str | None = None, weights: Weights | None = None
+) -> BuiltModel:
     """Builds the model of a plan, with the original's input and layer names.
 
     Args:
         plan: What to build.
         name: Name of the new model.
+        weights: Values of the original's shapes in place of some of its weights.
 
     Returns:
-        A functional `keras.Model`; its weights are copies of the original's.
+        A `BuiltModel`.
 
     Raises:
         ValueError: If a registered rule's decision does not fit its layer.
     """
-    return _Builder(plan).build(name)
+    return _Builder(plan, weights or {}).build(name)
 
 
 class _Builder:
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: Plan, weights: Weights):
         self.plan = plan
+        self.weights = weights
         self.names: set[str] = {t.name for t in plan.model.inputs}
         self.copies: dict[Any, Any] = {}
+        self.fills: dict[tuple, ChannelFill] = {}
         self.filled: dict[tuple, Any] = {}
         self.values: dict[Tensor, Any] = {}
 
-    def build(self, name: str | None) -> keras.Model:
+    def build(self, name: str | None) -> BuiltModel:
         inputs = new_inputs(self.plan.model)
         self.values.update(zip(self.plan.graph.inputs, inputs, strict=True))
         for planned in self.plan.steps:
@@ -46,7 +71,7 @@ class _Builder:
         inputs, output = in_structure_of(self.plan.model, inputs, output)
         model = keras.Model(inputs, output, name=name)
         model(inputs)  # Keras's exporters refuse a model that was never called
-        return model
+        return BuiltModel(model, self.operation, lambda t, fill: self.fills[(t, *fill.key)])
 
     def run(self, planned: PlannedStep) -> None:
         """Calls the new layer of a step."""
@@ -55,7 +80,7 @@ class _Builder:
             self.fill(tensor, fill, step.name)
             for tensor, fill in zip(step.inputs, planned.fills, strict=True)
         ]
-        args, kwargs = _call_arguments(step, fed)
+        args, kwargs = call_arguments(step, fed)
         results = keras.tree.flatten(self.operation(planned)(*args, **kwargs))
         self.values.update(zip(step.outputs, results, strict=True))
         for tensor, channels, value in zip(
@@ -88,6 +113,7 @@ class _Builder:
                 axis=tensor.channel_axis if len(tensor.shape) else -1,
                 name=unique_name(f"{reader}_channels", self.names),
             )
+            self.fills[key] = layer
             self.filled[key] = layer(value)
         return self.filled[key]
 
@@ -97,7 +123,7 @@ class _Builder:
         layer = self.copies.get(original)
         if layer is None:
             return
-        values = _sliced_weights(planned, layer)
+        values = _sliced_weights(planned, layer, self.weights.get(original, {}))
         expected = [tuple(weight.shape) for weight in layer.weights]
         received = [value.shape for value in values]
         if received != expected:
@@ -109,7 +135,7 @@ class _Builder:
         set_weights(layer, original, values)
 
 
-def _call_arguments(step: Step, values: list) -> tuple[tuple, dict]:
+def call_arguments(step: Step, values: list) -> tuple[tuple, dict]:
     """The arguments of a step's call. One tensor may go in twice, filled in two ways."""
     arguments = (step.args, step.kwargs)
     remaining = iter(values)
@@ -136,25 +162,28 @@ def _check_output(planned: PlannedStep, tensor: Tensor, kept: np.ndarray, value:
         )
 
 
-def _sliced_weights(planned: PlannedStep, layer: keras.layers.Layer) -> list[np.ndarray]:
+def _sliced_weights(
+    planned: PlannedStep, layer: keras.layers.Layer, new: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
     """The values of the new layer's weights, in its order."""
     original = planned.step.operation
     slices = planned.slice.weights
-    if not slices:
+    if not slices and not new:
         return [keras.ops.convert_to_numpy(weight) for weight in original.weights]
+
+    def sliced(weight: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if weight is None:
+            return slices[name].added.reshape(tuple(shape))
+        values = new[name] if name in new else keras.ops.convert_to_numpy(weight)
+        return _sliced(values, slices.get(name))
+
     if len(layer.weights) == len(original.weights):  # names that Keras gave differ in the copy
-        return [_sliced(w, slices.get(w.name), w.shape) for w in original.weights]
+        return [sliced(w, w.name, w.shape) for w in original.weights]
     weights = {weight.name: weight for weight in original.weights}
-    return [
-        _sliced(weights.get(weight.name), slices.get(weight.name), weight.shape)
-        for weight in layer.weights
-    ]
+    return [sliced(weights.get(w.name), w.name, w.shape) for w in layer.weights]
 
 
-def _sliced(weight: Any, part: Any, shape: tuple[int, ...]) -> np.ndarray:
-    if weight is None:
-        return part.added.reshape(tuple(shape))
-    values = keras.ops.convert_to_numpy(weight)
+def _sliced(values: np.ndarray, part: Any) -> np.ndarray:
     if part is None:
         return values
     # One axis after the other: `np.ix_` of two long index arrays is several times slower.

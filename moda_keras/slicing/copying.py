@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,21 @@ def _copy_vocabulary(made: keras.layers.Layer, original: keras.layers.Layer) -> 
             made.load_assets(folder)
 
 
-def copy_weights(made: Any, original: Any) -> None:
-    """Copies all weights of a layer to its built copy."""
+def copy_weights(made: Any, original: Any, new: Mapping[str, np.ndarray] | None = None) -> None:
+    """Copies all weights of a layer to its built copy.
+
+    Args:
+        made: The copy.
+        original: The layer.
+        new: By name, values in place of some of the layer's weights.
+    """
     if not getattr(original, "weights", None):
         return
-    set_weights(made, original, [keras.ops.convert_to_numpy(w) for w in original.weights])
+    values = [
+        new[w.name] if new and w.name in new else keras.ops.convert_to_numpy(w)
+        for w in original.weights
+    ]
+    set_weights(made, original, values)
 
 
 def set_weights(made: keras.layers.Layer, original: Any, values: list[np.ndarray]) -> None:

@@ -19,7 +19,7 @@ from moda_keras.graph import (
     require_single_output,
     trace,
 )
-from moda_keras.slicing.builder import build_model
+from moda_keras.slicing.builder import BuiltModel, Weights, build_model
 from moda_keras.slicing.checks import check_align, check_outputs, check_units
 from moda_keras.slicing.copying import is_sliceable
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
@@ -148,7 +148,23 @@ class Slicer:
         Returns:
             A functional `keras.Model` with weights of its own.
         """
-        return build_model(plan, name=name)
+        return self.build_parts(plan, name=name).model
+
+    def build_parts(
+        self, plan: Plan, *, name: str | None = None, weights: Weights | None = None
+    ) -> BuiltModel:
+        """Builds the model of a plan; its new layers can be asked for.
+
+        Args:
+            plan: A plan of this slicer.
+            name: Name of the new model.
+            weights: By operation of the original and name of the weight: arrays of the original's
+                shapes in place of its values.
+
+        Returns:
+            A `BuiltModel`.
+        """
+        return build_model(plan, name=name, weights=weights)
 
     # ------------------------------------------------------------------- about the model alone
 

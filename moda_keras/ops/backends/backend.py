@@ -59,6 +59,10 @@ class Backend(ABC):
         """Keeps a model's variables if a step raises. Only JAX takes them away while it trains."""
         return nullcontext()
 
+    def without_gradients(self) -> AbstractContextManager:
+        """Computes without a record for gradients. Only PyTorch keeps one of its own accord."""
+        return nullcontext()
+
     def tap(self, activation: Any, axis: int, non_negative: bool) -> tuple[Any, Any]:
         """Lets an activation through and reads its activation vectors off.
 

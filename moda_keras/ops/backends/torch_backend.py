@@ -27,6 +27,9 @@ class TorchBackend(Backend):
             return None
         return values.detach().numpy()
 
+    def without_gradients(self):
+        return torch.no_grad()
+
     def accelerator_name(self) -> str | None:
         return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
