@@ -40,4 +40,6 @@ def load_modules(
         threshold=found.threshold,
         class_names=found.class_names,
         epsilons=found.epsilons,
+        importance=found.importance,
+        criterion=found.criterion,
     )

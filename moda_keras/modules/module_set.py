@@ -34,6 +34,9 @@ class ModuleSet:
         sample_counts: Int64 array (C,), the training samples of each class; None likewise.
         epsilons: Dict from activation name to the magnitude above which a unit counted as active,
             0 where an activation has exact zeros; None if that is not known.
+        importance: Dict from activation name to a float64 array (C, D): how much a class depends on
+            a unit, by the criterion. It adds up over classes. None if it was not measured.
+        criterion: Name of the criterion of `decompose`; None for modules made by `from_units`.
 
     Indexing by class index or name gives a `Module`; iteration goes over all of them.
 
@@ -50,6 +53,8 @@ class ModuleSet:
         activation_counts: Mapping[str, np.ndarray] | None = None,
         sample_counts: np.ndarray | None = None,
         epsilons: Mapping[str, float] | None = None,
+        importance: Mapping[str, np.ndarray] | None = None,
+        criterion: str | None = None,
         slicer: Slicer | None = None,
     ):
         self.model = model
@@ -60,6 +65,8 @@ class ModuleSet:
         self.activation_counts = None if activation_counts is None else dict(activation_counts)
         self.sample_counts = sample_counts
         self.epsilons = None if epsilons is None else dict(epsilons)
+        self.importance = None if importance is None else dict(importance)
+        self.criterion = criterion
 
     @classmethod
     def from_counts(
@@ -71,6 +78,8 @@ class ModuleSet:
         threshold: Threshold = 0.9,
         class_names: Sequence[str] | None = None,
         epsilons: Mapping[str, float] | None = None,
+        importance: Mapping[str, np.ndarray] | None = None,
+        criterion: str = "frequency",
         slicer: Slicer | None = None,
     ) -> "ModuleSet":
         """Modules from how often each unit is active.
@@ -85,6 +94,8 @@ class ModuleSet:
             class_names: C names; "0", "1", ... by default.
             epsilons: Dict from activation name to the magnitude above which a unit counted as
                 active, to be kept with the modules.
+            importance: Dict from activation name to a float array (C, D), to be kept likewise.
+            criterion: Name of what measured the importance.
             slicer: A slicer of the model, if there is one already.
 
         Returns:
@@ -106,6 +117,8 @@ class ModuleSet:
             activation_counts=counts,
             sample_counts=sample_counts,
             epsilons=epsilons,
+            importance=importance,
+            criterion=criterion,
             slicer=slicer,
         )
 
@@ -225,6 +238,8 @@ class ModuleSet:
             threshold=threshold,
             class_names=self.class_names,
             epsilons=self.epsilons,
+            importance=self.importance,
+            criterion=self.criterion,
             slicer=self._slicer or (self.model and self.slicer),
         )
 
@@ -326,6 +341,8 @@ class ModuleSet:
             sample_counts=self.sample_counts if has_counts else None,
             threshold=self.threshold,
             epsilons=self.epsilons,
+            importance=self.importance,
+            criterion=self.criterion,
         )
         write_archive(path, self.model, tables, overwrite=overwrite)
 
