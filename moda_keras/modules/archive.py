@@ -1,7 +1,7 @@
 """The module file format: a model and the tables of its modules in one zip archive.
 
 The archive holds `manifest.json` (format, version, threshold, epsilons, class names), `arrays.npz`
-(counts or units and importance, without pickle) and `model.keras`.
+(counts, units and importance, without pickle) and `model.keras`.
 """
 
 import io
@@ -35,6 +35,9 @@ class ModuleTables:
             known by their units alone.
         threshold: As of `ModuleSet`.
         epsilons, importance, criterion: As of `ModuleSet`.
+        units: Dict from activation name to a bool array (C, D), where `tables` holds counts that do
+            not say which units the modules have.
+        subtask: As of `ModuleSet`.
     """
 
     class_names: Sequence[str]
@@ -44,15 +47,17 @@ class ModuleTables:
     epsilons: Mapping[str, float] | None = None
     importance: Mapping[str, np.ndarray] | None = None
     criterion: str | None = "frequency"
+    units: Mapping[str, np.ndarray] | None = None
+    subtask: Sequence[int] | None = None
 
     @property
     def version(self) -> int:
         """The oldest format version that holds them, so that older versions of the library read it.
 
         Version 1 has one threshold for all activations, version 2 one for each, version 3
-        importance.
+        importance, and units beside the counts.
         """
-        if self.importance is not None:
+        if self.importance is not None or self.units is not None:
             return 3
         return 2 if isinstance(self.threshold, dict) else 1
 
@@ -140,6 +145,9 @@ def _describe(modules: ModuleTables) -> tuple[dict, dict[str, np.ndarray]]:
     if modules.importance is not None:
         manifest["criterion"] = modules.criterion
         arrays |= _numbered("importance", modules.importance, modules.tables)
+    if modules.units is not None:
+        manifest["subtask"] = modules.subtask
+        arrays |= _numbered("units", modules.units, modules.tables)
     return manifest, arrays | ({"sample_counts": modules.sample_counts} if has_counts else {})
 
 
@@ -176,6 +184,8 @@ def _read_tables(manifest: dict, arrays: Mapping[str, np.ndarray]) -> ModuleTabl
         epsilons=manifest.get("epsilons"),  # the first files do not have them
         importance=named("importance") if "criterion" in manifest else None,
         criterion=manifest.get("criterion", "frequency"),
+        units=named("units") if "subtask" in manifest else None,
+        subtask=manifest.get("subtask"),
     )
 
 

@@ -11,9 +11,21 @@ import numpy as np
 
 from moda_keras.graph import HiddenActivation
 from moda_keras.modules.archive import ModuleTables, write_archive
-from moda_keras.modules.class_names import check_class_names, class_index, unknown_class
+from moda_keras.modules.class_names import (
+    check_class_names,
+    class_index,
+    class_indices,
+    require_module,
+    unknown_class,
+)
 from moda_keras.modules.module import Module
-from moda_keras.modules.selection import Threshold, check_threshold, frequencies, select_units
+from moda_keras.modules.selection import (
+    Threshold,
+    check_threshold,
+    check_units,
+    frequencies,
+    select_units,
+)
 from moda_keras.slicing import Plan, Slicer
 
 
@@ -37,6 +49,8 @@ class ModuleSet:
         importance: Dict from activation name to a float64 array (C, D): how much a class depends on
             a unit, by the criterion. It adds up over classes. None if it was not measured.
         criterion: Name of the criterion of `decompose`; None for modules made by `from_units`.
+        subtask: Tuple of class indices: the classes for which the units were chosen as a whole, and
+            which alone can be composed; None for all.
 
     Indexing by class index or name gives a `Module`; iteration goes over all of them.
 
@@ -55,6 +69,7 @@ class ModuleSet:
         epsilons: Mapping[str, float] | None = None,
         importance: Mapping[str, np.ndarray] | None = None,
         criterion: str | None = None,
+        subtask: Iterable[int] | None = None,
         slicer: Slicer | None = None,
     ):
         self.model = model
@@ -67,6 +82,7 @@ class ModuleSet:
         self.epsilons = None if epsilons is None else dict(epsilons)
         self.importance = None if importance is None else dict(importance)
         self.criterion = criterion
+        self.subtask = None if subtask is None else tuple(int(index) for index in subtask)
 
     @classmethod
     def from_counts(
@@ -153,7 +169,7 @@ class ModuleSet:
                 f"{unknown}"
             )
         checked = {
-            name: _check_units(name, units[name], (classes, h.units))
+            name: check_units(name, units[name], (classes, h.units))
             if name in units
             else np.ones((classes, h.units), bool)
             for name, h in hidden.items()
@@ -243,6 +259,34 @@ class ModuleSet:
             slicer=self._slicer or (self.model and self.slicer),
         )
 
+    def with_units(
+        self, units: Mapping[str, np.ndarray], subtask: Iterable[int] | None = None
+    ) -> "ModuleSet":
+        """Modules of other units, with the same counts and importance.
+
+        Args:
+            units: Dict from the name of every hidden activation to a bool array (C, D).
+            subtask: Class indices, if only these may be composed; all by default.
+
+        Returns:
+            A new `ModuleSet`, whose threshold is None.
+        """
+        checked = {
+            name: check_units(name, units[name], table.shape) for name, table in self.units.items()
+        }
+        return ModuleSet(
+            self.model,
+            checked,
+            self.class_names,
+            activation_counts=self.activation_counts,
+            sample_counts=self.sample_counts,
+            epsilons=self.epsilons,
+            importance=self.importance,
+            criterion=self.criterion,
+            subtask=subtask,
+            slicer=self._slicer or (self.model and self.slicer),
+        )
+
     if TYPE_CHECKING:  # `moda_keras.api` binds these: most reach into rooms further down.
 
         def compose(self, classes: Iterable[int | str], **options: Any) -> keras.Model:
@@ -255,6 +299,9 @@ class ModuleSet:
             self, x_val: Any, y_val: Any = None, max_accuracy_loss: float = 0.01, **options: Any
         ) -> "ModuleSet":
             """See `moda_keras.tuning.tune_threshold`."""
+
+        def within(self, **budget: Any) -> "ModuleSet":
+            """See `moda_keras.tuning.within`."""
 
         def diagnose(self, x_test: Any = None, y_test: Any = None, **options: Any) -> list[Any]:
             """See `moda_keras.diagnosis.diagnose`."""
@@ -269,31 +316,21 @@ class ModuleSet:
             Int array (k,).
 
         Raises:
-            ValueError: If the list is empty, or a class is unknown, given twice, or had no training
-                sample.
+            ValueError: If the list is empty, or a class is unknown, given twice, had no training
+                sample, or is not of the sub-task for which the units were chosen.
         """
-        if isinstance(classes, (str, Integral)) or not isinstance(classes, Iterable):
-            raise ValueError(
-                "Expected `classes` to be a list of class indices or names. Received: "
-                f"classes={classes!r}"
-            )
-        classes = list(classes)
-        if not classes:
-            raise ValueError("Expected at least one class in `classes`. Received: classes=[]")
-        indices = [class_index(key, self.class_names) for key in classes]
-        repeated = sorted({i for i in indices if indices.count(i) > 1})
-        if repeated:
-            raise ValueError(
-                "Duplicate class in `classes`. Expected each class once. Received: "
-                f"classes={classes}, in which class {repeated[0]} "
-                f"({self.class_names[repeated[0]]!r}) is repeated"
-            )
+        indices = class_indices(classes, self.class_names)
         for index in indices:
-            self._require_samples(index)
+            require_module(index, self.class_names, self.sample_counts, self.subtask)
         return np.array(indices, "int64")
 
     def classes_with_modules(self) -> np.ndarray:
-        """Int array: the classes that have modules, all but those without training samples."""
+        """Int array: the classes that have modules.
+
+        All but those without training samples and those outside the sub-task, if there is one.
+        """
+        if self.subtask is not None:
+            return np.sort(self.subtask)
         if self.sample_counts is None:
             return np.arange(self.num_classes)
         return np.flatnonzero(self.sample_counts)
@@ -343,6 +380,8 @@ class ModuleSet:
             epsilons=self.epsilons,
             importance=self.importance,
             criterion=self.criterion,
+            units=self.units if has_counts and self.threshold is None else None,
+            subtask=self.subtask,
         )
         write_archive(path, self.model, tables, overwrite=overwrite)
 
@@ -353,20 +392,3 @@ class ModuleSet:
                 f"`{what}` needs the frequencies that `decompose` counts. Received: modules made "
                 "from units alone"
             )
-
-    def _require_samples(self, index: int) -> None:
-        if self.sample_counts is not None and self.sample_counts[index] == 0:
-            raise ValueError(
-                "Expected classes that had training samples when the model was decomposed. "
-                f"Received: class {index} ({self.class_names[index]!r}), which had none"
-            )
-
-
-def _check_units(name: str, units: Any, shape: tuple[int, int]) -> np.ndarray:
-    array = np.asarray(units)
-    if array.shape != shape or array.dtype != bool:
-        raise ValueError(
-            f"Expected `units[{name!r}]` to be a bool array of shape {shape}, (classes, units). "
-            f"Received: an array of shape {array.shape} and dtype {array.dtype}"
-        )
-    return array

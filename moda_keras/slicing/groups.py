@@ -130,7 +130,8 @@ def connected(number: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Args:
         number: How many nodes there are.
-        first, second: Int arrays (edges,): the nodes that are connected.
+        first: Int array (edges,), a node of each edge.
+        second: Int array (edges,), the other.
 
     Returns:
         Int array (number,): the lowest node of each node's component.
