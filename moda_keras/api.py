@@ -42,6 +42,7 @@ def _tune_threshold(
 
 # Methods for the user that reach into rooms below that of `ModuleSet`.
 ModuleSet.tune_threshold = _tune_threshold
+ModuleSet.within = tuning.within
 ModuleSet.diagnose = diagnosis.diagnose
 ModuleSet.compose = compose
 ModuleSet.summary = summary
