@@ -5,10 +5,10 @@ within a loss of accuracy; `within` finds the best modules of a size.
 """
 
 from moda_keras.evaluation.subtasks import sample_subtasks
+from moda_keras.tuning.budget import within
 from moda_keras.tuning.curve import threshold_curve
 from moda_keras.tuning.search import tune_threshold
 from moda_keras.tuning.thresholds import distinct_thresholds
-from moda_keras.tuning.within import within
 
 __all__ = [
     "distinct_thresholds",

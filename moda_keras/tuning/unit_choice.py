@@ -48,15 +48,13 @@ class UnitChoice:
     def _plan(self, number: int) -> Plan:
         return self.slicer.plan(self.units(number), self.classes)
 
-    def largest_within(self, fits: Callable[[Plan], bool]) -> int | None:
-        """The largest number of groups whose plan fits; None if that of none does.
+    def largest_within(self, fits: Callable[[Plan], bool]) -> int:
+        """The largest number of groups whose plan fits; the smallest is taken to fit.
 
         Args:
-            fits: Says it of a plan; of a smaller plan it must be true if it is of a larger one.
+            fits: Says it of a plan. It is not asked about plans larger than one that does not fit.
         """
         low, high = self.smallest, self.largest + 1
-        if not fits(self.plan(low)):
-            return None
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(self.plan(middle)) else (low, middle)

@@ -214,7 +214,13 @@ def test_variance_is_that_over_samples_and_positions():
 
 
 def outgoing_norm(model, name):
-    return 1
+    """Of `residual`: the first convolution is read by the second and, through the sum, by fc."""
+    readers = {"conv1": ("conv2", "fc"), "relu": ("fc",), "fc": ("logits",)}[name]
+    kernels = [np.asarray(model.get_layer(each).get_weights()[0]) for each in readers]
+    return (
+        sum((kernel.reshape(-1, *kernel.shape[-2:]) ** 2).sum(axis=(0, 2)) for kernel in kernels)
+        ** 0.5
+    )
 
 
 class Halves(mk.criteria.Criterion):

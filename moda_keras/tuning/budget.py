@@ -123,18 +123,17 @@ class _Search:
 
     def within(self, name: str, limit: float, measure: Callable[[Plan], float]) -> ModuleSet:
         """The largest choices of which `measure` says no more than `limit`."""
-        numbers = [
-            choice.largest_within(lambda plan: measure(plan) <= limit) for choice in self.choices
-        ]
-        if None in numbers:
-            choice = self.choices[numbers.index(None)]
-            names = [self.modules.class_names[index] for index in choice.classes]
+        for choice in self.choices:
             least = measure(choice.plan(choice.smallest))
-            raise ValueError(
-                f"Expected a budget that can be met. Received: {name}={limit}, where the smallest "
-                f"model of the classes {names} needs {least:.4g}"
-            )
-        return self.result(numbers)
+            if least > limit:
+                names = [self.modules.class_names[index] for index in choice.classes]
+                raise ValueError(
+                    f"Expected a budget that can be met. Received: {name}={limit:g}, where the "
+                    f"smallest model of the classes {names} needs {least:.4g}"
+                )
+        return self.result(
+            [choice.largest_within(lambda plan: measure(plan) <= limit) for choice in self.choices]
+        )
 
     def within_loss(self, limit: float, x: Any, y: np.ndarray, calibration_data: Any) -> ModuleSet:
         """The smallest choice for the sub-task that loses no more accuracy than `limit`."""
@@ -177,12 +176,12 @@ class _Search:
 
     def _nearest(self, size: float) -> ModuleSet:
         """Modules of a size, or the smallest where that is too little."""
-        numbers = [
-            choice.largest_within(lambda plan: plan.relative_size <= size)
-            for choice in self.choices
-        ]
-        pairs = zip(numbers, self.choices, strict=True)
-        return self.result([choice.smallest if n is None else n for n, choice in pairs])
+        return self.result(
+            [
+                choice.largest_within(lambda plan: plan.relative_size <= size)
+                for choice in self.choices
+            ]
+        )
 
 
 # ---------------------------------------------------------------------------------- what is spent
