@@ -37,8 +37,9 @@ def within(
     """Finds the best modules within one budget, by the importance of their units.
 
     Units that share their fate, such as the channels of a residual stream, are chosen together. One
-    order over all such groups, by importance for the cost, says which stay: as many as the budget
-    allows. Importance is on a common scale: of each activation, its norm over the units is 1.
+    order over all such groups says which stay, as many as the budget allows: by importance over the
+    square root of the cost. Importance is on a common scale: of each activation, its L2 norm over
+    the units is 1. `compose` makes the model, with no retraining.
 
     Args:
         modules: Modules with importance, from `decompose(..., criterion="importance")`.

@@ -10,7 +10,9 @@ from moda_keras.modules.selection import minimum_units
 from moda_keras.slicing import Plan, Slicer, UnitGroups
 
 # The power of the cost by which a gain is divided: 0 orders by gain alone, 1 by gain per cost.
-COST_EXPONENT = 1.0
+# Accuracy of ResNet-20 (CIFAR-10) on five sub-tasks at 80, 60 and 40 % of the parameters: with 0
+# 80, 64, 49 %; with 0.5 82, 68, 58 %; with 1 80, 68, 49 %. The full model has 89 %.
+COST_EXPONENT = 0.5
 
 
 class UnitChoice:

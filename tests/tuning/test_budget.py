@@ -52,7 +52,7 @@ def test_dense_net_keeps_the_units_of_most_importance_for_their_cost(wide):
     for name, cost in costs.items():
         gain = sum(wide.importance[name][index] for index in classes)
         gain = gain / np.sqrt((gain**2).sum())
-        rates += [(value / cost, name, unit) for unit, value in enumerate(gain)]
+        rates += [(value / cost**0.5, name, unit) for unit, value in enumerate(gain)]
     rates.sort(reverse=True)
     best = None
     for number in range(2, len(rates)):
@@ -162,8 +162,8 @@ def test_units_that_are_logits_stay():
 
 def test_order_is_by_gain_for_the_cost():
     gains, costs = np.array([1.0, 4.0, 3.0, 0.1]), np.array([1.0, 16.0, 1.0, 0.0])
-    assert order_of_groups(gains, costs).tolist() == [3, 2, 0, 1]
-    assert order_of_groups(gains, costs, 0.5).tolist() == [3, 2, 0, 1]
+    assert order_of_groups(gains, costs, 1.0).tolist() == [3, 2, 0, 1]
+    assert order_of_groups(gains * [0.9, 1, 1, 1], costs).tolist() == [3, 2, 1, 0]
     assert order_of_groups(gains, costs, 0.0).tolist() == [3, 1, 2, 0]
 
 
