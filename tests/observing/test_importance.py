@@ -1,5 +1,8 @@
 """Importance by class, against differences of the loss in NumPy float64, sample by sample."""
 
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -271,3 +274,13 @@ def test_importance_stays_with_the_modules(tmp_path):
     for other in (modules.with_threshold(0.5), mk.load_modules(path)):
         check_equal(other.importance, modules.importance, 1e-15)
         assert other.criterion == "importance"
+    assert version_of(path) == 3
+    mk.ModuleSet.from_counts(model, modules.activation_counts, modules.sample_counts).save(
+        tmp_path / "without.modules"
+    )
+    assert version_of(tmp_path / "without.modules") == 1  # older versions of the library read it
+
+
+def version_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("manifest.json"))["version"]

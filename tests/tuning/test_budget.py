@@ -95,9 +95,17 @@ def test_other_classes_than_the_subtask_are_refused(wide, tmp_path):
         for use in (each.compose, each.plan, each.union):
             with pytest.raises(ValueError, match=r"sub-task \['3', '1'\].*class 2 \('2'\)"):
                 use([1, 2])
+    lines = []
+    found.summary(print_fn=lines.append)
+    assert ["not chosen" in line for line in lines[2:]] == [True, False, True, False]
     # Another choice, or the counts, are for all classes again.
     assert found.within(parameters=0.3, classes=[2, 0]).subtask == (2, 0)
     assert found.with_threshold(0.5).compose([2, 0]).output_shape == (None, 2)
+
+
+def test_chosen_modules_are_diagnosed_without_a_threshold(wide, validation):
+    for found in (wide.within(parameters=0.4), wide.within(parameters=0.4, classes=[1, 3])):
+        assert isinstance(found.diagnose(*validation), list)
 
 
 def test_chosen_modules_are_saved_as_they_are(wide, tmp_path):
