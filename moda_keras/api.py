@@ -22,6 +22,7 @@ from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.summary import summary
+from moda_keras.observing import criteria
 from moda_keras.observing.epsilons import choose_epsilons
 from moda_keras.reuse.compose import compose
 from moda_keras.reuse.masked_model import masked_model
@@ -41,6 +42,7 @@ def _tune_threshold(
 
 # Methods for the user that reach into rooms below that of `ModuleSet`.
 ModuleSet.tune_threshold = _tune_threshold
+ModuleSet.within = tuning.within
 ModuleSet.diagnose = diagnosis.diagnose
 ModuleSet.compose = compose
 ModuleSet.summary = summary
@@ -49,6 +51,7 @@ metrics = evaluation
 report = reporting
 # `import moda_keras.metrics` works too: rooms that are public by another name than their own.
 sys.modules["moda_keras.callbacks"] = callbacks
+sys.modules["moda_keras.criteria"] = criteria
 sys.modules["moda_keras.metrics"] = metrics
 sys.modules["moda_keras.report"] = report
 
@@ -62,6 +65,7 @@ __all__ = [
     "callbacks",
     "choose_epsilons",
     "compose",
+    "criteria",
     "datasets",
     "decompose",
     "experiments",

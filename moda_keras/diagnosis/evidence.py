@@ -56,7 +56,7 @@ class Evidence:
         """Whether there is what a check needs."""
         return {
             "nothing": True,
-            "counts": self.modules.activation_counts is not None,
+            "counts": self.modules.threshold is not None,
             "test data": bool(self.subtask_rows),
             "history": self.history is not None,
         }[needs]

@@ -3,6 +3,7 @@
 from moda_keras.evaluation.accuracy import full_accuracy, reuse_accuracy
 from moda_keras.evaluation.filters import cohesion, coupling, kernel_retention_rate
 from moda_keras.evaluation.flops import count_flops, flops_by_layer, planned_flops
+from moda_keras.evaluation.latency import measure_latency
 from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
 from moda_keras.evaluation.results_file import ResultsFile, read_rows
 from moda_keras.evaluation.staged_model import why_not_staged
@@ -28,6 +29,7 @@ __all__ = [
     "kernel_retention_rate",
     "layer_overlap",
     "mean_overlap",
+    "measure_latency",
     "module_overlap",
     "module_size",
     "planned_flops",

@@ -1,14 +1,14 @@
 """The module file format: a model and the tables of its modules in one zip archive.
 
 The archive holds `manifest.json` (format, version, threshold, epsilons, class names), `arrays.npz`
-(counts or units, without pickle) and `model.keras`.
+(counts, units and importance, without pickle) and `model.keras`.
 """
 
 import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from moda_keras.files import replacing
 from moda_keras.modules.selection import Threshold
 
 FORMAT = "moda_keras.modules"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,10 @@ class ModuleTables:
         sample_counts: Int array (C,), the training samples of each class; None for modules that are
             known by their units alone.
         threshold: As of `ModuleSet`.
-        epsilons: As of `ModuleSet`.
+        epsilons, importance, criterion: As of `ModuleSet`.
+        units: Dict from activation name to a bool array (C, D), where `tables` holds counts that do
+            not say which units the modules have.
+        subtask: As of `ModuleSet`.
     """
 
     class_names: Sequence[str]
@@ -42,6 +45,21 @@ class ModuleTables:
     sample_counts: np.ndarray | None = None
     threshold: Threshold | None = None
     epsilons: Mapping[str, float] | None = None
+    importance: Mapping[str, np.ndarray] | None = None
+    criterion: str | None = "frequency"
+    units: Mapping[str, np.ndarray] | None = None
+    subtask: Sequence[int] | None = None
+
+    @property
+    def version(self) -> int:
+        """The oldest format version that holds them, so that older versions of the library read it.
+
+        Version 1 has one threshold for all activations, version 2 one for each, version 3
+        importance, and units beside the counts.
+        """
+        if self.importance is not None or self.units is not None:
+            return 3
+        return 2 if isinstance(self.threshold, dict) else 1
 
 
 def write_archive(
@@ -115,8 +133,7 @@ def _describe(modules: ModuleTables) -> tuple[dict, dict[str, np.ndarray]]:
     has_counts = modules.sample_counts is not None
     manifest = {
         "format": FORMAT,
-        # Older versions of the library read version 1, which has one threshold for all activations.
-        "version": VERSION if isinstance(modules.threshold, dict) else 1,
+        "version": modules.version,
         "content": "counts" if has_counts else "units",
         "activations": list(modules.tables),
         "class_names": list(modules.class_names),
@@ -124,8 +141,20 @@ def _describe(modules: ModuleTables) -> tuple[dict, dict[str, np.ndarray]]:
         "epsilons": modules.epsilons,
         "keras_version": keras.__version__,
     }
-    arrays = {f"activation_{i}": table for i, table in enumerate(modules.tables.values())}
+    arrays = _numbered("activation", modules.tables, modules.tables)
+    if modules.importance is not None:
+        manifest["criterion"] = modules.criterion
+        arrays |= _numbered("importance", modules.importance, modules.tables)
+    if modules.units is not None:
+        manifest["subtask"] = modules.subtask
+        arrays |= _numbered("units", modules.units, modules.tables)
     return manifest, arrays | ({"sample_counts": modules.sample_counts} if has_counts else {})
+
+
+def _numbered(
+    kind: str, tables: Mapping[str, np.ndarray], names: Iterable[str]
+) -> dict[str, np.ndarray]:
+    return {f"{kind}_{i}": tables[name] for i, name in enumerate(names)}
 
 
 def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict:
@@ -144,12 +173,19 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict:
 
 
 def _read_tables(manifest: dict, arrays: Mapping[str, np.ndarray]) -> ModuleTables:
+    def named(kind: str) -> dict[str, np.ndarray]:
+        return {name: arrays[f"{kind}_{i}"] for i, name in enumerate(manifest["activations"])}
+
     return ModuleTables(
         class_names=manifest["class_names"],
-        tables={name: arrays[f"activation_{i}"] for i, name in enumerate(manifest["activations"])},
+        tables=named("activation"),
         sample_counts=None if manifest["content"] == "units" else arrays["sample_counts"],
         threshold=manifest["threshold"],
         epsilons=manifest.get("epsilons"),  # the first files do not have them
+        importance=named("importance") if "criterion" in manifest else None,
+        criterion=manifest.get("criterion", "frequency"),
+        units=named("units") if "subtask" in manifest else None,
+        subtask=manifest.get("subtask"),
     )
 
 

@@ -1,6 +1,6 @@
 """Class names, and the lookup of classes by name or index."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -50,6 +50,66 @@ def class_index(key: Any, class_names: Sequence[str]) -> int:
     if is_index and 0 <= key < len(class_names):
         return int(key)
     raise ValueError(unknown_class(key, class_names))
+
+
+def class_indices(classes: Iterable[Any], class_names: Sequence[str]) -> list[int]:
+    """The indices of a list of classes, in the same order.
+
+    Args:
+        classes: Indices or names, at least one, each once.
+        class_names: Names of all classes.
+
+    Returns:
+        List of int.
+
+    Raises:
+        ValueError: If it is no such list.
+    """
+    if isinstance(classes, (str, Integral)) or not isinstance(classes, Iterable):
+        raise ValueError(
+            "Expected `classes` to be a list of class indices or names. Received: "
+            f"classes={classes!r}"
+        )
+    classes = list(classes)
+    if not classes:
+        raise ValueError("Expected at least one class in `classes`. Received: classes=[]")
+    indices = [class_index(key, class_names) for key in classes]
+    repeated = sorted({i for i in indices if indices.count(i) > 1})
+    if repeated:
+        raise ValueError(
+            "Duplicate class in `classes`. Expected each class once. Received: "
+            f"classes={classes}, in which class {repeated[0]} "
+            f"({class_names[repeated[0]]!r}) is repeated"
+        )
+    return indices
+
+
+def require_module(
+    index: int,
+    class_names: Sequence[str],
+    sample_counts: np.ndarray | None,
+    subtask: Sequence[int] | None,
+) -> None:
+    """Raises a ValueError if a class has no module.
+
+    Args:
+        index: The class.
+        class_names: Names of all classes.
+        sample_counts: As of `ModuleSet`.
+        subtask: As of `ModuleSet`.
+    """
+    label = f"class {index} ({class_names[index]!r})"
+    if sample_counts is not None and sample_counts[index] == 0:
+        raise ValueError(
+            "Expected classes that had training samples when the model was decomposed. Received: "
+            f"{label}, which had none"
+        )
+    if subtask is not None and index not in subtask:
+        raise ValueError(
+            f"Expected classes of the sub-task {[class_names[each] for each in subtask]}, for "
+            f"which these units were chosen. Received: {label}. Choose units for it too: "
+            "`modules.within(..., classes=[...])`"
+        )
 
 
 def unknown_class(key: Any, class_names: Sequence[str]) -> str:

@@ -33,11 +33,14 @@ def load_modules(
     model, found = read_archive(path, custom_objects=custom_objects, safe_mode=safe_mode)
     if found.sample_counts is None:
         return ModuleSet.from_units(model, found.tables, class_names=found.class_names)
-    return ModuleSet.from_counts(
+    modules = ModuleSet.from_counts(
         model,
         found.tables,
         found.sample_counts,
-        threshold=found.threshold,
+        threshold=1.0 if found.threshold is None else found.threshold,
         class_names=found.class_names,
         epsilons=found.epsilons,
+        importance=found.importance,
+        criterion=found.criterion,
     )
+    return modules.with_units(found.units, found.subtask) if found.units else modules

@@ -11,9 +11,21 @@ import numpy as np
 
 from moda_keras.graph import HiddenActivation
 from moda_keras.modules.archive import ModuleTables, write_archive
-from moda_keras.modules.class_names import check_class_names, class_index, unknown_class
+from moda_keras.modules.class_names import (
+    check_class_names,
+    class_index,
+    class_indices,
+    require_module,
+    unknown_class,
+)
 from moda_keras.modules.module import Module
-from moda_keras.modules.selection import Threshold, check_threshold, frequencies, select_units
+from moda_keras.modules.selection import (
+    Threshold,
+    check_threshold,
+    check_units,
+    frequencies,
+    select_units,
+)
 from moda_keras.slicing import Plan, Slicer
 
 
@@ -34,6 +46,11 @@ class ModuleSet:
         sample_counts: Int64 array (C,), the training samples of each class; None likewise.
         epsilons: Dict from activation name to the magnitude above which a unit counted as active,
             0 where an activation has exact zeros; None if that is not known.
+        importance: Dict from activation name to a float64 array (C, D): how much a class depends on
+            a unit, by the criterion. It adds up over classes. None if it was not measured.
+        criterion: Name of the criterion of `decompose`; None for modules made by `from_units`.
+        subtask: Tuple of class indices: the classes for which the units were chosen as a whole, and
+            which alone can be composed; None for all.
 
     Indexing by class index or name gives a `Module`; iteration goes over all of them.
 
@@ -50,6 +67,9 @@ class ModuleSet:
         activation_counts: Mapping[str, np.ndarray] | None = None,
         sample_counts: np.ndarray | None = None,
         epsilons: Mapping[str, float] | None = None,
+        importance: Mapping[str, np.ndarray] | None = None,
+        criterion: str | None = None,
+        subtask: Iterable[int] | None = None,
         slicer: Slicer | None = None,
     ):
         self.model = model
@@ -60,6 +80,9 @@ class ModuleSet:
         self.activation_counts = None if activation_counts is None else dict(activation_counts)
         self.sample_counts = sample_counts
         self.epsilons = None if epsilons is None else dict(epsilons)
+        self.importance = None if importance is None else dict(importance)
+        self.criterion = criterion
+        self.subtask = None if subtask is None else tuple(int(index) for index in subtask)
 
     @classmethod
     def from_counts(
@@ -71,6 +94,8 @@ class ModuleSet:
         threshold: Threshold = 0.9,
         class_names: Sequence[str] | None = None,
         epsilons: Mapping[str, float] | None = None,
+        importance: Mapping[str, np.ndarray] | None = None,
+        criterion: str = "frequency",
         slicer: Slicer | None = None,
     ) -> "ModuleSet":
         """Modules from how often each unit is active.
@@ -85,6 +110,8 @@ class ModuleSet:
             class_names: C names; "0", "1", ... by default.
             epsilons: Dict from activation name to the magnitude above which a unit counted as
                 active, to be kept with the modules.
+            importance: Dict from activation name to a float array (C, D), to be kept likewise.
+            criterion: Name of what measured the importance.
             slicer: A slicer of the model, if there is one already.
 
         Returns:
@@ -106,6 +133,8 @@ class ModuleSet:
             activation_counts=counts,
             sample_counts=sample_counts,
             epsilons=epsilons,
+            importance=importance,
+            criterion=criterion,
             slicer=slicer,
         )
 
@@ -140,7 +169,7 @@ class ModuleSet:
                 f"{unknown}"
             )
         checked = {
-            name: _check_units(name, units[name], (classes, h.units))
+            name: check_units(name, units[name], (classes, h.units))
             if name in units
             else np.ones((classes, h.units), bool)
             for name, h in hidden.items()
@@ -225,6 +254,36 @@ class ModuleSet:
             threshold=threshold,
             class_names=self.class_names,
             epsilons=self.epsilons,
+            importance=self.importance,
+            criterion=self.criterion,
+            slicer=self._slicer or (self.model and self.slicer),
+        )
+
+    def with_units(
+        self, units: Mapping[str, np.ndarray], subtask: Iterable[int] | None = None
+    ) -> "ModuleSet":
+        """Modules of other units, with the same counts and importance.
+
+        Args:
+            units: Dict from the name of every hidden activation to a bool array (C, D).
+            subtask: Class indices, if only these may be composed; all by default.
+
+        Returns:
+            A new `ModuleSet`, whose threshold is None.
+        """
+        checked = {
+            name: check_units(name, units[name], table.shape) for name, table in self.units.items()
+        }
+        return ModuleSet(
+            self.model,
+            checked,
+            self.class_names,
+            activation_counts=self.activation_counts,
+            sample_counts=self.sample_counts,
+            epsilons=self.epsilons,
+            importance=self.importance,
+            criterion=self.criterion,
+            subtask=subtask,
             slicer=self._slicer or (self.model and self.slicer),
         )
 
@@ -241,6 +300,9 @@ class ModuleSet:
         ) -> "ModuleSet":
             """See `moda_keras.tuning.tune_threshold`."""
 
+        def within(self, **budget: Any) -> "ModuleSet":
+            """See `moda_keras.tuning.within`."""
+
         def diagnose(self, x_test: Any = None, y_test: Any = None, **options: Any) -> list[Any]:
             """See `moda_keras.diagnosis.diagnose`."""
 
@@ -254,31 +316,21 @@ class ModuleSet:
             Int array (k,).
 
         Raises:
-            ValueError: If the list is empty, or a class is unknown, given twice, or had no training
-                sample.
+            ValueError: If the list is empty, or a class is unknown, given twice, had no training
+                sample, or is not of the sub-task for which the units were chosen.
         """
-        if isinstance(classes, (str, Integral)) or not isinstance(classes, Iterable):
-            raise ValueError(
-                "Expected `classes` to be a list of class indices or names. Received: "
-                f"classes={classes!r}"
-            )
-        classes = list(classes)
-        if not classes:
-            raise ValueError("Expected at least one class in `classes`. Received: classes=[]")
-        indices = [class_index(key, self.class_names) for key in classes]
-        repeated = sorted({i for i in indices if indices.count(i) > 1})
-        if repeated:
-            raise ValueError(
-                "Duplicate class in `classes`. Expected each class once. Received: "
-                f"classes={classes}, in which class {repeated[0]} "
-                f"({self.class_names[repeated[0]]!r}) is repeated"
-            )
+        indices = class_indices(classes, self.class_names)
         for index in indices:
-            self._require_samples(index)
+            require_module(index, self.class_names, self.sample_counts, self.subtask)
         return np.array(indices, "int64")
 
     def classes_with_modules(self) -> np.ndarray:
-        """Int array: the classes that have modules, all but those without training samples."""
+        """Int array: the classes that have modules.
+
+        All but those without training samples and those outside the sub-task, if there is one.
+        """
+        if self.subtask is not None:
+            return np.sort(self.subtask)
         if self.sample_counts is None:
             return np.arange(self.num_classes)
         return np.flatnonzero(self.sample_counts)
@@ -326,6 +378,10 @@ class ModuleSet:
             sample_counts=self.sample_counts if has_counts else None,
             threshold=self.threshold,
             epsilons=self.epsilons,
+            importance=self.importance,
+            criterion=self.criterion,
+            units=self.units if has_counts and self.threshold is None else None,
+            subtask=self.subtask,
         )
         write_archive(path, self.model, tables, overwrite=overwrite)
 
@@ -336,20 +392,3 @@ class ModuleSet:
                 f"`{what}` needs the frequencies that `decompose` counts. Received: modules made "
                 "from units alone"
             )
-
-    def _require_samples(self, index: int) -> None:
-        if self.sample_counts is not None and self.sample_counts[index] == 0:
-            raise ValueError(
-                "Expected classes that had training samples when the model was decomposed. "
-                f"Received: class {index} ({self.class_names[index]!r}), which had none"
-            )
-
-
-def _check_units(name: str, units: Any, shape: tuple[int, int]) -> np.ndarray:
-    array = np.asarray(units)
-    if array.shape != shape or array.dtype != bool:
-        raise ValueError(
-            f"Expected `units[{name!r}]` to be a bool array of shape {shape}, (classes, units). "
-            f"Received: an array of shape {array.shape} and dtype {array.dtype}"
-        )
-    return array

@@ -102,6 +102,26 @@ def check_threshold(threshold: Any, activations: Sequence[str]) -> float | dict[
     return {name: _check_number(f"threshold[{name!r}]", threshold[name]) for name in activations}
 
 
+def check_units(name: str, units: Any, shape: tuple[int, int]) -> np.ndarray:
+    """The units of an activation as a bool array; a ValueError if they are none.
+
+    Args:
+        name: Name of the activation.
+        units: The argument.
+        shape: (C, D).
+
+    Returns:
+        Bool array (C, D).
+    """
+    array = np.asarray(units)
+    if array.shape != shape or array.dtype != bool:
+        raise ValueError(
+            f"Expected `units[{name!r}]` to be a bool array of shape {shape}, (classes, units). "
+            f"Received: an array of shape {array.shape} and dtype {array.dtype}"
+        )
+    return array
+
+
 def _check_number(name: str, threshold: Any) -> float:
     if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
         raise ValueError(f"Expected `{name}` in [0, 1]. Received: {name}={threshold!r}")

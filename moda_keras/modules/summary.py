@@ -66,6 +66,7 @@ def _label(modules: ModuleSet, name: str | None) -> str:
 
 def _row(modules: ModuleSet, index: int, names: list[str | None]) -> list[str]:
     if index not in modules.classes_with_modules():
-        return [modules.class_names[index], *["-"] * len(names), "no samples"]
+        reason = "no samples" if modules.subtask is None else "not chosen"
+        return [modules.class_names[index], *["-"] * len(names), reason]
     counts = ["..." if n is None else str(int(modules.units[n][index].sum())) for n in names]
     return [modules.class_names[index], *counts, f"{100 * modules[index].size:.1f} %"]

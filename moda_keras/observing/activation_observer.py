@@ -25,13 +25,15 @@ class ActivationObserver(keras.Model):
         ValueError: If the model has no hidden activation.
     """
 
+    probe_class = ActivationProbe
+
     def __init__(
         self,
         traced: Graph,
         make_metric: Callable[[Sequence[HiddenActivation]], keras.metrics.Metric],
     ):
         super().__init__(name="observation")
-        self.probe = ActivationProbe(traced)
+        self.probe = self.probe_class(traced)
         self.hidden = self.probe.hidden
         if not self.hidden:
             raise ValueError(explain_no_activation(traced))
@@ -79,8 +81,12 @@ class ActivationObserver(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=False):
         return ops.zeros(())
 
+    def update_metric(self, y: Any, activations: Any, sample_weight: Any) -> None:
+        """Shows the metric a batch."""
+        self.metric.update_state(y, activations, sample_weight)
+
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        self.metric.update_state(y, y_pred, sample_weight)
+        self.update_metric(y, y_pred, sample_weight)
         for values in keras.tree.flatten(x):
             if "float" in keras.backend.standardize_dtype(values.dtype):
                 self.inputs_not_finite.update_state(ops.cast(~ops.isfinite(values), "float32"))

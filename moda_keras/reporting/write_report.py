@@ -120,7 +120,7 @@ def _sample(x: Any, y: np.ndarray, number: int, seed: int) -> tuple[Any, np.ndar
 def _curve(
     modules: ModuleSet, x: Any, y: Any, thresholds: Iterable[float] | None, seed: int
 ) -> list[dict[str, Any]]:
-    if x is None or modules.activation_counts is None:
+    if x is None or modules.threshold is None:
         return []
     if thresholds is None:
         thresholds = () if why_not_staged(modules) else THRESHOLDS

@@ -2,6 +2,7 @@
 
 from moda_keras.slicing import rules
 from moda_keras.slicing.channels import Channels
+from moda_keras.slicing.groups import UnitGroups, unit_groups
 from moda_keras.slicing.plan import KeptWeight, Plan
 from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
 from moda_keras.slicing.rules.opaque import Opaque
@@ -16,8 +17,10 @@ __all__ = [
     "Rule",
     "Slice",
     "Slicer",
+    "UnitGroups",
     "WeightSlice",
     "register_rule",
     "rules",
     "slice_model",
+    "unit_groups",
 ]

@@ -13,10 +13,13 @@ from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold
 from moda_keras.observing.activation_counts import ActivationCounts
 from moda_keras.observing.activation_observer import ActivationObserver
+from moda_keras.observing.criteria import FREQUENCY, Criterion, find_criterion
 from moda_keras.observing.epsilons import choose_automatically, resolve_epsilons
+from moda_keras.observing.importance_observer import ImportanceObserver
 from moda_keras.observing.labelled_arrays import as_class_indices, check_batch_size
 from moda_keras.ops import check_labels
 from moda_keras.slicing import Slicer
+from moda_keras.slicing.outgoing_norms import outgoing_norms
 
 
 def decompose(
@@ -25,6 +28,7 @@ def decompose(
     y: Any = None,
     *,
     threshold: Threshold = 0.9,
+    criterion: str | Criterion = FREQUENCY,
     class_names: Sequence[str] | None = None,
     epsilon: float | str | Mapping[str, float] = "auto",
     batch_size: int | None = None,
@@ -45,8 +49,16 @@ def decompose(
         x: Training data: anything that `fit` takes (arrays, `tf.data.Dataset`, `DataLoader`,
             `PyDataset`, generator).
         y: Labels, if `x` does not hold them: integers (N,), one-hot (N, C), or names of classes
-            (N,).
+            (N,). A criterion other than "frequency" needs none: samples without labels are of the
+            class that the model predicts.
         threshold: Float in [0, 1], or a dict with one for each hidden activation.
+        criterion: What else to measure, for `modules.within`: with "frequency" nothing; with
+            "importance", for models not trained modularly, how much the loss of a class's samples
+            depends on each unit, at the cost of a backward pass; with "variance", how much a unit
+            varies within a class, times the norm of the weights that read it. Or a
+            `moda_keras.criteria.Criterion` of your own. The loss is the cross-entropy of the
+            logits before a softmax; the binary one before a sigmoid; of other models that of a
+            softmax over the outputs. `modules.importance` holds what is measured.
         class_names: C names; "0", "1", ... by default.
         epsilon: For the non-linearities that give no exact zeros: "auto" chooses one for each
             hidden activation, the median magnitude of its units over up to 2,000 samples of `x`, as
@@ -62,8 +74,8 @@ def decompose(
 
     Raises:
         ValueError: If the model has no graph, no hidden activation or several outputs, `epsilon` is
-            no such number or names an unknown activation, a label is out of range, the data has no
-            labels, or an activation is not finite.
+            no such number or names an unknown activation, `criterion` is unknown, a label is out of
+            range, the data has no labels, or an activation or an importance is not finite.
 
     Example:
     >>> import keras
@@ -79,8 +91,10 @@ def decompose(
     >>> modules.frequency["features"].tolist()
     [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
 
-    Source: MODA (ICSE 2026), section 3.2, equation 9.
+    Source: MODA (ICSE 2026), section 3.2, equation 9. Of the importance: Molchanov et al.,
+    "Importance Estimation for Neural Network Pruning" (CVPR 2019).
     """
+    criterion = find_criterion(criterion)
     slicer = Slicer(model)
     classes = model.outputs[0].shape[-1]
     names = check_class_names(class_names, classes)
@@ -95,9 +109,7 @@ def decompose(
     if isinstance(epsilon, str):
         epsilon = choose_automatically(slicer.graph, x, epsilon, batch_size=batch_size)
     epsilons = resolve_epsilons(hidden, epsilon)
-    observer = ActivationObserver(
-        slicer.graph, lambda hidden: ActivationCounts(hidden, classes, epsilons)
-    )
+    observer = _observer(slicer.graph, criterion, classes, epsilons)
     observer.observe(
         x, y, batch_size=batch_size, sample_weight=sample_weight, steps=steps, verbose=verbose
     )
@@ -111,8 +123,20 @@ def decompose(
         threshold=threshold,
         class_names=names,
         epsilons=epsilons,
+        importance=criterion and observer.metric.importance(outgoing_norms(slicer)),
+        criterion=criterion.name if criterion else FREQUENCY,
         slicer=slicer,
     )
+
+
+def _observer(
+    traced: Graph, criterion: Criterion | None, classes: int, epsilons: Mapping[str, float]
+) -> ActivationObserver:
+    if criterion is None:
+        return ActivationObserver(
+            traced, lambda hidden: ActivationCounts(hidden, classes, epsilons)
+        )
+    return ImportanceObserver(traced, criterion, classes, epsilons)
 
 
 def _require_samples(samples: int) -> None:

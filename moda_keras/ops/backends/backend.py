@@ -1,7 +1,7 @@
 """The framework features that moda_keras needs beyond public `keras.ops`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -43,6 +43,22 @@ class Backend(ABC):
 
         `keras.ops.matmul` rounds float64 to float32 with PyTorch, and float32 to less with JAX on
         an accelerator.
+        """
+
+    @abstractmethod
+    def gradients(
+        self, function: Callable[[list], tuple[Any, Any]], values: Sequence
+    ) -> tuple[list, Any]:
+        """The gradients of a scalar, also where the framework records none, as in `evaluate`.
+
+        Args:
+            function: Given the values as a list, returns the scalar and a structure of further
+                tensors.
+            values: Float tensors.
+
+        Returns:
+            The gradient by each value, zero where the scalar does not depend on it; and the further
+            tensors.
         """
 
     @abstractmethod

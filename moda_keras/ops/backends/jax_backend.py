@@ -21,6 +21,9 @@ class JaxBackend(ReferenceBackend):
     def matmul(self, a, b):
         return jax.numpy.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
+    def gradients(self, function, values):
+        return jax.grad(function, has_aux=True)(list(values))
+
     def as_concrete(self, values) -> np.ndarray | None:
         return None if isinstance(values, jax.core.Tracer) else np.asarray(values)
 

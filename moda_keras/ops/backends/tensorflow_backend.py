@@ -27,6 +27,14 @@ class TensorflowBackend(ReferenceBackend):
         # On a GPU in TensorFloat-32, unless `tf.config.experimental` forbids it.
         return tf.matmul(a, b)
 
+    def gradients(self, function, values):
+        values = list(values)
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            scalar, others = function(values)
+        zero = tf.UnconnectedGradients.ZERO
+        return tape.gradient(scalar, values, unconnected_gradients=zero), others
+
     def as_concrete(self, values) -> np.ndarray | None:
         if not tf.is_tensor(values):
             return np.asarray(values)

@@ -1,5 +1,6 @@
 """The PyTorch backend."""
 
+import keras
 import numpy as np
 import torch
 
@@ -17,6 +18,16 @@ class TorchBackend(Backend):
 
     def matmul(self, a, b):
         return a @ b
+
+    def gradients(self, function, values):
+        with torch.enable_grad():
+            values = [value.detach().requires_grad_() for value in values]
+            scalar, others = function(values)
+        others = keras.tree.map_structure(torch.Tensor.detach, others)
+        if not scalar.requires_grad:  # it depends on none of the values
+            return [torch.zeros_like(value) for value in values], others
+        found = torch.autograd.grad(scalar, values, allow_unused=True, materialize_grads=True)
+        return list(found), others
 
     def as_concrete(self, values) -> np.ndarray | None:
         if torch.compiler.is_compiling():
