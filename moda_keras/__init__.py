@@ -4,12 +4,12 @@ Train a model for modularity with `ModularModel` and `MODALoss`, `decompose` it 
 class, `compose` any classes into a slim plain Keras model, `replace` a weak model's class.
 """
 
-import importlib.util
-import json
-import os
+import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from moda_keras.backend_choice import require_backend as _require_backend
 
 __version__ = "0.1.0"
 
@@ -22,31 +22,6 @@ _IS_COMMAND = _STARTED == ["-m", "moda_keras"] or Path("".join(_STARTED[:1])).na
     "moda",
     "moda.exe",
 )
-
-
-def _require_backend() -> None:
-    """Raises an ImportError that says what to do if Keras's backend is not installed."""
-    if "keras" in sys.modules:
-        return
-    packages = [name for name in ("torch", "tensorflow", "jax") if importlib.util.find_spec(name)]
-    backend = os.environ.get("KERAS_BACKEND") or _configured_backend()
-    if backend in packages or backend not in ("torch", "tensorflow", "jax"):
-        return
-    if packages:
-        advice = f"Installed: {packages}. Set the environment variable KERAS_BACKEND={packages[0]}"
-    else:
-        advice = 'No backend is installed. Install one: pip install "moda-keras[torch]"'
-    raise ImportError(f"Keras's backend {backend!r} is not installed. {advice}")
-
-
-def _configured_backend() -> str:
-    """What Keras's configuration file says, or Keras's default."""
-    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    try:
-        return json.loads((folder / "keras.json").read_text(encoding="utf-8"))["backend"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "tensorflow"
-
 
 if TYPE_CHECKING or not _IS_COMMAND:
     _require_backend()

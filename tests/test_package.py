@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import moda_keras as mk
+from moda_keras.backend_choice import configured_backend
 
 
 @pytest.mark.parametrize(("name", "is_eager"), [("moda.py", True), ("moda", False)])
@@ -39,3 +40,22 @@ import moda_keras
     ).stderr
     assert "Keras's backend 'tensorflow' is not installed. Installed: ['torch', 'jax']" in shown
     assert "Set the environment variable KERAS_BACKEND=torch" in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"backend": "jax"}', "jax"),
+        ('{"floatx": "float32"}', "tensorflow"),
+        ("{", "tensorflow"),
+        ("[]", "tensorflow"),
+        (None, "tensorflow"),
+    ],
+)
+def test_configured_backend_is_that_of_the_file_or_keras_s_default(
+    content, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    if content is not None:
+        (tmp_path / "keras.json").write_text(content)
+    assert configured_backend() == expected

@@ -6,18 +6,17 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import json
 import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import RenderableType
 
+from moda_keras.backend_choice import configured_backend
 from moda_keras.cli import errors, terminal
 from moda_keras.cli.errors import CommandError
 from moda_keras.cli.options import AsJson, Backend
@@ -159,7 +158,7 @@ def choose_backend(name: str | None) -> None:
         if asked not in (None, running):
             raise CommandError(f"Keras runs on {running!r} in this process. Received: {asked!r}")
     elif asked is None:
-        os.environ["KERAS_BACKEND"] = _installed_backend(_configured_backend())
+        os.environ["KERAS_BACKEND"] = _installed_backend(configured_backend())
     else:
         _require_installed(asked)
         os.environ["KERAS_BACKEND"] = asked
@@ -171,15 +170,6 @@ def _require_installed(name: str) -> None:
             f"The backend {name!r} is not installed. Install it with: "
             f'pip install "moda-keras[{name}]", or choose another with --backend'
         )
-
-
-def _configured_backend() -> str:
-    """The backend in Keras's configuration file, or Keras's default."""
-    folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    try:
-        return json.loads((Path(folder) / "keras.json").read_text())["backend"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "tensorflow"
 
 
 def _installed_backend(preferred: str) -> str:

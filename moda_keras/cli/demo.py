@@ -100,8 +100,11 @@ def _measure(
 ) -> Measured:
     from moda_keras import experiments
     from moda_keras.cli.training import TrainingProgress
+    from moda_keras.training.moda_loss import MODALoss
 
-    recipe = experiments.Recipe("small_cnn", WEIGHTS[name], epochs, 64, augment="none", seed=seed)
+    recipe = experiments.Recipe(
+        "small_cnn", WEIGHTS[name], epochs, 64, augment="none", seed=seed, warmup=MODALoss().warmup
+    )
     trained = experiments.train_model(recipe, data, folder, [TrainingProgress(training)])
     say(
         f"{name}: trained in {trained.seconds:.1f} s, decomposed in "

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from moda_keras.cli import files
@@ -223,14 +222,10 @@ def _accuracy(
         columns: The outputs to choose from, in the order of the labels; by default all.
         outputs: The label of each output; by default its index.
     """
+    from moda_keras.evaluation.accuracy import accuracy_by_class, is_correct
+
     scores = model.predict(data.test_batches(), verbose=0)
-    predicted = (scores if columns is None else scores[:, columns]).argmax(axis=-1)
-    if outputs is not None:
-        predicted = np.array(outputs)[predicted]
-    is_right = predicted == data.y_test
-    labels = range(len(data.class_names))
-    by_class = [
-        float(is_right[data.y_test == label].mean()) if (data.y_test == label).any() else np.nan
-        for label in labels
-    ]
-    return float(is_right.mean()), by_class
+    scores = scores if columns is None else scores[:, columns]
+    correct = is_correct(scores, data.y_test, outputs)
+    by_class = accuracy_by_class(correct, data.y_test, len(data.class_names))
+    return float(correct.mean()), by_class.tolist()

@@ -63,6 +63,7 @@ class TrainingArguments:
     def recipe(self, augment: str) -> "Recipe":
         """How the model is trained; `augment` is what suits the data."""
         from moda_keras.experiments import Recipe
+        from moda_keras.training.moda_loss import MODALoss
 
         return Recipe(
             self.network or "",
@@ -72,6 +73,7 @@ class TrainingArguments:
             self.learning_rate,
             self.augment or augment,
             self.seed,
+            None if self.standard else MODALoss().warmup,
         )
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moda_keras.datasets import AUGMENTATIONS, DataSettings
+from moda_keras.training.moda_loss import WARMUPS
 from moda_keras.zoo.registry import check_network
 
 METHODS = ("standard", "modular", "no_compactness")
@@ -24,6 +25,8 @@ class ExperimentConfig(DataSettings):
         epochs, batch_size, learning_rate: Of SGD with Nesterov momentum 0.9 and cosine decay.
         augment: "crop_flip", "crop" or "none".
         alpha, beta, gamma: Weights of the modular objectives.
+        warmup: Of `MODALoss`: None, the paper's loss with constant weights, or "accuracy", the
+            default of `MODALoss` itself.
         threshold: tau of the decomposition.
         seeds: Seeds; each is a run of its own.
         subtasks: How many sub-tasks to measure, drawn at random; None for all of `subtasks_of`.
@@ -41,6 +44,7 @@ class ExperimentConfig(DataSettings):
     alpha: float = 1.0
     beta: float = 1.0
     gamma: float = 0.3
+    warmup: str | None = None
     threshold: float = 0.9
     seeds: tuple[int, ...] = (0,)
     subtasks: int | None = None
@@ -55,6 +59,7 @@ class ExperimentConfig(DataSettings):
             check_network(network)
         _check_choices("methods", self.methods, METHODS)
         _check_choices("augment", (self.augment,), AUGMENTATIONS)
+        _check_choices("warmup", (self.warmup,), WARMUPS)
         if not 0 < self.scale <= 1:
             raise ValueError(f"Expected `scale` in (0, 1]. Received: scale={self.scale}")
         for name in ("epochs", "batch_size"):

@@ -84,6 +84,7 @@ class Workspace:
             learning_rate=config.learning_rate,
             augment=config.augment,
             seed=seed,
+            warmup=None if method == "standard" else config.warmup,
         )
         recipe, data = replace(recipe, **changes), data or self.data
         key = (recipe, data.digest())

@@ -27,6 +27,7 @@ class Recipe:
         epochs, batch_size, learning_rate: Of SGD with Nesterov momentum 0.9 and cosine decay.
         augment: As in `Dataset.train_batches`.
         seed: Seed of weights and batches.
+        warmup: Of `MODALoss`. None is the paper's loss, with constant weights.
     """
 
     network: str
@@ -36,6 +37,12 @@ class Recipe:
     learning_rate: float = 0.05
     augment: str = "crop_flip"
     seed: int = 0
+    warmup: str | None = None
+
+    @property
+    def modular_loss(self) -> MODALoss | None:
+        """The loss; None for standard training."""
+        return None if self.weights is None else MODALoss(*self.weights, warmup=self.warmup)
 
 
 def compile_by_recipe(
@@ -89,7 +96,8 @@ def fit_by_recipe(
     """
     batches = data.train_batches(recipe.batch_size, augment=recipe.augment, seed=recipe.seed)
     steps = recipe.epochs * len(batches)
-    modular = {} if recipe.weights is None else {"modular_loss": MODALoss(*recipe.weights)}
+    loss = recipe.modular_loss
+    modular = {} if loss is None else {"modular_loss": loss}
     compile_by_recipe(model, learning_rate=recipe.learning_rate, steps=steps, **modular)
     log = _EpochLog(
         f"{state}.csv", FIGURES + (("task_loss", *MODALoss.objective_names) if modular else ())

@@ -18,19 +18,29 @@ class ActivationCounts(keras.metrics.Metric):
     Args:
         hidden: The hidden activations.
         classes: C, the number of classes.
-        epsilons: Dict from activation name to the magnitude above which a unit is active.
+        epsilons: Dict from activation name to the magnitude above which a unit is active; None if
+            `set_epsilons` will tell it.
 
     Attributes:
         not_finite: Int variable (A,): for each activation the values that are NaN or infinite.
     """
 
     def __init__(
-        self, hidden: Sequence[HiddenActivation], classes: int, epsilons: Mapping[str, float]
+        self,
+        hidden: Sequence[HiddenActivation],
+        classes: int,
+        epsilons: Mapping[str, float] | None,
     ):
         super().__init__(name="samples", dtype="float32")
         self.hidden = hidden
         self.classes = classes
-        self.epsilons = [epsilons[activation.name] for activation in hidden]
+        # A compiled step takes numbers for constants, and a variable for what may change.
+        self.variable_epsilons = None
+        if epsilons is None:
+            self.variable_epsilons = self.add_variable(
+                (len(hidden),), initializer="zeros", dtype="float32", name="epsilons"
+            )
+        self.epsilons = epsilons
         self.counts = [self._add(f"counts_{i}", (classes, h.units)) for i, h in enumerate(hidden)]
         self.samples = self._add("samples", (classes,))
         self.not_finite = self._add("not_finite", (len(hidden),))
@@ -38,6 +48,15 @@ class ActivationCounts(keras.metrics.Metric):
 
     def _add(self, name: str, shape: tuple):
         return self.add_variable(shape, initializer="zeros", dtype="int32", name=name)
+
+    def set_epsilons(self, epsilons: Mapping[str, float]) -> None:
+        """Sets the magnitudes above which units are active, by activation name."""
+        self.variable_epsilons.assign([epsilons[activation.name] for activation in self.hidden])
+
+    def _epsilon_of_each(self) -> list:
+        if self.variable_epsilons is None:
+            return [self.epsilons[activation.name] for activation in self.hidden]
+        return [self.variable_epsilons[index] for index in range(len(self.hidden))]
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if y_true is None:
@@ -54,7 +73,7 @@ class ActivationCounts(keras.metrics.Metric):
             ids,
             self.classes,
             axes=[hidden.channel_axis for hidden in self.hidden],
-            epsilons=self.epsilons,
+            epsilons=self._epsilon_of_each(),
         )
         for variable, count in zip(self.counts, counts, strict=True):
             _add_to(variable, count)
@@ -62,6 +81,11 @@ class ActivationCounts(keras.metrics.Metric):
 
     def _count_by_class(self, rows, ids):
         return sum_by_class(ops.cast(rows, "int32"), ids, self.classes)
+
+    def reset_state(self):
+        for variable in self.variables:
+            if variable is not self.variable_epsilons:
+                variable.assign(ops.zeros(variable.shape, dtype=variable.dtype))
 
     def result(self):
         return ops.cast(ops.sum(self.samples), "float32")

@@ -16,7 +16,8 @@ from moda_keras.observing.labelled_arrays import is_arrays, sample_of_arrays
 from moda_keras.ops import sum_by_class, unit_peaks
 
 DEFAULT_EPSILON = 1e-3
-# The maximum number of samples that `epsilon="auto"` reads.
+# `epsilon="auto"`: the median of the magnitudes over at most so many samples.
+AUTO_QUANTILE = 0.5
 AUTO_SAMPLES = 2000
 
 # Magnitudes are counted in bins, with this many per doubling, from 2**-32 to 2**32. This bounds
@@ -100,11 +101,7 @@ def choose_automatically(
     Raises:
         ValueError: If `epsilon` is another str.
     """
-    if epsilon != "auto":
-        raise ValueError(
-            'Expected `epsilon` to be "auto", a number >= 0, or a dict from names of activations '
-            f"to such numbers. Received: epsilon={epsilon!r}"
-        )
+    check_automatic(epsilon)
     inexact = [h.name for h, _ in graph.hidden_activations_of(traced) if not h.exact_zero]
     if not inexact:
         return {}
@@ -118,8 +115,17 @@ def choose_automatically(
         return DEFAULT_EPSILON
     if is_arrays(x):
         x = sample_of_arrays(x, AUTO_SAMPLES)
-        return _quantiles(traced, x, 0.5, batch_size=batch_size, steps=None, verbose=0)
-    return _quantiles(traced, x, 0.5, batch_size=None, steps=_steps_of(x), verbose=0)
+        return _quantiles(traced, x, AUTO_QUANTILE, batch_size=batch_size, steps=None, verbose=0)
+    return _quantiles(traced, x, AUTO_QUANTILE, batch_size=None, steps=_steps_of(x), verbose=0)
+
+
+def check_automatic(epsilon: str) -> None:
+    """Raises a ValueError if an `epsilon` that is a str is not "auto"."""
+    if epsilon != "auto":
+        raise ValueError(
+            'Expected `epsilon` to be "auto", a number >= 0, or a dict from names of activations '
+            f"to such numbers. Received: epsilon={epsilon!r}"
+        )
 
 
 def _steps_of(dataset: Any) -> int | None:
@@ -135,7 +141,7 @@ def _steps_of(dataset: Any) -> int | None:
 
 
 def _quantiles(traced: graph.Graph, x: Any, quantile: float, **arguments: Any) -> dict[str, float]:
-    observer = ActivationObserver(traced, _MagnitudeCounts)
+    observer = ActivationObserver(traced, MagnitudeCounts)
     observer.observe(x, **arguments)
     return observer.metric.quantiles(quantile)
 
@@ -182,7 +188,7 @@ def _check(epsilon: Any) -> float:
     return value
 
 
-class _MagnitudeCounts(keras.metrics.Metric):
+class MagnitudeCounts(keras.metrics.Metric):
     """How often magnitudes fall into each bin, for activations without exact zeros."""
 
     def __init__(self, hidden: Sequence[HiddenActivation]):
@@ -212,15 +218,24 @@ class _MagnitudeCounts(keras.metrics.Metric):
     def result(self):
         return ops.cast(self.samples, "float32")
 
+    @property
+    def tables(self) -> list:
+        """The variables, in the order that `quantiles_of` takes."""
+        return [self.samples, self.not_finite, *self.counts]
+
     def quantiles(self, quantile: float) -> dict[str, float]:
         """The upper edge of the bin in which the quantile lies, by activation name."""
         require_finite(self.hidden, self.not_finite)
         if not ops.convert_to_numpy(self.samples):
             raise ValueError("Expected at least one sample. Received: data with none")
+        return self.quantiles_of([ops.convert_to_numpy(each) for each in self.tables], quantile)
+
+    def quantiles_of(self, tables: Sequence[np.ndarray], quantile: float) -> dict[str, float]:
+        """As `quantiles`, of the tables of several batches, added up."""
         names = [self.hidden[index].name for index in self.counted]
         return {
-            name: _quantile(ops.convert_to_numpy(counts)[:, 0], quantile)
-            for name, counts in zip(names, self.counts, strict=True)
+            name: _quantile(counts[:, 0], quantile)
+            for name, counts in zip(names, tables[2:], strict=True)
         }
 
 

@@ -11,8 +11,15 @@ from moda_keras import graph
 from moda_keras.graph import HiddenActivation
 from moda_keras.observing.activation_counts import ActivationCounts
 from moda_keras.observing.activation_observer import ActivationObserver, names_of_weights_not_finite
-from moda_keras.observing.epsilons import resolve_epsilons
-from moda_keras.observing.labelled_arrays import take_samples
+from moda_keras.observing.epsilons import (
+    AUTO_QUANTILE,
+    AUTO_SAMPLES,
+    DEFAULT_EPSILON,
+    MagnitudeCounts,
+    check_automatic,
+    resolve_epsilons,
+)
+from moda_keras.observing.labelled_arrays import sample_of_arrays, take_samples
 from moda_keras.ops import (
     ClassStatistics,
     statistics_of_magnitudes,
@@ -48,8 +55,11 @@ class FixedSample:
         model: A built Functional or Sequential model with one output (batch, C).
         x: Array of N samples, or a list or dict of arrays.
         y: Labels, integers (N,).
-        epsilon: As in `decompose`.
+        epsilon: As in `decompose`. With "auto", epsilons are chosen anew whenever the sample runs.
         batch_size: Samples that run at a time.
+
+    Attributes:
+        epsilons: Dict from activation name to the magnitude above which a unit is active.
 
     Raises:
         ValueError: If the model has no graph, several outputs or no hidden activation, or `epsilon`
@@ -62,43 +72,65 @@ class FixedSample:
         x: Any,
         y: np.ndarray,
         *,
-        epsilon: float | Mapping[str, float],
+        epsilon: float | str | Mapping[str, float],
         batch_size: int,
     ):
         traced = graph.trace(model)
         graph.require_single_output(model)
         self.model = model
         classes = model.outputs[0].shape[-1]
-        self.epsilons = resolve_epsilons(
-            [hidden for hidden, _ in graph.hidden_activations_of(traced)], epsilon
-        )
-        self._observer = ActivationObserver(
-            traced, lambda hidden: _Totals(hidden, classes, self.epsilons)
-        )
+        hidden = [hidden for hidden, _ in graph.hidden_activations_of(traced)]
+        self._magnitudes: _MagnitudesOfSample | None = None
+        if isinstance(epsilon, str):
+            check_automatic(epsilon)
+            epsilon = DEFAULT_EPSILON
+            if not all(each.exact_zero for each in hidden):
+                self._magnitudes = _MagnitudesOfSample(traced, x, batch_size)
+        self.epsilons = resolve_epsilons(hidden, epsilon)
+        fixed = self.epsilons if self._magnitudes is None else None
+        self._observer = ActivationObserver(traced, lambda hidden: _Totals(hidden, classes, fixed))
         self._batches = list(_batches(x, y, min(batch_size, len(y))))
 
     def measure(self) -> SampleTotals:
         """Runs the sample through the model as it is now."""
-        observer = self._observer
-        totals: list[np.ndarray] = []
-        with backend.keep_variables(observer):
-            # Not `evaluate`: PyTorch's data loader draws from the random numbers of the training.
-            for x, y, weight in self._batches:
-                observer.reset_metrics()
-                observer.test_on_batch(x, y, sample_weight=weight)
-                found = [ops.convert_to_numpy(each) for each in observer.metric.tables]
-                totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
-        found = observer.metric.named(totals)
+        metric = self._observer.metric
+        if self._magnitudes is not None:
+            self.epsilons |= self._magnitudes.choose_epsilons()
+            metric.counts.set_epsilons(self.epsilons)
+        found = metric.named(_sum_of_tables(self._observer, self._batches))
         # TensorFlow's ReLU may turn NaN into 0, so that activations do not show it.
         is_finite = found.is_finite and not names_of_weights_not_finite(self.model)
         return found._replace(is_finite=is_finite)
+
+
+class _MagnitudesOfSample:
+    """Chooses epsilons as `decompose(epsilon="auto")` does, for a model that is being trained."""
+
+    def __init__(self, traced: graph.Graph, x: Any, batch_size: int):
+        x = sample_of_arrays(x, AUTO_SAMPLES)
+        length = len(keras.tree.flatten(x)[0])
+        self._observer = ActivationObserver(traced, MagnitudeCounts)
+        self._batches = [
+            (take_samples(x, slice(start, start + batch_size)),)
+            for start in range(0, length, batch_size)
+        ]
+
+    def choose_epsilons(self) -> dict[str, float]:
+        """Dict from activation name to epsilon; empty if activations are not finite."""
+        _, not_finite, *_ = tables = _sum_of_tables(self._observer, self._batches)
+        if not_finite.any():
+            return {}
+        return self._observer.metric.quantiles_of(tables, AUTO_QUANTILE)
 
 
 class _Totals(keras.metrics.Metric):
     """Activation counts and class statistics."""
 
     def __init__(
-        self, hidden: Sequence[HiddenActivation], classes: int, epsilons: Mapping[str, float]
+        self,
+        hidden: Sequence[HiddenActivation],
+        classes: int,
+        epsilons: Mapping[str, float] | None,
     ):
         super().__init__(name="samples", dtype="float32")
         self.hidden = hidden
@@ -108,6 +140,12 @@ class _Totals(keras.metrics.Metric):
         self.statistics = [
             [self.add_variable(shape, initializer="zeros") for shape in four] for four in shapes
         ]
+
+    def reset_state(self):
+        self.counts.reset_state()
+        for four in self.statistics:
+            for variable in four:
+                variable.assign(ops.zeros(variable.shape, dtype=variable.dtype))
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         self.counts.update_state(y_true, y_pred, sample_weight)
@@ -140,6 +178,18 @@ class _Totals(keras.metrics.Metric):
             {name: ClassStatistics(*flat[4 * i : 4 * i + 4]) for i, name in enumerate(names)},
             not not_finite.any(),
         )
+
+
+def _sum_of_tables(observer: ActivationObserver, batches: Sequence[tuple]) -> list[np.ndarray]:
+    """The metric's tables, added up over batches of inputs, labels and weights."""
+    totals: list[np.ndarray] = []
+    with backend.keep_variables(observer):
+        # Not `evaluate`: PyTorch's data loader draws from the random numbers of the training.
+        for batch in batches:
+            observer.test_on_batch(*batch)
+            found = [ops.convert_to_numpy(each) for each in observer.metric.tables]
+            totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
+    return totals
 
 
 def _batches(x: Any, y: np.ndarray, size: int):

@@ -54,7 +54,7 @@ def activation_counts(
     ids: Any,
     num_classes: int,
     axes: Sequence[int],
-    epsilons: Sequence[float],
+    epsilons: Sequence[Any],
 ) -> tuple[list, Any]:
     """The counts of `activation_frequency` for several activations at once.
 
@@ -64,7 +64,8 @@ def activation_counts(
             sample into no class.
         num_classes: C, the number of classes.
         axes: Axis of the units of each activation.
-        epsilons: For each activation, the magnitude above which a unit is active.
+        epsilons: For each activation, the magnitude above which a unit is active: a float, or a
+            scalar tensor, which may change between calls of a compiled function.
 
     Returns:
         A int32 tensors (C, D), and an int32 tensor (A,): in how many samples' units of each
@@ -76,8 +77,9 @@ def activation_counts(
     """
     ids = standardize_ids(ids, num_classes)
     observed = observations(activations, ids, axes)
-    epsilons = [float(epsilon) for epsilon in epsilons]
-    if len(epsilons) != len(observed) or not all(epsilon >= 0 for epsilon in epsilons):
+    epsilons = [each if ops.is_tensor(each) else float(each) for each in epsilons]
+    numbers = [epsilon for epsilon in epsilons if isinstance(epsilon, float)]
+    if len(epsilons) != len(observed) or not all(epsilon >= 0 for epsilon in numbers):
         raise ValueError(
             f"Expected `epsilons` to hold one number >= 0 for each of the {len(observed)} "
             f"activations. Received: epsilons={epsilons}"
@@ -87,7 +89,7 @@ def activation_counts(
 
 
 def _counts(
-    observed: Sequence[Observation], ids: Any, num_classes: int, epsilons: Sequence[float]
+    observed: Sequence[Observation], ids: Any, num_classes: int, epsilons: Sequence[Any]
 ) -> tuple[list, Any]:
     """The reference: one sum by class serves all activations, which keeps the graph small."""
     active, not_finite = [], []

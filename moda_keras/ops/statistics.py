@@ -233,7 +233,8 @@ def _normalize(magnitudes: Any, member: Any) -> tuple[Any, Any]:
     Dividing by the largest element first, a constant to the gradient, keeps squares of huge and
     tiny elements finite; it cancels out of value and gradient.
     """
-    scale = ops.stop_gradient(ops.max(magnitudes, axis=-1, keepdims=True))
+    # `initial` is for batches of no sample, of which there is no largest element.
+    scale = ops.stop_gradient(ops.max(magnitudes, axis=-1, keepdims=True, initial=0))
     scaled = magnitudes / ops.where(scale == 0, ops.ones_like(scale), scale)
     squares = backend.matmul(ops.square(scaled), member)
     is_zero = squares == 0

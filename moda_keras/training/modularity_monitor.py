@@ -13,7 +13,6 @@ from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.overlap import mean_overlap
 from moda_keras.modules.selection import Threshold, check_threshold
 from moda_keras.modules.size import module_size
-from moda_keras.observing.epsilons import DEFAULT_EPSILON
 from moda_keras.observing.fixed_sample import FixedSample, SampleTotals
 from moda_keras.observing.labelled_arrays import (
     check_labelled_arrays,
@@ -52,7 +51,8 @@ class ModularityMonitor(keras.callbacks.Callback):
         objectives: Whether to log the objectives of every hidden activation.
         modular_loss: A `MODALoss` that sets how objectives are averaged; its weights are ignored.
             `MODALoss()` by default.
-        epsilon: As in `decompose`.
+        epsilon: As in `decompose`. With "auto", epsilons are chosen from the sample in every epoch
+            that is measured.
         batch_size: Samples that run at a time.
         seed: Seed of the draw.
 
@@ -78,7 +78,7 @@ class ModularityMonitor(keras.callbacks.Callback):
         samples_per_class: int = 50,
         objectives: bool = True,
         modular_loss: MODALoss | None = None,
-        epsilon: float | Mapping[str, float] = DEFAULT_EPSILON,
+        epsilon: float | str | Mapping[str, float] = "auto",
         batch_size: int = 128,
         seed: int = 0,
     ):

@@ -2,8 +2,9 @@ import pytest
 from command_line import ask, fail
 
 import moda_keras as mk
-from moda_keras import datasets
+from moda_keras import datasets, experiments
 from moda_keras.cli.demo import FILES
+from moda_keras.experiments.trained_model import train_model
 
 
 @pytest.fixture
@@ -18,7 +19,20 @@ def few_digits(monkeypatch):
     monkeypatch.setattr("moda_keras.cli.demo.WEAK_EPOCHS", 1)
 
 
-def test_demo_writes_figures_and_modules(tmp_path, few_digits):
+@pytest.fixture
+def losses(monkeypatch):
+    """The modular losses of the models that are trained, in their order."""
+    seen = []
+
+    def train(recipe, *rest):
+        seen.append(recipe.modular_loss)
+        return train_model(recipe, *rest)
+
+    monkeypatch.setattr(experiments, "train_model", train)
+    return seen
+
+
+def test_demo_writes_figures_and_modules(tmp_path, few_digits, losses):
     found = ask("demo", "--epochs", 1, "--output", tmp_path / "new")
     assert set(found["models"]) == {"standard", "modular"}
     for measured in found["models"].values():
@@ -31,6 +45,8 @@ def test_demo_writes_figures_and_modules(tmp_path, few_digits):
     modules = mk.load_modules(tmp_path / "new" / "digits.modules")
     assert modules.num_classes == 10
     assert mk.compose(modules, [0, 1]).output_shape == (None, 2)
+    standard, modular, weak = losses
+    assert standard is weak is None and modular.get_config() == mk.MODALoss().get_config()
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -6,6 +6,7 @@ import pytest
 from command_line import TINY_DATA, ask, fail, invoke, run
 
 import moda_keras as mk
+from moda_keras.cli.train import TrainingArguments
 from moda_keras.experiments import read_rows
 
 STEPS = ("--epochs", 2, "--batch-size", 16)
@@ -61,6 +62,12 @@ def test_standard_training_has_no_objectives(small_model, tmp_path):
     found = ask("train", *TINY_DATA, *recipe, "-o", tmp_path / "a.keras")
     assert found["threshold"] == 0.5 and found["epochs"] == 2
     assert list(read_rows(found["log"])[0]) == ["epoch", "seconds", "loss", "accuracy"]
+
+
+def test_recipe_has_the_library_s_warmup():
+    loss = TrainingArguments(network="small_cnn", gamma=0.5).recipe("none").modular_loss
+    assert loss.get_config() == mk.MODALoss(gamma=0.5).get_config()
+    assert TrainingArguments(network="small_cnn", standard=True).recipe("none").warmup is None
 
 
 def test_existing_output_is_refused(trained):

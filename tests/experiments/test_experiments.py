@@ -4,6 +4,7 @@ import keras
 import pytest
 
 from moda_keras.experiments import EXPERIMENTS, read_rows, summarize
+from moda_keras.experiments.config import METHODS
 from moda_keras.experiments.experiment import Workspace
 
 TINY = {
@@ -134,9 +135,24 @@ def test_papers_settings_are_the_defaults():
         config = experiment.config()
         assert (config.alpha, config.beta, config.gamma) == (1.0, 1.0, 0.3)
         assert (config.epochs, config.batch_size, config.learning_rate) == (200, 128, 0.05)
-        assert config.threshold == 0.9 and config.scale == 1.0
+        assert config.threshold == 0.9 and config.scale == 1.0 and config.warmup is None
     assert EXPERIMENTS["threshold"].config().thresholds == (0.1, 0.5, 0.8, 0.9, 0.95)
     assert EXPERIMENTS["replacement"].config().networks == ("vgg16", "resnet18")
+
+
+@pytest.mark.parametrize("warmup", [None, "accuracy"])
+def test_warmup_is_that_of_the_config(warmup, tmp_path, monkeypatch):
+    recipes = []
+    monkeypatch.setattr(
+        "moda_keras.experiments.experiment.train_model", lambda recipe, *_: recipes.append(recipe)
+    )
+    workspace = Workspace(config_of("training", warmup=warmup), tmp_path)
+    for method in METHODS:
+        workspace.train("small_cnn", method, 0)
+    standard, modular, no_compactness = recipes
+    assert standard.modular_loss is None and standard.warmup is None
+    assert modular.modular_loss.warmup == no_compactness.modular_loss.warmup == warmup
+    assert modular.modular_loss.weights == {"affinity": 1.0, "dispersion": 1.0, "compactness": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -145,6 +161,7 @@ def test_papers_settings_are_the_defaults():
         ({"networks": ["vgg99"]}, "Expected one of"),
         ({"methods": ["magic"]}, "Expected `methods` out of"),
         ({"augment": "mixup"}, "Expected `augment` out of"),
+        ({"warmup": "linear"}, "Expected `warmup` out of"),
         ({"scale": 0.0}, r"`scale` in \(0, 1\]"),
         ({"epochs": 0}, "positive integer `epochs`"),
         ({"seeds": []}, "at least one seed"),

@@ -6,6 +6,7 @@ import pytest
 
 import moda_keras as mk
 from moda_keras.evaluation.results_file import read_rows
+from moda_keras.experiments.recipe import fit_by_recipe
 from moda_keras.experiments.trained_model import Recipe, train_model
 
 RECIPE = Recipe("small_cnn", (1.0, 1.0, 0.3), epochs=5, batch_size=8, seed=3)
@@ -53,6 +54,14 @@ def test_other_recipe_or_data_is_another_model(data, undisturbed, tmp_path):
     ]:
         names.add(train_model(recipe, images, tmp_path).name)
     assert len(names) == 4
+
+
+@pytest.mark.parametrize("warmup", [None, "accuracy"])
+def test_model_is_compiled_with_the_recipe_s_loss(warmup, data, tmp_path):
+    model = mk.ModularModel.from_model(mk.zoo.small_cnn((8, 8, 1), 3))
+    fit_by_recipe(model, replace(RECIPE, epochs=1, warmup=warmup), data, tmp_path / "state")
+    config = model.get_compile_config()["modular_loss"]["config"]
+    assert (config["gamma"], config["warmup"]) == (0.3, warmup)
 
 
 class InterruptedEpoch(keras.callbacks.Callback):

@@ -374,3 +374,33 @@ def test_objectives_set_in_as_the_batch_is_recognised(labels, sample_weight, exp
     factor = mk.MODALoss().training_factor(np.array(labels), outputs, sample_weight)
     assert float(factor) == pytest.approx(expected, abs=1e-6)
     assert mk.MODALoss(warmup=None).training_factor(labels, outputs) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0], 1.0),
+        ([1], 0.0),
+        ([0, 1], 1.0),
+        ([0, 0], 0.0),
+        ([1, 0], 0.0),
+        ([0, 1, 0], 1.0),
+        ([0, 1, 0, 0], (0.5 - 0.25) / 0.75),
+        ([], 0.0),  # nothing is recognised
+    ],
+)
+def test_factor_of_two_classes_and_few_samples(labels, expected):
+    outputs = np.array([[2.0, 1.0], [0.0, 1.0], [0.3, 0.2], [0.1, 0.4]], "float32")
+    batch = (np.array(labels, "int32"), outputs[: len(labels)])
+    for factor in (mk.MODALoss().training_factor, compiled(mk.MODALoss().training_factor)):
+        assert float(factor(*batch)) == pytest.approx(expected, abs=1e-6)
+    of_no_class = np.zeros(len(labels), "float32")
+    assert float(mk.MODALoss().training_factor(*batch, of_no_class)) == 0.0
+
+
+def test_empty_batch_has_no_objectives_and_no_gradient():
+    labels = np.zeros(0, "int32")
+    loss, (gradient,) = value_and_gradients(
+        lambda tensors: mk.MODALoss()(tensors, labels, 2), [np.zeros((0, 3), "float32")]
+    )
+    assert loss == 0.0 and gradient.shape == (0, 3)

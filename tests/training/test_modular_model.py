@@ -759,3 +759,14 @@ def test_training_loss_has_the_objectives_times_the_factor(warmup, factor):
     modular = logs["affinity"][0] + logs["dispersion"][0] + 0.3 * logs["compactness"][0]
     assert logs["loss"][0] == pytest.approx(logs["task_loss"][0] + factor * modular, rel=1e-5)
     assert logs["val_loss"][0] == pytest.approx(logs["task_loss"][0] + modular, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_two_classes_in_batches_of_one_and_two_samples(batch_size):
+    inputs = keras.Input((2,))
+    x = layers.Dense(3, activation="relu")(inputs)
+    model = compile_model(mk.ModularModel(inputs, layers.Dense(2)(x)))
+    x = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
+    logs = model.fit(x, np.array([0, 1, 0, 1, 1]), batch_size=batch_size, epochs=2, verbose=0)
+    assert all(np.isfinite(values).all() for values in logs.history.values())
+    assert all(np.isfinite(keras.ops.convert_to_numpy(w)).all() for w in model.weights)

@@ -42,7 +42,7 @@ def with_randomness():
             layers.BatchNormalization(),
             layers.ReLU(name="first"),
             layers.Dropout(0.3),
-            layers.Dense(5, activation="relu", name="second"),
+            layers.Dense(5, activation="gelu", name="second"),
             layers.Dense(CLASSES, name="logits"),
         ]
     )
@@ -94,11 +94,15 @@ def weights(model):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "loss"),
-    [(128, None), (7, mk.MODALoss(alpha=0.0, averaging="pair", compactness="norm"))],
+    ("batch_size", "loss", "activation"),
+    [
+        (128, None, "relu"),
+        (7, mk.MODALoss(alpha=0.0, averaging="pair", compactness="norm"), "relu"),
+        (7, None, "gelu"),
+    ],
 )
-def test_figures_are_those_of_decompose_and_the_objectives(batch_size, loss):
-    model = compiled(mlp())
+def test_figures_are_those_of_decompose_and_the_objectives(batch_size, loss, activation):
+    model = compiled(mlp(activation=activation))
     asked = {"batch_size": batch_size, "modular_loss": loss, "threshold": 0.6, "seed": 3}
     history = fit(model, monitor(**asked), epochs=2).history
     expected = expected_figures(model, *drawn(8, seed=3), 0.6, loss or mk.MODALoss())
@@ -206,8 +210,9 @@ def test_progress_bar_listed_first_shows_no_figures(capsys):
 # ------------------------------------------------------------------------------ what goes wrong
 
 
-def test_activations_that_are_not_finite_are_nan_in_the_logs():
-    model = compiled(mlp())
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_activations_that_are_not_finite_are_nan_in_the_logs(activation):
+    model = compiled(mlp(activation=activation))
     model.layers[0].set_weights([np.full((4, 6), np.nan), np.zeros(6)])
     history = fit(model, monitor(), epochs=1).history
     assert all(np.isnan(history[name]).all() for name in FIGURES)
@@ -238,6 +243,7 @@ def test_impossible_numbers(name, value):
         ({"threshold": 1.5}, r"`threshold` in \[0, 1\]"),
         ({"threshold": {"first": 0.5}}, r"without \['second'\]"),
         ({"epsilon": {"third": 0.1}}, "Unknown activation"),
+        ({"epsilon": "median"}, '`epsilon` to be "auto"'),
     ],
 )
 def test_wrong_arguments_are_told_before_training(change, message):

@@ -144,7 +144,7 @@ class Backend(ABC):
         observed: Sequence[Observation],
         ids: Any,
         num_classes: int,
-        epsilons: Sequence[float],
+        epsilons: Sequence[Any],
     ) -> tuple[list, Any] | None:
         """What `activation_counts` returns; None to use the reference."""
 

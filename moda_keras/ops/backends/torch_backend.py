@@ -68,6 +68,7 @@ class TorchBackend(Backend):
         if not _is_native(observed, ids):
             return None
         activations, axes, _ = _columns(observed)
+        epsilons = [float(epsilon) for epsilon in epsilons]
         return torch_operators.activation_frequency(activations, ids, num_classes, axes, epsilons)
 
 
