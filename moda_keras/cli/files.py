@@ -109,6 +109,25 @@ def load_modules(path: Path) -> "ModuleSet":
     return mk.load_modules(path)
 
 
+def referred_model(path: Path) -> Path | None:
+    """The model file that a module file refers to; None if it holds its model itself."""
+    from moda_keras.modules import model_file
+
+    return model_file.referred_model(path)
+
+
+def check_reference(model: Path) -> None:
+    """Refuses a model file that no module file can refer to, before any work is done.
+
+    Raises:
+        CommandError: If it is not a .keras file.
+    """
+    if model.suffix != ".keras":
+        raise CommandError(
+            f"Expected a .keras file to refer to. Received: {str(model)!r}. Leave out --refer"
+        )
+
+
 def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:
     """Refuses an output that cannot be written, before any work is done.
 

@@ -309,15 +309,32 @@ class ModuleSet:
         indices = self.resolve_classes(classes)
         return self.slicer.plan(self.union(indices), indices, logits=logits, align=align)
 
-    def save(self, path: str | Path, overwrite: bool = False) -> None:
+    def save(
+        self,
+        path: str | Path,
+        overwrite: bool = False,
+        *,
+        model_file: str | Path | None = None,
+    ) -> None:
         """Saves model and modules as one file, to be read by `moda_keras.load_modules`.
 
         Args:
             path: Where to.
             overwrite: Whether an existing file may be replaced.
+            model_file: A .keras file that holds the model already. The module file then refers to
+                it, by its relative path and its digest, instead of holding a copy of the model:
+                keep the two together, and the model file as it is.
 
         Raises:
             FileExistsError: If the file exists and `overwrite` is False.
+            FileNotFoundError: If `model_file` does not exist.
+            ValueError: If `model_file` is not a .keras file, or does not hold this very model.
+
+        Example:
+            ```python
+            model.save("vgg.keras")
+            modules.save("vgg.modules", model_file="vgg.keras")
+            ```
         """
         has_counts = self.activation_counts is not None
         tables = ModuleTables(
@@ -327,7 +344,7 @@ class ModuleSet:
             threshold=self.threshold,
             epsilons=self.epsilons,
         )
-        write_archive(path, self.model, tables, overwrite=overwrite)
+        write_archive(path, self.model, tables, overwrite=overwrite, model_file=model_file)
 
     def require_counts(self, what: str) -> None:
         """Raises a ValueError that names the caller if there are no frequencies."""
