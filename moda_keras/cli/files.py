@@ -1,5 +1,6 @@
 """Reading and writing the files that commands are given."""
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from moda_keras.cli.class_names import write_class_names
 from moda_keras.cli.errors import CommandError, shortened
+from moda_keras.cli.old_files import readable_by_keras
 from moda_keras.files import replacing
 
 if TYPE_CHECKING:
@@ -77,13 +79,20 @@ def load_model(path: Path) -> "keras.Model":
             "Expected a Keras model file, as written by `model.save` (.keras). "
             f"Received: {str(path)!r}"
         )
+    is_hdf5 = not zipfile.is_zipfile(path)
     try:
-        return keras.saving.load_model(path, compile=False)
+        with readable_by_keras(path) if is_hdf5 else contextlib.nullcontext(path) as readable:
+            return keras.saving.load_model(readable, compile=False)
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise CommandError(
             f"Expected a Keras model file. Received: {str(path)!r}, which Keras cannot load "
-            f"({shortened(error, 300)})"
+            f"({_reason(error)})"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What Keras says, without the whole config of a layer that comes before it."""
+    return shortened(ValueError(str(error).rpartition("Exception encountered: ")[-1]), 300)
 
 
 def load_modules(path: Path) -> "ModuleSet":
