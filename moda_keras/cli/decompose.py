@@ -10,7 +10,7 @@ from moda_keras.cli.class_names import read_class_names
 from moda_keras.cli.command import Answer
 from moda_keras.cli.data import DataArguments, data_of_model, describe
 from moda_keras.cli.measures import measure_modules, summary_of_modules, units_table
-from moda_keras.cli.options import Force
+from moda_keras.cli.options import Force, Refer
 from moda_keras.cli.terminal import figures, progress
 
 
@@ -39,6 +39,7 @@ def decompose(
         ),
     ] = "auto",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images per batch.")] = 256,
+    refer: Refer = False,
     force: Force = False,
 ) -> Answer:
     """Find the modules of a trained model, in one pass over its training data.
@@ -47,6 +48,7 @@ def decompose(
 
     ```console
     moda decompose vgg.keras --data cifar10/ --threshold 0.8 -o vgg.modules
+    moda decompose vgg.keras --data cifar10/ --refer -o vgg.modules
     moda decompose gelu.keras --data photos/ --epsilon 0.01 -o gelu.modules
     ```
     """
@@ -55,6 +57,8 @@ def decompose(
 
     files.check_output(output, force=force)
     chosen = _epsilon(epsilon)
+    if refer:
+        files.check_reference(model)
     trained = files.load_model(model)
     loaded = data_of_model(data.load(), trained, model, read_class_names(model))
     with progress("Decomposing") as (task,):
@@ -66,7 +70,7 @@ def decompose(
             epsilon=chosen,
             verbose=0,
         )
-    modules.save(output, overwrite=force)
+    modules.save(output, overwrite=force, model_file=model if refer else None)
     measured = measure_modules(modules)
     document = {
         "modules": str(output),

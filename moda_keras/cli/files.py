@@ -1,5 +1,6 @@
 """Reading and writing the files that commands are given."""
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from moda_keras.cli.class_names import write_class_names
 from moda_keras.cli.errors import CommandError, shortened
+from moda_keras.cli.old_files import readable_by_keras
 from moda_keras.files import replacing
 
 if TYPE_CHECKING:
@@ -77,13 +79,20 @@ def load_model(path: Path) -> "keras.Model":
             "Expected a Keras model file, as written by `model.save` (.keras). "
             f"Received: {str(path)!r}"
         )
+    is_hdf5 = not zipfile.is_zipfile(path)
     try:
-        return keras.saving.load_model(path, compile=False)
+        with readable_by_keras(path) if is_hdf5 else contextlib.nullcontext(path) as readable:
+            return keras.saving.load_model(readable, compile=False)
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise CommandError(
             f"Expected a Keras model file. Received: {str(path)!r}, which Keras cannot load "
-            f"({shortened(error, 300)})"
+            f"({_reason(error)})"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What Keras says, without the whole config of a layer that comes before it."""
+    return shortened(ValueError(str(error).rpartition("Exception encountered: ")[-1]), 300)
 
 
 def load_modules(path: Path) -> "ModuleSet":
@@ -107,6 +116,25 @@ def load_modules(path: Path) -> "ModuleSet":
             f"module file of it with: moda decompose {path} --data ..."
         )
     return mk.load_modules(path)
+
+
+def referred_model(path: Path) -> Path | None:
+    """The model file that a module file refers to; None if it holds its model itself."""
+    from moda_keras.modules import model_file
+
+    return model_file.referred_model(path)
+
+
+def check_reference(model: Path) -> None:
+    """Refuses a model file that no module file can refer to, before any work is done.
+
+    Raises:
+        CommandError: If it is not a .keras file.
+    """
+    if model.suffix != ".keras":
+        raise CommandError(
+            f"Expected a .keras file to refer to. Received: {str(model)!r}. Leave out --refer"
+        )
 
 
 def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:

@@ -82,9 +82,11 @@ def _model_file(path: Path) -> Answer:
 def _module_file(path: Path) -> Answer:
     modules = files.load_modules(path)
     measured = measure_modules(modules)
+    model_file = files.referred_model(path)
     document = {
         "file": str(path),
         "kind": "modules",
+        "model_file": None if model_file is None else str(model_file),
         **_model(modules.model),
         "hidden_activations": [
             {"name": each.name, "units": each.units} for each in modules.hidden_activations
@@ -93,6 +95,8 @@ def _module_file(path: Path) -> Answer:
         **measured,
     }
     shown = {**_shown(document), "classes": ", ".join(modules.class_names)}
+    if model_file is not None:
+        shown["model file"] = str(model_file)
     return Answer(
         document,
         [figures(None, {**shown, **summary_of_modules(measured)}), units_table(modules)],

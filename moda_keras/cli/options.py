@@ -42,6 +42,10 @@ def flag(name: str, help: str, **settings: Any) -> Any:
 
 
 Force = Annotated[bool, flag("--force", "Replace existing files.")]
+Refer = Annotated[
+    bool,
+    flag("--refer", "Let the module file refer to the model file instead of holding a copy of it."),
+]
 AsJson = Annotated[bool, flag("--json", "Print one JSON document, for errors too.")]
 
 

@@ -12,7 +12,7 @@ from moda_keras.cli.command import Answer
 from moda_keras.cli.data import DataArguments, data_of_model, describe
 from moda_keras.cli.errors import Interrupted
 from moda_keras.cli.measures import count_parameters, measure_modules, summary_of_modules
-from moda_keras.cli.options import Augmentation, Force, Network, flag, listed
+from moda_keras.cli.options import Augmentation, Force, Network, Refer, flag, listed
 from moda_keras.cli.terminal import figures, percent, progress, say
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def train(
     threshold: Annotated[
         float, typer.Option(metavar="X", min=0.0, max=1.0, help="tau of the modules.")
     ] = 0.9,
+    refer: Refer = False,
     force: Force = False,
     restart: Annotated[bool, flag("--restart", "Discard an interrupted training.")] = False,
 ) -> Answer:
@@ -137,7 +138,7 @@ def train(
     if state.begin(settings):
         say(f"Resuming the training from {str(state.backup)!r}.")
     log = _fit(model, recipe, loaded, state)
-    return _finish(model, loaded, log, threshold, output, state)
+    return _finish(model, loaded, log, threshold, output, state, refer)
 
 
 def _build(training: TrainingArguments, data: "Data") -> tuple["keras.Model", "Data"]:
@@ -182,6 +183,7 @@ def _finish(
     threshold: float,
     output: Path,
     state: "TrainingState",
+    refer: bool,
 ) -> Answer:
     import moda_keras as mk
 
@@ -195,7 +197,7 @@ def _finish(
     )
     modules_path = output.with_suffix(".modules")
     files.write_model(model, output, data.class_names)
-    modules.save(modules_path, overwrite=True)
+    modules.save(modules_path, overwrite=True, model_file=output if refer else None)
     state.remove()
     measured = measure_modules(modules)
     seconds = sum(row["seconds"] for row in log)

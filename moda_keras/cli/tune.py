@@ -8,8 +8,9 @@ import typer
 from moda_keras.cli import files
 from moda_keras.cli.command import Answer
 from moda_keras.cli.data import DataArguments, data_of_model
+from moda_keras.cli.errors import CommandError
 from moda_keras.cli.measures import measure_modules, summary_of_modules
-from moda_keras.cli.options import Force, flag
+from moda_keras.cli.options import Force, Refer, flag
 from moda_keras.cli.terminal import rows_table, working
 
 
@@ -39,6 +40,7 @@ def tune(
             "optimistic.",
         ),
     ] = "train",
+    refer: Refer = False,
     force: Force = False,
 ) -> Answer:
     """Choose tau: the smallest modules within a loss of accuracy.
@@ -55,14 +57,25 @@ def tune(
     """
     files.check_output(output, force=force)
     loaded = files.load_modules(modules)
+    model_file = _referred_model(modules) if refer else None
     images = data_of_model(data.load(), loaded.model, modules, loaded.class_names)
     with working("Choosing tau"):
         x = images.x_train if on == "train" else images.x_test
         y = images.y_train if on == "train" else images.y_test
         tuned = loaded.tune_threshold(x, y, max_accuracy_loss, per_layer=per_layer)
-    tuned.save(output, overwrite=force)
+    tuned.save(output, overwrite=force, model_file=model_file)
     before, after = measure_modules(loaded), measure_modules(tuned)
     document = {"modules": str(output), "before": before, **after}
     first, second = summary_of_modules(before), summary_of_modules(after)
     rows = [(name, first[name], second[name]) for name in first]
     return Answer(document, [rows_table(None, ("", "before", "after"), rows), f"Wrote {output}."])
+
+
+def _referred_model(modules: Path) -> Path:
+    found = files.referred_model(modules)
+    if found is None:
+        raise CommandError(
+            f"Expected a module file that refers to a model file. Received: {str(modules)!r}, "
+            "which holds its model itself. Leave out --refer"
+        )
+    return found

@@ -36,6 +36,7 @@ from moda_keras.graph.operations import (
     kind_of,
     shallow_copy,
 )
+from moda_keras.graph.plain_class import plain_class
 from moda_keras.graph.tracing import (
     Functional,
     is_masked,
@@ -79,6 +80,7 @@ __all__ = [
     "labels_of_einsum_dense",
     "new_inputs",
     "observed_tensors",
+    "plain_class",
     "require_graph",
     "require_single_output",
     "runs_graph",

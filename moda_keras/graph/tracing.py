@@ -87,8 +87,7 @@ def require_single_output(model: keras.Model) -> None:
         raise ValueError(
             "Expected a model whose output has shape (batch, classes) with at least 2 classes. "
             f"Received: model {model.name!r} with output shape {shape}. If it is a binary "
-            "classifier with the logit z, give it two outputs: the logits 0 and z behind a softmax "
-            "give the same probabilities"
+            "classifier, make a model of two classes of it: `mk.two_class_model(model)`"
         )
     if len(shape) != 2 or shape[-1] is None or shape[-1] < 2:
         raise ValueError(

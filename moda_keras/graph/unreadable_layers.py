@@ -8,6 +8,7 @@ import numpy as np
 from moda_keras.graph.graph import Graph, Step
 from moda_keras.graph.non_linearities import is_feature_activation
 from moda_keras.graph.operations import kind_of
+from moda_keras.graph.plain_class import plain_class
 from moda_keras.layers.modular_activation import ModularActivation
 
 # Keras's own layers with units inside, of which a call may stay one operation.
@@ -62,7 +63,7 @@ def _hides_activations(step: Step) -> bool:
     layer = step.operation
     if is_feature_activation(layer) or contains_marked_activation(layer):
         return False
-    package = type(layer).__module__.partition(".")[0]
+    package = plain_class(layer).__module__.partition(".")[0]
     if package in ("keras", "moda_keras") and not isinstance(layer, keras.Model):
         return isinstance(layer, _COMPOSITES) or _wraps_activation(layer)
     return bool(layer.trainable_weights or _inner_layers(layer)) or _is_non_linear(step)

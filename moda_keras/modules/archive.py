@@ -1,7 +1,8 @@
 """The module file format: a model and the tables of its modules in one zip archive.
 
 The archive holds `manifest.json` (format, version, threshold, epsilons, class names), `arrays.npz`
-(counts, units and importance, without pickle) and `model.keras`.
+(counts, units and importance, without pickle) and `model.keras`. Instead of `model.keras`, the
+manifest may name a model file beside the archive and its digest.
 """
 
 import io
@@ -17,6 +18,7 @@ import keras
 import numpy as np
 
 from moda_keras.files import replacing
+from moda_keras.modules.model_file import load_referred, refer_to
 from moda_keras.modules.selection import Threshold
 
 FORMAT = "moda_keras.modules"
@@ -63,7 +65,12 @@ class ModuleTables:
 
 
 def write_archive(
-    path: str | Path, model: keras.Model, modules: ModuleTables, *, overwrite: bool = False
+    path: str | Path,
+    model: keras.Model,
+    modules: ModuleTables,
+    *,
+    overwrite: bool = False,
+    model_file: str | Path | None = None,
 ) -> None:
     """Writes a module file, whole or not at all.
 
@@ -72,9 +79,12 @@ def write_archive(
         model: The model that was decomposed.
         modules: Its modules.
         overwrite: Whether to replace an existing file.
+        model_file: As of `ModuleSet.save`.
 
     Raises:
         FileExistsError: If the file exists and `overwrite` is False.
+        FileNotFoundError: If `model_file` does not exist.
+        ValueError: If `model_file` does not hold the model.
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -83,24 +93,31 @@ def write_archive(
             "another path"
         )
     manifest, arrays = _describe(modules)
+    if model_file is not None:
+        manifest |= {"version": VERSION, "model": refer_to(model_file, model, path)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    with replacing(path) as beside:
-        model_path = beside.with_name("model.keras")
-        model.save(model_path)
-        with zipfile.ZipFile(beside, "w") as archive:
-            archive.writestr("manifest.json", json.dumps(manifest, indent=2))
-            archive.writestr("arrays.npz", buffer.getvalue())
+    with replacing(path) as beside, zipfile.ZipFile(beside, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest, indent=2))
+        archive.writestr("arrays.npz", buffer.getvalue())
+        if model_file is None:
+            model_path = beside.with_name("model.keras")
+            model.save(model_path)
             archive.write(model_path, "model.keras")
 
 
 def read_archive(
-    path: str | Path, *, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
+    path: str | Path,
+    *,
+    model_file: str | Path | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+    safe_mode: bool = True,
 ) -> tuple[keras.Model, ModuleTables]:
     """Reads a module file.
 
     Args:
         path: The file.
+        model_file: As of `load_modules`.
         custom_objects: Classes of the model's custom layers by name, as in Keras's `load_model`.
         safe_mode: Whether to refuse models that hold Python lambdas, as in `load_model`.
 
@@ -108,8 +125,9 @@ def read_archive(
         The model, and the tables of its modules.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not a module file, is damaged, or is of a newer format version.
+        FileNotFoundError: If the file, or the model file that it refers to, does not exist.
+        ValueError: If the file is not a module file, is damaged, or is of a newer format version,
+            or if the model file is not the one that it refers to.
     """
     path = Path(path)
     if not path.exists():
@@ -119,12 +137,23 @@ def read_archive(
             manifest = _read_manifest(archive, path)
             with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as arrays:
                 modules = _read_tables(manifest, arrays)
-            content = archive.read("model.keras")
+            reference = _read_reference(manifest)
+            content = archive.read("model.keras") if reference is None else None
     except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
         raise ValueError(
             f"Expected a module file, as `ModuleSet.save` writes it. Received: {str(path)!r}, "
             f"which is not one or is damaged ({error})"
         ) from error
+    if reference is not None:
+        model = load_referred(
+            reference, path, model_file, custom_objects=custom_objects, safe_mode=safe_mode
+        )
+        return model, modules
+    if model_file is not None:
+        raise ValueError(
+            f"Expected no `model_file`, because {str(path)!r} holds its model itself. Received: "
+            f"model_file={str(model_file)!r}"
+        )
     return _load_model(content, custom_objects, safe_mode), modules
 
 
@@ -170,6 +199,16 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict:
             f"of version {manifest['version']}. Upgrade moda_keras to read it"
         )
     return manifest
+
+
+def _read_reference(manifest: dict) -> dict[str, str] | None:
+    reference = manifest.get("model")
+    if reference is None:
+        return None
+    is_whole = isinstance(reference, dict) and {"file", "sha256"} <= set(reference)
+    if not is_whole or not all(isinstance(each, str) for each in reference.values()):
+        raise zipfile.BadZipFile("its manifest does not say which model file it refers to")
+    return reference
 
 
 def _read_tables(manifest: dict, arrays: Mapping[str, np.ndarray]) -> ModuleTables:

@@ -8,12 +8,18 @@ from moda_keras.modules.module_set import ModuleSet
 
 
 def load_modules(
-    path: str | Path, *, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True
+    path: str | Path,
+    *,
+    model_file: str | Path | None = None,
+    custom_objects: dict[str, Any] | None = None,
+    safe_mode: bool = True,
 ) -> ModuleSet:
     """Loads the modules that `ModuleSet.save` wrote.
 
     Args:
         path: The file.
+        model_file: Where the Keras model is that the file refers to, if it is no longer where it
+            was; see `ModuleSet.save`.
         custom_objects: Classes of the model's custom layers by name, as in Keras's `load_model`.
         safe_mode: Whether to refuse models that hold Python lambdas, as in `load_model`.
 
@@ -21,8 +27,9 @@ def load_modules(
         A `ModuleSet`.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not a module file, is damaged, or is of a newer format version.
+        FileNotFoundError: If the file, or the model file that it refers to, does not exist.
+        ValueError: If the file is not a module file, is damaged, or is of a newer format version,
+            or if the model file is not the one that it refers to.
 
     Example:
         ```python
@@ -30,7 +37,9 @@ def load_modules(
         modules = mk.load_modules("vgg.modules")
         ```
     """
-    model, found = read_archive(path, custom_objects=custom_objects, safe_mode=safe_mode)
+    model, found = read_archive(
+        path, model_file=model_file, custom_objects=custom_objects, safe_mode=safe_mode
+    )
     if found.sample_counts is None:
         return ModuleSet.from_units(model, found.tables, class_names=found.class_names)
     modules = ModuleSet.from_counts(

@@ -24,7 +24,7 @@ from moda_keras.modules.selection import (
     check_threshold,
     check_units,
     frequencies,
-    select_units,
+    select_modules,
 )
 from moda_keras.slicing import Plan, Slicer
 
@@ -120,14 +120,9 @@ class ModuleSet:
         sample_counts = np.asarray(sample_counts, "int64")
         counts = {name: np.asarray(values, "int64") for name, values in activation_counts.items()}
         threshold = check_threshold(threshold, list(counts))
-        each = threshold if isinstance(threshold, dict) else dict.fromkeys(counts, threshold)
-        units = {
-            name: select_units(frequencies(values, sample_counts), sample_counts > 0, each[name])
-            for name, values in counts.items()
-        }
         return cls(
             model,
-            units,
+            select_modules(counts, sample_counts, threshold),
             check_class_names(class_names, len(sample_counts)),
             threshold=threshold,
             activation_counts=counts,
@@ -361,15 +356,26 @@ class ModuleSet:
         indices = self.resolve_classes(classes)
         return self.slicer.plan(self.union(indices), indices, logits=logits, align=align)
 
-    def save(self, path: str | Path, overwrite: bool = False) -> None:
+    def save(
+        self,
+        path: str | Path,
+        overwrite: bool = False,
+        *,
+        model_file: str | Path | None = None,
+    ) -> None:
         """Saves model and modules as one file, to be read by `moda_keras.load_modules`.
 
         Args:
             path: Where to.
             overwrite: Whether an existing file may be replaced.
+            model_file: A .keras file that holds the model already. The module file then refers to
+                it, by its relative path and its digest, instead of holding a copy of the model:
+                keep the two together, and the model file as it is.
 
         Raises:
             FileExistsError: If the file exists and `overwrite` is False.
+            FileNotFoundError: If `model_file` does not exist.
+            ValueError: If `model_file` is not a .keras file, or does not hold this very model.
         """
         has_counts = self.activation_counts is not None
         tables = ModuleTables(
@@ -383,7 +389,7 @@ class ModuleSet:
             units=self.units if has_counts and self.threshold is None else None,
             subtask=self.subtask,
         )
-        write_archive(path, self.model, tables, overwrite=overwrite)
+        write_archive(path, self.model, tables, overwrite=overwrite, model_file=model_file)
 
     def require_counts(self, what: str) -> None:
         """Raises a ValueError that names the caller if there are no frequencies."""

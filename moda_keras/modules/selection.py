@@ -31,6 +31,29 @@ def frequencies(counts: np.ndarray, sample_counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(sample_counts, 1)[:, np.newaxis]
 
 
+def select_modules(
+    counts: Mapping[str, np.ndarray],
+    sample_counts: np.ndarray,
+    threshold: float | Mapping[str, float],
+) -> dict[str, np.ndarray]:
+    """Membership of the units of all activations.
+
+    Args:
+        counts: Dict from activation name to an int array (C, D), how many samples of a class
+            activate a unit.
+        sample_counts: Int array (C,), the samples of each class.
+        threshold: Float, or a dict with one for each activation.
+
+    Returns:
+        Dict from activation name to a bool array (C, D).
+    """
+    each = threshold if isinstance(threshold, Mapping) else dict.fromkeys(counts, threshold)
+    return {
+        name: select_units(frequencies(values, sample_counts), sample_counts > 0, each[name])
+        for name, values in counts.items()
+    }
+
+
 def select_units(frequency: np.ndarray, has_samples: np.ndarray, threshold: float) -> np.ndarray:
     """Membership of the units of one activation (MODA, eq. 9, and its rule for tiny modules).
 

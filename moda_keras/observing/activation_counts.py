@@ -9,7 +9,13 @@ from keras import ops
 
 from moda_keras.graph import HiddenActivation
 from moda_keras.observing.activation_observer import require_finite
-from moda_keras.ops import activation_counts, sum_by_class, unchecked_class_ids
+from moda_keras.ops import (
+    activation_counts,
+    class_memberships,
+    membership_counts,
+    sum_by_class,
+    unchecked_class_ids,
+)
 
 
 class ActivationCounts(keras.metrics.Metric):
@@ -33,6 +39,7 @@ class ActivationCounts(keras.metrics.Metric):
     ):
         super().__init__(name="samples", dtype="float32")
         self.hidden = hidden
+        self.axes = [activation.channel_axis for activation in hidden]
         self.classes = classes
         # A compiled step takes numbers for constants, and a variable for what may change.
         self.variable_epsilons = None
@@ -64,23 +71,29 @@ class ActivationCounts(keras.metrics.Metric):
                 "Expected labels, in `y` or as the second element of what `x` yields. Received: "
                 "data without labels"
             )
-        out_of_range = unchecked_class_ids(y_true, self.classes) == self.classes
-        ids = unchecked_class_ids(y_true, self.classes, sample_weight)
-        _add_to(self.invalid_labels, _count(out_of_range))
-        _add_to(self.samples, self._count_by_class(ops.ones_like(ids)[:, None], ids)[:, 0])
-        counts, not_finite = activation_counts(
-            y_pred,
-            ids,
-            self.classes,
-            axes=[hidden.channel_axis for hidden in self.hidden],
-            epsilons=self._epsilon_of_each(),
-        )
+        counts, not_finite = self.count_batch(y_true, y_pred, sample_weight)
         for variable, count in zip(self.counts, counts, strict=True):
             _add_to(variable, count)
         _add_to(self.not_finite, not_finite)
 
-    def _count_by_class(self, rows, ids):
-        return sum_by_class(ops.cast(rows, "int32"), ids, self.classes)
+    def count_batch(self, y_true, y_pred, sample_weight) -> tuple[list, Any]:
+        """Counts the samples of a batch and its invalid labels.
+
+        Returns:
+            What is to be added to the counts of each activation, and to `not_finite`.
+        """
+        out_of_range = unchecked_class_ids(y_true, self.classes) == self.classes
+        ids = unchecked_class_ids(y_true, self.classes, sample_weight)
+        _add_to(self.invalid_labels, _count(out_of_range))
+        _add_to(self.samples, sum_by_class(ops.ones_like(ids)[:, None], ids, self.classes)[:, 0])
+        return activation_counts(y_pred, ids, self.classes, self.axes, self._epsilon_of_each())
+
+    def explain_invalid(self, count: int) -> str:
+        """What is wrong with `count` labels, for an error message."""
+        return (
+            f"Expected labels from 0 to {self.classes - 1}. Received: data with {count} labels out "
+            "of that range"
+        )
 
     def reset_state(self):
         for variable in self.variables:
@@ -94,16 +107,32 @@ class ActivationCounts(keras.metrics.Metric):
         """Activation counts by activation name, and sample counts; ValueError if data was bad."""
         invalid = int(ops.convert_to_numpy(self.invalid_labels))
         if invalid:
-            raise ValueError(
-                f"Expected labels from 0 to {self.classes - 1}. Received: data with "
-                f"{invalid} labels out of that range"
-            )
+            raise ValueError(self.explain_invalid(invalid))
         require_finite(self.hidden, self.not_finite)
         counts = {
             hidden.name: ops.convert_to_numpy(variable).astype("int64")
             for hidden, variable in zip(self.hidden, self.counts, strict=True)
         }
         return counts, ops.convert_to_numpy(self.samples).astype("int64")
+
+
+class MultiLabelCounts(ActivationCounts):
+    """Counts the samples of each class that activate each unit, from multi-hot labels.
+
+    A sample counts in every class that it is in.
+    """
+
+    def count_batch(self, y_true, y_pred, sample_weight):
+        memberships, valid = class_memberships(y_true, self.classes, sample_weight)
+        _add_to(self.invalid_labels, _count(ops.logical_not(valid)))
+        _add_to(self.samples, ops.sum(memberships, axis=0))
+        return membership_counts(y_pred, memberships, self.axes, self._epsilon_of_each())
+
+    def explain_invalid(self, count):
+        return (
+            "Expected multi-hot labels, rows of 0 and 1. Received: data with "
+            f"{count} rows that hold something else"
+        )
 
 
 def _add_to(variable, value) -> None:

@@ -6,8 +6,14 @@ pairs of samples are never formed.
 """
 
 from moda_keras.ops.activation_vectors import unit_magnitudes, unit_peaks
-from moda_keras.ops.counts import activation_counts, activation_frequency
-from moda_keras.ops.labels import check_labels, class_ids, unchecked_class_ids
+from moda_keras.ops.counts import activation_counts, activation_frequency, membership_counts
+from moda_keras.ops.labels import (
+    check_labels,
+    check_multi_hot,
+    class_ids,
+    class_memberships,
+    unchecked_class_ids,
+)
 from moda_keras.ops.native.choice import native_status
 from moda_keras.ops.observation import Observation, observations
 from moda_keras.ops.statistics import (
@@ -27,10 +33,13 @@ __all__ = [
     "activation_counts",
     "activation_frequency",
     "check_labels",
+    "check_multi_hot",
     "class_ids",
+    "class_memberships",
     "class_similarity",
     "class_statistics",
     "joint_statistics",
+    "membership_counts",
     "native_status",
     "observations",
     "statistics_of_magnitudes",

@@ -77,6 +77,38 @@ def activation_counts(
     """
     ids = standardize_ids(ids, num_classes)
     observed = observations(activations, ids, axes)
+    epsilons = _check_epsilons(epsilons, observed)
+    native = backend.native_counts(observed, ids, num_classes, epsilons)
+    if native is not None:
+        return native
+    # The reference: one sum by class serves all activations, which keeps the graph small.
+    active, not_finite = _active_units(observed, epsilons)
+    return _split(sum_by_class(active, ids, num_classes), observed), not_finite
+
+
+def membership_counts(
+    activations: Sequence, memberships: Any, axes: Sequence[int], epsilons: Sequence[Any]
+) -> tuple[list, Any]:
+    """As `activation_counts`, for samples that are each in any number of classes.
+
+    Args:
+        activations: A float tensors of shape (B, D), or maps (B, ..., D).
+        memberships: int32 tensor (B, C) of 0 and 1, from `class_memberships`.
+        axes: Axis of the units of each activation.
+        epsilons: As of `activation_counts`.
+
+    Returns:
+        As `activation_counts`. A sample counts in every class that it is in.
+    """
+    observed = observations(activations, memberships[:, 0], axes)
+    active, not_finite = _active_units(observed, _check_epsilons(epsilons, observed))
+    # In floats, for TensorFlow multiplies no integers on a GPU; exact up to 2^24 samples.
+    rows, active = ops.cast(memberships, "float32"), ops.cast(active, "float32")
+    counts = ops.cast(ops.matmul(ops.transpose(rows), active), "int32")
+    return _split(counts, observed), not_finite
+
+
+def _check_epsilons(epsilons: Sequence[Any], observed: Sequence[Observation]) -> list:
     epsilons = [each if ops.is_tensor(each) else float(each) for each in epsilons]
     numbers = [epsilon for epsilon in epsilons if isinstance(epsilon, float)]
     if len(epsilons) != len(observed) or not all(epsilon >= 0 for epsilon in numbers):
@@ -84,22 +116,22 @@ def activation_counts(
             f"Expected `epsilons` to hold one number >= 0 for each of the {len(observed)} "
             f"activations. Received: epsilons={epsilons}"
         )
-    native = backend.native_counts(observed, ids, num_classes, epsilons)
-    return _counts(observed, ids, num_classes, epsilons) if native is None else native
+    return epsilons
 
 
-def _counts(
-    observed: Sequence[Observation], ids: Any, num_classes: int, epsilons: Sequence[Any]
-) -> tuple[list, Any]:
-    """The reference: one sum by class serves all activations, which keeps the graph small."""
+def _active_units(observed: Sequence[Observation], epsilons: Sequence[Any]) -> tuple[Any, Any]:
+    """Which units of all activations are active, int32 (B, sum of D), and how many not finite."""
     active, not_finite = [], []
     for observation, epsilon in zip(observed, epsilons, strict=True):
         peaks = unit_peaks(observation.values, axis=observation.axis)
         active.append(ops.cast(peaks > epsilon, "int32"))
         not_finite.append(ops.sum(ops.cast(ops.logical_not(ops.isfinite(peaks)), "int32")))
-    counts = sum_by_class(ops.concatenate(active, axis=1), ids, num_classes)
+    return ops.concatenate(active, axis=1), ops.stack(not_finite)
+
+
+def _split(counts: Any, observed: Sequence[Observation]) -> list:
+    """Counts (C, sum of D) as one table (C, D) for each activation."""
     ends = [0]
     for observation in observed:
         ends.append(ends[-1] + observation.units)
-    parts = [counts[:, begin:end] for begin, end in itertools.pairwise(ends)]
-    return parts, ops.stack(not_finite)
+    return [counts[:, begin:end] for begin, end in itertools.pairwise(ends)]

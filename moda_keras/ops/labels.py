@@ -45,6 +45,55 @@ def unchecked_class_ids(labels: Any, num_classes: int, sample_weight: Any = None
     return ops.where(weighted, ids, ops.full_like(ids, num_classes))
 
 
+def class_memberships(labels: Any, num_classes: int, sample_weight: Any = None) -> tuple[Any, Any]:
+    """Which classes every sample is in, from multi-hot labels: any number of classes a sample.
+
+    Args:
+        labels: Rows of shape (B, C) of 0 and 1.
+        num_classes: C, the number of classes.
+        sample_weight: Optional, shape (B,) or (B, 1). Samples of weight 0 belong to no class.
+
+    Returns:
+        int32 tensor of shape (B, C) of 0 and 1, and a bool tensor (B,): whether a row holds nothing
+        else. Samples with other rows belong to no class.
+
+    Raises:
+        ValueError: If the shape is not (B, C).
+    """
+    _require_rows(np.shape(labels), num_classes)
+    labels = ops.cast(labels, "float32")
+    valid = ops.all(ops.logical_or(labels == 0, labels == 1), axis=-1)
+    counted = valid
+    if sample_weight is not None:
+        counted = ops.logical_and(valid, _flat_weight(sample_weight, labels) != 0)
+    return ops.cast(labels == 1, "int32") * ops.cast(counted, "int32")[:, None], valid
+
+
+def check_multi_hot(labels: Any, num_classes: int) -> None:
+    """Raises a ValueError if labels in an array are not rows of 0 and 1 of `num_classes` classes.
+
+    Args:
+        labels: Array of shape (B, C).
+        num_classes: C, the number of classes.
+    """
+    _require_rows(np.shape(labels), num_classes)
+    concrete = backend.as_concrete(labels)
+    wrong = None if concrete is None else ~np.isin(concrete, (0, 1)).all(axis=-1)
+    if wrong is not None and wrong.any():
+        raise ValueError(
+            f"Expected multi-hot labels, rows of 0 and 1. Received: {int(wrong.sum())} of "
+            f"{len(concrete)} rows that are not, the first {concrete[wrong][0].tolist()[:10]}"
+        )
+
+
+def _require_rows(shape: tuple, num_classes: int) -> None:
+    if len(shape) != 2 or shape[-1] != num_classes:
+        raise ValueError(
+            f"Expected multi-hot labels of shape (batch, {num_classes}). Received: labels of shape "
+            f"{tuple(shape)}"
+        )
+
+
 def standardize_ids(ids: Any, num_classes: int) -> Any:
     """Class indices (B,) of any dtype as int32; `num_classes` for each that is out of range.
 
@@ -80,8 +129,9 @@ def check_labels(labels: Any, num_classes: int) -> None:
 def _check_rows(labels: Any) -> None:
     """One-hot and soft labels sum to 1; rows of several labels and regression targets do not."""
     message = (
-        "Expected one-hot or soft labels: rows of numbers >= 0 that sum to 1. Models of several "
-        "labels a sample and of regression targets have no modules by class"
+        "Expected one-hot or soft labels: rows of numbers >= 0 that sum to 1. Samples of several "
+        "classes are for `decompose(..., multi_label=True)` alone: modular training, accuracy and "
+        "what is built on it need one class a sample. Regression targets have no classes"
     )
     concrete = backend.as_concrete(labels)
     if concrete is None:

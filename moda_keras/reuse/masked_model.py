@@ -8,7 +8,6 @@ import numpy as np
 
 from moda_keras.graph import (
     Graph,
-    Step,
     Tensor,
     in_structure_of,
     new_inputs,
@@ -19,10 +18,9 @@ from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.reuse.graph_copy import GraphCopy
 from moda_keras.reuse.repair import refit
 from moda_keras.slicing.builder import Weights
-from moda_keras.slicing.copying import copy_operation, copy_weights
-from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 
 
 def masked_model(
@@ -68,7 +66,7 @@ def masked_model(
     modules, classes = chosen_modules(modules, classes)
     indices = modules.resolve_classes(classes)
     graph, units = modules.slicer.graph, modules.union(indices)
-    copies = _Copies(graph)
+    copies = GraphCopy(graph)
     masks = _mask_layers(graph, units, copies.names)
 
     def mask_units(tensor, value):
@@ -106,50 +104,3 @@ def _refitted(modules: ModuleSet, indices: np.ndarray, calibration_data: Any) ->
         return {}
     plan = modules.plan(indices)
     return refit(plan, modules.slicer.build_parts(plan), calibration_data)
-
-
-class _Copies:
-    """Copies of a graph's operations, without the output activation."""
-
-    def __init__(self, graph: Graph):
-        self.output_step = find_output_activation(graph)
-        self.names = {tensor.keras_tensor.name for tensor in graph.inputs}
-        self.by_operation: dict[Any, Any] = {}
-
-    def call(self, step: Step, args: tuple, kwargs: dict) -> Any:
-        config = {}
-        if step is self.output_step:
-            if not has_activation_argument(step.operation):
-                return args[0]
-            config = {"activation": "linear"}
-        return self._copy(step, **config)(*args, **kwargs)
-
-    def activate(self, logits: keras.KerasTensor) -> keras.KerasTensor:
-        """Applies the output activation."""
-        if self.output_step is None:
-            return logits
-        operation = self.output_step.operation
-        if not has_activation_argument(operation):
-            return self._copy(self.output_step)(logits)
-        return keras.layers.Activation(
-            operation.activation,
-            dtype=operation.dtype_policy,
-            name=unique_name(f"{self.output_step.name}_activation", self.names),
-        )(logits)
-
-    def copy_weights(self, refitted: Weights) -> None:
-        for original, copy in self.by_operation.items():
-            copy_weights(copy, original, refitted.get(original, {}))
-
-    def scale_weights(self, operation: Any, factors: dict[str, np.ndarray]) -> None:
-        for weight in self.by_operation[operation].weights:
-            if weight.name in factors:
-                factor = keras.ops.cast(factors[weight.name], weight.dtype)
-                weight.assign(weight * factor)
-
-    def _copy(self, step: Step, **config: Any) -> Any:
-        operation = step.operation
-        if operation not in self.by_operation:
-            name = unique_name(step.name, self.names)
-            self.by_operation[operation] = copy_operation(operation, name, **config)
-        return self.by_operation[operation]

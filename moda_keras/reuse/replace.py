@@ -129,7 +129,7 @@ def _build_frozen(slicer: Slicer, plan: Plan, name: str) -> keras.Model:
 def _made_noiseless(planned: PlannedStep) -> PlannedStep:
     operation = planned.step.operation
     is_layer = isinstance(operation, keras.layers.Layer)
-    if not is_layer or not graph.is_keras_class(type(operation)):
+    if not is_layer or not graph.is_keras_class(graph.plain_class(operation)):
         return planned
     off = dict.fromkeys(NOISE & operation.get_config().keys(), 0.0)
     changed = dataclasses.replace(planned.slice, config={**planned.slice.config, **off})

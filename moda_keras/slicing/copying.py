@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import is_keras_class, shallow_copy
+from moda_keras.graph import is_keras_class, plain_class, shallow_copy
 
 # Layers that adapt to data have a vocabulary, which is neither in their config nor a weight.
 _LOOKUPS = (
@@ -67,10 +67,19 @@ def _is_copyable_by_config(operation: Any) -> bool:
 
 
 def _copy_by_config(operation: Any, name: str, **config: Any) -> Any:
-    made = type(operation).from_config({**_cheap_config(operation), **config, "name": name})
+    cls = _class_of_copy(operation, config)
+    made = cls.from_config({**_cheap_config(operation, cls), **config, "name": name})
     if isinstance(operation, _LOOKUPS):
         _copy_vocabulary(made, operation)
     return made
+
+
+def _class_of_copy(operation: Any, changed: dict[str, Any]) -> type:
+    """Keras's own class where it makes the same layer, so that a copy is plain Keras."""
+    cls = plain_class(operation)
+    # A rule of the user's may change what only the user's class knows.
+    is_known = cls is type(operation) or changed.keys() <= cls.get_config(operation).keys()
+    return cls if is_known else type(operation)
 
 
 def _copy_vocabulary(made: keras.layers.Layer, original: keras.layers.Layer) -> None:
@@ -111,10 +120,10 @@ def set_weights(made: keras.layers.Layer, original: Any, values: list[np.ndarray
         made.finalize_state()
 
 
-def _cheap_config(operation: Any) -> dict[str, Any]:
-    """The config; for Keras's layers, without slow or non-deserializable parts."""
-    config = operation.get_config()
-    if not isinstance(operation, keras.layers.Layer) or not is_keras_class(type(operation)):
+def _cheap_config(operation: Any, cls: type) -> dict[str, Any]:
+    """The config for a class; for Keras's layers, without slow or non-deserializable parts."""
+    config = cls.get_config(operation)
+    if not isinstance(operation, keras.layers.Layer) or not is_keras_class(cls):
         return config
     held = {key for holder in _holders(operation) for key in vars(holder)}
     for key in config.keys() & held:

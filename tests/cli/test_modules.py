@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import get_args
@@ -58,6 +59,37 @@ def test_decompose_chooses_epsilons(tmp_path):
     expected = mk.choose_epsilons(model, images, verbose=0)
     assert found["epsilons"] == pytest.approx(expected, rel=0.02)
     assert ask(*arguments, "--epsilon", "0.2", "--force")["epsilons"] == {"hidden": 0.2}
+
+
+def test_module_file_can_refer_to_the_model_file(trained, modules, data, tmp_path):
+    model, output = tmp_path / "d.keras", tmp_path / "d.modules"
+    shutil.copy(trained.model, model)
+    ask("decompose", model, *TINY_DATA, "--refer", "-o", output)
+    assert output.stat().st_size < model.stat().st_size / 4
+    found = ask("info", output)
+    assert found["model_file"] == str(model) and str(model) in run("info", output)
+    assert ask("info", trained.modules)["model_file"] is None
+    ask("tune", output, *TINY_DATA, "--refer", "-o", tmp_path / "tuned.modules")
+    assert ask("info", tmp_path / "tuned.modules")["model_file"] == str(model)
+    ask("compose", output, 7, 0, "-o", tmp_path / "small.keras")
+    small = keras.saving.load_model(tmp_path / "small.keras")
+    expected = mk.compose(modules, [7, 0]).predict(data.x_test, verbose=0)
+    np.testing.assert_allclose(small.predict(data.x_test, verbose=0), expected, atol=1e-6)
+    of_copy = ask("evaluate", trained.modules, *TINY_DATA, "--classes", "1,2")
+    assert ask("evaluate", output, *TINY_DATA, "--classes", "1,2") == of_copy
+    model.write_bytes(b"something else")
+    assert "d.keras' to be the model file that" in fail("info", output)
+    model.unlink()
+    assert "refers to the Keras model 'd.keras', and there is no file" in fail("info", output)
+
+
+def test_only_a_keras_file_is_referred_to(trained, tmp_path):
+    output = ("--refer", "-o", tmp_path / "a.modules")
+    shutil.copy(trained.model, tmp_path / "model.zip")
+    assert "Expected a .keras file" in fail(
+        "decompose", tmp_path / "model.zip", *TINY_DATA, *output
+    )
+    assert "holds its model itself" in fail("tune", trained.modules, *TINY_DATA, *output)
 
 
 def test_tune_never_enlarges_modules_needlessly(trained, modules, tmp_path):

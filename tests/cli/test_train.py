@@ -70,6 +70,12 @@ def test_recipe_has_the_library_s_warmup():
     assert TrainingArguments(network="small_cnn", standard=True).recipe("none").warmup is None
 
 
+def test_modules_can_refer_to_the_trained_model(small_model, tmp_path):
+    recipe = ("--model", small_model, *STEPS, "--refer")
+    found = ask("train", *TINY_DATA, *recipe, "-o", tmp_path / "a.keras")
+    assert ask("info", found["modules"])["model_file"] == found["model"]
+
+
 def test_existing_output_is_refused(trained):
     before = trained.model.stat().st_mtime_ns
     message = fail("train", *TINY_DATA, *RECIPE, "-o", trained.model)

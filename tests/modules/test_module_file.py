@@ -211,7 +211,7 @@ def test_keras_file_is_no_module_file(modules, tmp_path):
 def test_newer_version(saved, tmp_path):
     manifest = manifest_of(saved, version=archive.VERSION + 1)
     path = rewrite(saved, tmp_path / "x.modules", manifest=manifest)
-    with pytest.raises(ValueError, match=r"(?s)version 3 or older.*Upgrade"):
+    with pytest.raises(ValueError, match=rf"(?s)version {archive.VERSION} or older.*Upgrade"):
         mk.load_modules(path)
 
 

@@ -7,17 +7,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, find_unreadable_layers, has_changed_weights
+from moda_keras.graph import Graph, activation_name, find_unreadable_layers, has_changed_weights
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold
-from moda_keras.observing.activation_counts import ActivationCounts
+from moda_keras.observing.activation_counts import ActivationCounts, MultiLabelCounts
 from moda_keras.observing.activation_observer import ActivationObserver
 from moda_keras.observing.criteria import FREQUENCY, Criterion, find_criterion
 from moda_keras.observing.epsilons import choose_automatically, resolve_epsilons
 from moda_keras.observing.importance_observer import ImportanceObserver
 from moda_keras.observing.labelled_arrays import as_class_indices, check_batch_size
-from moda_keras.ops import check_labels
+from moda_keras.ops import check_labels, check_multi_hot
 from moda_keras.slicing import Slicer
 from moda_keras.slicing.outgoing_norms import outgoing_norms
 
@@ -34,6 +34,7 @@ def decompose(
     batch_size: int | None = None,
     sample_weight: Any = None,
     steps: int | None = None,
+    multi_label: bool = False,
     verbose: str | int = "auto",
 ) -> ModuleSet:
     """Finds the modules of a trained model, in one pass over its training data.
@@ -67,6 +68,9 @@ def decompose(
         batch_size: Positive int, for arrays; 32 by default, as in Keras.
         sample_weight: Optional weights (N,). Samples of weight 0 are not counted.
         steps: Number of batches to draw; needed for an endless generator.
+        multi_label: Whether a sample may be in any number of classes: the model's outputs are then
+            independent of each other (sigmoids, or their logits), and labels are multi-hot rows
+            (N, C) of 0 and 1. A sample counts in every class that it is in.
         verbose: "auto", 0, 1 or 2, as in `evaluate`.
 
     Returns:
@@ -75,7 +79,8 @@ def decompose(
     Raises:
         ValueError: If the model has no graph, no hidden activation or several outputs, `epsilon` is
             no such number or names an unknown activation, `criterion` is unknown, a label is out of
-            range, the data has no labels, or an activation or an importance is not finite.
+            range, the data has no labels, an activation or an importance is not finite, or the
+            model of multi-label data ends in a softmax.
 
     Example:
     >>> import keras
@@ -100,8 +105,11 @@ def decompose(
     names = check_class_names(class_names, classes)
     check_batch_size(batch_size)
     y = as_class_indices(y, class_names)
+    if multi_label:
+        _require_independent_outputs(slicer)
+        _refuse_importance(criterion)
     if hasattr(y, "shape"):
-        check_labels(y, classes)
+        (check_multi_hot if multi_label else check_labels)(y, classes)
         _require_samples(len(y))
     hidden = slicer.hidden_activations
     threshold = check_threshold(threshold, [each.name for each in hidden])
@@ -109,7 +117,7 @@ def decompose(
     if isinstance(epsilon, str):
         epsilon = choose_automatically(slicer.graph, x, epsilon, batch_size=batch_size)
     epsilons = resolve_epsilons(hidden, epsilon)
-    observer = _observer(slicer.graph, criterion, classes, epsilons)
+    observer = _observer(slicer.graph, criterion, classes, epsilons, multi_label=multi_label)
     observer.observe(
         x, y, batch_size=batch_size, sample_weight=sample_weight, steps=steps, verbose=verbose
     )
@@ -130,13 +138,35 @@ def decompose(
 
 
 def _observer(
-    traced: Graph, criterion: Criterion | None, classes: int, epsilons: Mapping[str, float]
+    traced: Graph,
+    criterion: Criterion | None,
+    classes: int,
+    epsilons: Mapping[str, float],
+    *,
+    multi_label: bool,
 ) -> ActivationObserver:
     if criterion is None:
-        return ActivationObserver(
-            traced, lambda hidden: ActivationCounts(hidden, classes, epsilons)
-        )
+        counts_of = MultiLabelCounts if multi_label else ActivationCounts
+        return ActivationObserver(traced, lambda hidden: counts_of(hidden, classes, epsilons))
     return ImportanceObserver(traced, criterion, classes, epsilons)
+
+
+def _refuse_importance(criterion: Criterion | None) -> None:
+    if criterion is not None:
+        raise ValueError(
+            'Expected criterion="frequency" with `multi_label=True`: importance is that of one '
+            f"class for each sample. Received: criterion={criterion.name!r}"
+        )
+
+
+def _require_independent_outputs(slicer: Slicer) -> None:
+    step = slicer.output_activation
+    name = "linear" if step is None else activation_name(step.operation)
+    if name in ("softmax", "logsoftmax"):
+        raise ValueError(
+            "Expected a model of independent outputs, such as sigmoids, with `multi_label=True`. "
+            f"Received: model {slicer.model.name!r}, which ends in {name!r}: one class a sample"
+        )
 
 
 def _require_samples(samples: int) -> None:

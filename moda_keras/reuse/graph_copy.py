@@ -1,0 +1,69 @@
+"""A copy of a model's graph that ends in its logits."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras.graph import Graph, Step, unique_name
+from moda_keras.slicing.builder import Weights
+from moda_keras.slicing.copying import copy_operation, copy_weights
+from moda_keras.slicing.logits import find_output_activation, has_activation_argument
+
+
+class GraphCopy:
+    """Copies of a graph's operations, without the output activation.
+
+    Args:
+        graph: The graph of a model.
+    """
+
+    def __init__(self, graph: Graph):
+        self.output_step = find_output_activation(graph)
+        self.names = {tensor.keras_tensor.name for tensor in graph.inputs}
+        self.by_operation: dict[Any, Any] = {}
+
+    def call(self, step: Step, args: tuple, kwargs: dict) -> Any:
+        """Calls the copy of a step's operation, as `Graph.run` does with the operation itself."""
+        config = {}
+        if step is self.output_step:
+            if not has_activation_argument(step.operation):
+                return args[0]
+            config = {"activation": "linear"}
+        return self._copy(step, **config)(*args, **kwargs)
+
+    def activate(self, logits: keras.KerasTensor) -> keras.KerasTensor:
+        """Applies the output activation."""
+        if self.output_step is None:
+            return logits
+        operation = self.output_step.operation
+        if not has_activation_argument(operation):
+            return self._copy(self.output_step)(logits)
+        return keras.layers.Activation(
+            operation.activation,
+            dtype=operation.dtype_policy,
+            name=unique_name(f"{self.output_step.name}_activation", self.names),
+        )(logits)
+
+    def copy_weights(self, new: Weights | None = None) -> None:
+        """Gives all copies their originals' weights.
+
+        Args:
+            new: By operation and name of the weight, values in place of some of them.
+        """
+        for original, copy in self.by_operation.items():
+            copy_weights(copy, original, (new or {}).get(original))
+
+    def scale_weights(self, operation: Any, factors: dict[str, np.ndarray]) -> None:
+        """Multiplies weights of the copy of an operation, by their names."""
+        for weight in self.by_operation[operation].weights:
+            if weight.name in factors:
+                factor = keras.ops.cast(factors[weight.name], weight.dtype)
+                weight.assign(weight * factor)
+
+    def _copy(self, step: Step, **config: Any) -> Any:
+        operation = step.operation
+        if operation not in self.by_operation:
+            name = unique_name(step.name, self.names)
+            self.by_operation[operation] = copy_operation(operation, name, **config)
+        return self.by_operation[operation]
