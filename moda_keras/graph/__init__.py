@@ -45,7 +45,7 @@ from moda_keras.graph.tracing import (
     runs_graph_alone,
     trace,
 )
-from moda_keras.graph.unique_names import unique_name
+from moda_keras.graph.unique_names import rename, unique_name
 from moda_keras.graph.unreadable_layers import (
     contains_marked_activation,
     explain_no_activation,
@@ -79,6 +79,7 @@ __all__ = [
     "labels_of_einsum_dense",
     "new_inputs",
     "observed_tensors",
+    "rename",
     "require_graph",
     "require_single_output",
     "runs_graph",

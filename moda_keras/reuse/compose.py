@@ -1,12 +1,14 @@
 """Composes small models of chosen classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module, warn_of_constant_output
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.reuse.other_output import add_other, check_other, plan_with_other
 
 
 def compose(
@@ -16,6 +18,8 @@ def compose(
     name: str | None = None,
     align: int = 1,
     logits: bool = False,
+    other: bool = False,
+    other_data: Any = None,
 ) -> keras.Model:
     """Builds the slim model of the chosen classes from their modules, with no retraining.
 
@@ -31,15 +35,24 @@ def compose(
             original has that many, for hardware that computes in blocks. The added units have zero
             outgoing weights: the model is as exact, but larger.
         logits: Whether to leave out the output activation.
+        other: Whether to add a last output for "none of these classes". Its logit is the
+            log-sum-exp of the dropped classes' logits, which the kept units give: behind a softmax,
+            its probability is the sum of theirs.
+        other_data: Samples of chosen and dropped classes, without labels, as `predict` takes them;
+            a few hundred. The logit of "other" is then scaled and shifted so that its probability
+            comes closest to what the full model gives the dropped classes. Helps where modules are
+            small.
 
     Returns:
-        A functional `keras.Model` with output `(batch, len(classes))`. The original's output
-        activation is kept over the chosen logits: a softmax sums to one over them. A softmax over
-        one class is constant, which a warning says.
+        A functional `keras.Model` with output `(batch, len(classes))`, one more with `other`. The
+        original's output activation is kept over the chosen logits: a softmax sums to one over
+        them. A softmax over one class is constant, which a warning says.
 
     Raises:
         ValueError: If `classes` is empty or has an unknown class, a duplicate, or a class without
-            training samples, or if `align` is not a positive integer.
+            training samples, or if `align` is not a positive integer. With `other`, also if all
+            classes are chosen, the model's outputs are neither logits nor a softmax or log-softmax
+            of them, or the full model takes all of `other_data` for chosen or for dropped classes.
 
     Example:
         >>> import keras
@@ -55,9 +68,19 @@ def compose(
         >>> small = mk.compose(modules, [2, 0])
         >>> small.output_shape, small.count_params()  # 4 of 6 units
         ((None, 2), 22)
+        >>> mk.compose(modules, [2, 0], other=True).output_shape
+        (None, 3)
     """
     modules, classes = chosen_modules(modules, classes)
-    plan = modules.plan(classes, align=align, logits=logits)
+    check_other(other, other_data)
+    chosen = modules.resolve_classes(classes)
+    if other:
+        plan = plan_with_other(modules, chosen, align=align)
+    else:
+        plan = modules.plan(chosen, align=align, logits=logits)
     if not logits and len(plan.outputs) == 1:
         warn_of_constant_output(modules.slicer)
-    return modules.slicer.build(plan, name=name)
+    model = modules.slicer.build(plan, name=name)
+    if not other:
+        return model
+    return add_other(model, plan, modules.slicer, len(chosen), logits=logits, data=other_data)

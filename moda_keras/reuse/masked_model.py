@@ -19,6 +19,7 @@ from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.reuse.other_output import check_other, lump_dropped, outputs_with_other
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
 
@@ -28,6 +29,7 @@ def masked_model(
     classes: Sequence[int | str] | None = None,
     *,
     name: str | None = None,
+    other: bool = False,
 ) -> keras.Model:
     """Builds the full-size model that defines the modules of the chosen classes.
 
@@ -39,10 +41,11 @@ def masked_model(
         modules: As of `compose`.
         classes: Class indices or names, at least one. Output `j` is `classes[j]`.
         name: Name of the new model.
+        other: Whether to add the output "other", as of `compose` without `other_data`.
 
     Returns:
-        A functional `keras.Model` with output `(batch, len(classes))` and a `UnitMask` behind every
-        hidden activation. Its layers are copies.
+        A functional `keras.Model` with output `(batch, len(classes))`, one more with `other`, and a
+        `UnitMask` behind every hidden activation. Its layers are copies.
 
     Raises:
         ValueError: As `compose`.
@@ -62,7 +65,9 @@ def masked_model(
         [True, True, False, False, True, True]
     """
     modules, classes = chosen_modules(modules, classes)
+    check_other(other)
     indices = modules.resolve_classes(classes)
+    outputs = outputs_with_other(modules, indices) if other else indices
     graph, units = modules.slicer.graph, modules.union(indices)
     copies = _Copies(graph)
     masks = _mask_layers(graph, units, copies.names)
@@ -72,7 +77,9 @@ def masked_model(
 
     inputs = new_inputs(modules.model)
     values = graph.run(inputs, call=copies.call, transform=mask_units)
-    chosen = keras.ops.take(values[graph.outputs[0]], indices.tolist(), axis=-1)
+    chosen = keras.ops.take(values[graph.outputs[0]], outputs.tolist(), axis=-1)
+    if other:
+        chosen = lump_dropped(chosen, len(indices), copies.names)
     output = copies.activate(chosen)
     copies.copy_weights()
     for step, rule in modules.slicer.rules.items():
