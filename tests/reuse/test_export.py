@@ -25,7 +25,7 @@ def composed(request):
     model = randomize(keras.Model(image, layers.Dense(5, activation="softmax")(x)))
     options = {}
     if request.param == "other":
-        samples = np.random.default_rng(1).normal(size=(64, 8, 8, 3)).astype("float32")
+        samples = np.random.default_rng(1).normal(0, 3, (64, 8, 8, 3)).astype("float32")
         options = {"other": True, "other_data": samples}
     small = mk.compose(random_modules(model), [3, 0, 1], **options)
     has_fills = any(type(layer).__name__ == "ChannelFill" for layer in small.layers)

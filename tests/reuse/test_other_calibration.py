@@ -119,7 +119,13 @@ def test_impossible_data_is_refused(modules, samples):
         compose(samples[is_dropped])
     with pytest.raises(ValueError, match="takes for chosen ones"):
         compose(samples[~is_dropped])
-    with pytest.raises(ValueError, match="Expected finite logits"):
-        compose(np.where(np.arange(300)[:, None] == 7, np.nan, samples))
     with pytest.raises(ValueError, match="Expected `other=True` with `other_data`"):
         compose(samples, other=False)
+
+
+def test_logits_that_are_not_finite_are_refused():
+    modules = random_modules(mlp(5, activation="tanh"))  # ReLU may hide NaN
+    data = inputs_of(modules.model, 20)
+    data[7] = np.nan
+    with pytest.raises(ValueError, match="Expected finite logits"):
+        mk.compose(modules, CHOSEN, other=True, other_data=data)
