@@ -54,15 +54,14 @@ def calibrate_other(
     logits, full_logits = _predict(model, full, slicer.model, data)
     chosen_sums, dropped_sums = _log_sums(logits, chosen)
     full_chosen, full_dropped = _log_sums(full_logits, chosen)
-    margin = full_dropped - full_chosen
-    if not (margin > 0).any() or not (margin < 0).any():
-        received = "dropped" if (margin > 0).any() else "chosen"
+    is_dropped = full_logits.argmax(axis=1) >= chosen
+    if is_dropped.all() or not is_dropped.any():
         raise ValueError(
             "Expected in `other_data` samples of chosen and of dropped classes, a few hundred as "
-            f"the model will meet them. Received: {len(margin)} samples, all of which the full "
-            f"model takes for {received} ones"
+            f"the model will meet them. Received: {len(is_dropped)} samples, all of which the full "
+            f"model takes for {'dropped' if is_dropped.all() else 'chosen'} ones"
         )
-    return fit_calibration(chosen_sums, dropped_sums, _sigmoid(margin))
+    return fit_calibration(chosen_sums, dropped_sums, _sigmoid(full_dropped - full_chosen))
 
 
 def fit_calibration(

@@ -74,8 +74,7 @@ def test_probability_of_other_is_the_sum_of_the_dropped_classes(build, activatio
     np.testing.assert_allclose(received, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("chosen", [[2], [1, 3], [3, 0, 2]])
-@pytest.mark.parametrize("align", [1, 4])
+@pytest.mark.parametrize(("chosen", "align"), [([2], 1), ([1, 3], 4), ([3, 0, 2], 1)])
 def test_composed_model_is_the_masked_one(chosen, align):
     modules = random_modules(cnn(activation="softmax"))
     x = inputs_for(modules.model)
