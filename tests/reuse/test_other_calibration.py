@@ -76,7 +76,9 @@ def test_fit_is_finite_where_targets_are_certain_and_sums_constant(scale):
 def test_calibrated_output_is_closer_to_the_full_model(modules, samples):
     options = {"other": True, "logits": True}
     before = run(mk.compose(modules, CHOSEN, **options), [samples])
+    nodes = [len(layer._inbound_nodes) for layer in modules.model.layers]
     after = run(mk.compose(modules, CHOSEN, **options, other_data=samples), [samples])
+    assert [len(layer._inbound_nodes) for layer in modules.model.layers] == nodes
     np.testing.assert_allclose(after[:, :2], before[:, :2], rtol=1e-5)
     target = target_of(modules, samples)
     losses = [cross_entropy(other_margin(each), target) for each in (before, after)]
