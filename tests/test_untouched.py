@@ -44,6 +44,7 @@ CALLS = {
     "choose_epsilons": lambda model, modules: mk.choose_epsilons(model, X, verbose=0),
     "decompose": lambda model, modules: mk.decompose(model, X, Y, verbose=0),
     "compose": lambda model, modules: mk.compose(modules, [0, 2]),
+    "compose_other": lambda model, modules: mk.compose(modules, [0, 1], other=True),
     "masked_model": lambda model, modules: mk.masked_model(modules, [0, 2]),
     "to_model": lambda model, modules: modules[1].to_model(),
     "module_size": lambda model, modules: mk.metrics.module_size(modules),

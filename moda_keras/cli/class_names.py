@@ -1,5 +1,6 @@
 """Class names: as users type them, and as they travel with model files."""
 
+import itertools
 import json
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 # In a .keras archive, which Keras ignores when it loads the model.
 MEMBER = "class_names.json"
+# The name of the last output, if it stands for none of the classes.
+OTHER_MEMBER = "other_output.json"
 
 
 def split_names(texts: str | Iterable[str] | None, known: Sequence[str] = ()) -> list[str] | None:
@@ -49,19 +52,45 @@ def companion(path: Path) -> Path:
     return path.with_name(f"{path.name}.classes.json")
 
 
-def write_class_names(path: Path, names: Sequence[str]) -> None:
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """`name`, or the first of `name_1`, `name_2`, ... that is not taken."""
+    taken = set(taken)
+    candidates = (f"{name}_{count}" if count else name for count in itertools.count())
+    return next(each for each in candidates if each not in taken)
+
+
+def write_class_names(path: Path, names: Sequence[str], other: str | None = None) -> None:
     """Adds class names to a model file, inside a .keras archive and beside any other format.
 
     Args:
         path: The model file.
         names: The class of each output.
+        other: The name of one more, last output for none of these classes, if there is one.
     """
-    text = json.dumps(list(names))
+    text = json.dumps([*names] if other is None else [*names, other])
     if path.suffix != ".keras":
         write_text(companion(path), text)
         return
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(MEMBER, text)
+        if other is not None:
+            archive.writestr(OTHER_MEMBER, json.dumps(other))
+
+
+def read_other_name(path: Path) -> str | None:
+    """The name of the last output of a .keras file, if `write_class_names` called it "other".
+
+    Args:
+        path: The model file.
+
+    Returns:
+        The name, or None if the last output is that of a class like all others.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(OTHER_MEMBER))
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return None
 
 
 def read_class_names(path: Path) -> tuple[str, ...] | None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moda_keras.cli import files
-from moda_keras.cli.class_names import class_indices, companion, write_class_names
+from moda_keras.cli.class_names import class_indices, companion, free_name, write_class_names
 from moda_keras.cli.command import Answer
 from moda_keras.cli.errors import CommandError, shortened
 from moda_keras.cli.measures import count_flops, count_parameters, grouped, share_of_flops
-from moda_keras.cli.options import Force, Format, complete_class, listed
+from moda_keras.cli.options import Force, Format, complete_class, flag, listed
 from moda_keras.cli.terminal import figures, percent
 from moda_keras.files import replacing
 
@@ -59,18 +59,23 @@ def compose(
         int,
         typer.Option(metavar="N", min=1, help="Round numbers of channels up to a multiple of N."),
     ] = 1,
+    other: Annotated[
+        bool, flag("--other", "Add a last output for images of none of these classes.")
+    ] = False,
     force: Force = False,
 ) -> Answer:
     """Build the small model of some classes, without retraining.
 
     Classes are separated by spaces or commas. Names come before indices: where classes are called
-    "3" and "8", 3 is the class "3". The model file carries the names of its classes.
+    "3" and "8", 3 is the class "3". The model file carries the names of its classes. The output of
+    --other is called "other", or "other_1" if a class has that name.
 
     **Examples**
 
     ```console
     moda compose vgg.modules cat dog horse -o pets.keras
     moda compose vgg.modules 3,5,7 -o pets.onnx
+    moda compose vgg.modules cat dog --other -o cat_or_dog.keras
     moda compose vgg.modules cat dog --format tf_saved_model -o pets
     ```
     """
@@ -84,16 +89,19 @@ def compose(
         files.check_output(output.with_suffix(".bin"), force=force)  # the weights
     loaded = files.load_modules(modules)
     chosen = class_indices(classes, loaded)
-    small = mk.compose(loaded, chosen, align=align)
+    small = mk.compose(loaded, chosen, align=align, other=other)
     names = [loaded.class_names[index] for index in chosen]
+    name_of_other = free_name("other", loaded.class_names) if other else None
     if how == "keras":
-        files.write_model(small, output, names)
+        files.write_model(small, output, names, name_of_other)
     else:
         _export(small, output, how, force)
-        write_class_names(output, names)
+        write_class_names(output, names, name_of_other)
     document = {"model": str(output), "format": how, "classes": names}
     figures_of_model, shown = _compare(small, loaded.model)
     shown = {"classes": ", ".join(names), **shown}
+    if other:
+        document["other"] = shown["none of these"] = name_of_other
     return Answer(document | figures_of_model, [figures(None, shown), f"Wrote {output}."])
 
 

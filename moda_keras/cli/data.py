@@ -116,13 +116,7 @@ def data_of_model(
         CommandError: If the model does not fit the data: its classes, their number, the images.
     """
     if class_names is not None and tuple(class_names) != data.class_names:
-        known = data.class_names
-        if not set(class_names) <= set(known):
-            raise CommandError(
-                f"Expected data with the classes of {str(path)!r}, {shortened(class_names)}. "
-                f"Received: {shortened(known)}; see --class-names"
-            )
-        data = data.of_classes([known.index(name) for name in class_names])
+        data = data.of_classes(_labels_of(class_names, data, path))
     _check_images(model, data, path)
     outputs = model.output_shape[-1]
     if outputs != len(data.class_names):
@@ -131,6 +125,39 @@ def data_of_model(
             f"{len(data.class_names)}, {shortened(data.class_names)}; see --class-names"
         )
     return data
+
+
+def data_of_model_with_other(
+    data: "Data", model: "keras.Model", path: Path, class_names: Sequence[str]
+) -> "Data":
+    """The data with the classes of a model first, and then those that it calls "other".
+
+    Args:
+        data: The data.
+        model: The model; its last output is for none of its classes.
+        path: Its file, for error messages.
+        class_names: The class of each output but the last.
+
+    Returns:
+        The data, with all of its classes.
+
+    Raises:
+        CommandError: If a class is missing in the data, or its images do not fit the model.
+    """
+    labels = _labels_of(class_names, data, path)
+    others = [label for label in range(len(data.class_names)) if label not in labels]
+    _check_images(model, data, path)
+    return data.of_classes([*labels, *others])
+
+
+def _labels_of(class_names: Sequence[str], data: "Data", path: Path) -> list[int]:
+    known = data.class_names
+    if not set(class_names) <= set(known):
+        raise CommandError(
+            f"Expected data with the classes of {str(path)!r}, {shortened(class_names)}. "
+            f"Received: {shortened(known)}; see --class-names"
+        )
+    return [known.index(name) for name in class_names]
 
 
 def _check_images(model: "keras.Model", data: "Data", path: Path) -> None:

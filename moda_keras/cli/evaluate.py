@@ -3,12 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from moda_keras.cli import files
-from moda_keras.cli.class_names import class_indices, read_class_names, split_names
+from moda_keras.cli.class_names import (
+    class_indices,
+    read_class_names,
+    read_other_name,
+    split_names,
+)
 from moda_keras.cli.command import Answer
-from moda_keras.cli.data import DataArguments, data_of_model, describe
+from moda_keras.cli.data import DataArguments, data_of_model, data_of_model_with_other, describe
 from moda_keras.cli.errors import CommandError
 from moda_keras.cli.measures import (
     count_parameters,
@@ -53,7 +59,8 @@ def evaluate(
     """Measure a model or modules on test images.
 
     Model: accuracy, overall and by class. Models written by moda carry the names of their classes,
-    so the data may have more classes and another order. Module file: size and overlap of the
+    so the data may have more classes and another order. For a model of moda compose --other, the
+    images of all other classes in the data count as "other". Module file: size and overlap of the
     modules, accuracy by class before and after, and the accuracy of composed models ("reuse")
     compared to the full model choosing among the same classes.
 
@@ -77,6 +84,9 @@ def evaluate(
 
 def _evaluate_model(path: Path, data: "Data", asked: list[str] | None) -> Answer:
     model = files.load_model(path)
+    other = read_other_name(path)
+    if other is not None:
+        return _evaluate_with_other(path, model, data, asked, other)
     data = data_of_model(data, model, path, _classes_of_outputs(path, data, asked))
     accuracy, by_class = _accuracy(model, data)
     document = {
@@ -87,6 +97,45 @@ def _evaluate_model(path: Path, data: "Data", asked: list[str] | None) -> Answer
         "parameters": count_parameters(model),
     }
     shown = {"accuracy": percent(accuracy), "parameters": f"{document['parameters']:,}"}
+    rows = [(n, percent(a)) for n, a in document["accuracy_by_class"].items()]
+    return Answer(document, [figures(None, shown), rows_table(None, ("class", "accuracy"), rows)])
+
+
+def _evaluate_with_other(
+    path: Path, model: "keras.Model", data: "Data", asked: list[str] | None, other: str
+) -> Answer:
+    """As `_evaluate_model`, of a model whose last output is for none of its classes."""
+    names = read_class_names(path)[:-1]
+    if asked is not None and set(asked) - {other} != set(names):
+        raise CommandError(
+            f"Expected --classes to be those of {str(path)!r}, {', '.join(names)}. Received: "
+            f"{','.join(asked)}"
+        )
+    data, k = data_of_model_with_other(data, model, path, names), len(names)
+    scores = model.predict(data.test_batches(), verbose=0)
+    labels = np.minimum(data.y_test, k)
+    is_right = scores.argmax(axis=-1) == labels
+    is_chosen = labels < k
+    is_right_among_chosen = scores[is_chosen, :k].argmax(axis=-1) == labels[is_chosen]
+    present = [label for label in range(k + 1) if (labels == label).any()]
+    outputs = (*names, other)
+    document = {
+        "model": str(path),
+        "data": describe(data),
+        "other": {"name": other, "classes": list(data.class_names[k:])},
+        "accuracy": float(is_right.mean()),
+        "accuracy_without_other": float(is_right_among_chosen.mean()),
+        "accuracy_by_class": {
+            outputs[label]: float(is_right[labels == label].mean()) for label in present
+        },
+        "parameters": count_parameters(model),
+    }
+    shown = {
+        "accuracy": percent(document["accuracy"]),
+        f"on its classes, without {other}": percent(document["accuracy_without_other"]),
+        f"counted as {other}": ", ".join(data.class_names[k:]) or "no images in this data",
+        "parameters": f"{document['parameters']:,}",
+    }
     rows = [(n, percent(a)) for n, a in document["accuracy_by_class"].items()]
     return Answer(document, [figures(None, shown), rows_table(None, ("class", "accuracy"), rows)])
 

@@ -159,11 +159,13 @@ def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:
         raise CommandError(f"Expected an output in a writable folder. Received: {str(path)!r}")
 
 
-def write_model(model: "keras.Model", path: Path, class_names: Sequence[str]) -> None:
-    """Saves a .keras file with the class names of its outputs, whole or not at all."""
+def write_model(
+    model: "keras.Model", path: Path, class_names: Sequence[str], other: str | None = None
+) -> None:
+    """Saves a .keras file with the names of its outputs, whole or not at all."""
     with replacing(path) as beside:
         model.save(beside)
-        write_class_names(beside, class_names)
+        write_class_names(beside, class_names, other)
 
 
 def require_file(path: Path) -> None:

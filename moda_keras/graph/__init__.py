@@ -46,7 +46,7 @@ from moda_keras.graph.tracing import (
     runs_graph_alone,
     trace,
 )
-from moda_keras.graph.unique_names import unique_name
+from moda_keras.graph.unique_names import rename, unique_name
 from moda_keras.graph.unreadable_layers import (
     contains_marked_activation,
     explain_no_activation,
@@ -81,6 +81,7 @@ __all__ = [
     "new_inputs",
     "observed_tensors",
     "plain_class",
+    "rename",
     "require_graph",
     "require_single_output",
     "runs_graph",

@@ -1,5 +1,7 @@
 """Generates unique operation names."""
 
+import keras
+
 
 def unique_name(name: str, taken: set[str]) -> str:
     """`name`, or for a shared layer's further calls `name_1`, `name_2`, ...; adds it to `taken`."""
@@ -9,3 +11,9 @@ def unique_name(name: str, taken: set[str]) -> str:
         unique = f"{name}_{count}"
     taken.add(unique)
     return unique
+
+
+def rename(tensor: keras.KerasTensor, name: str, taken: set[str]) -> keras.KerasTensor:
+    """Gives the operation that made a symbolic tensor a unique name; Keras's own may be taken."""
+    tensor._keras_history.operation.name = unique_name(name, taken)
+    return tensor

@@ -8,7 +8,9 @@ import keras
 from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module, warn_of_constant_output
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.reuse.repair import refit
+from moda_keras.reuse.other_output import add_other, check_other, plan_with_other
+from moda_keras.reuse.repair import repair
+from moda_keras.slicing import Plan
 
 
 def compose(
@@ -19,6 +21,8 @@ def compose(
     align: int = 1,
     logits: bool = False,
     calibration_data: Any = None,
+    other: bool = False,
+    other_data: Any = None,
 ) -> keras.Model:
     """Builds the slim model of the chosen classes from their modules, with no retraining.
 
@@ -38,16 +42,26 @@ def compose(
             the weights that stay are refitted by least squares, layer by layer, so that every layer
             gives what the original's gives. Some hundred samples serve well. An array of N samples,
             a list or dict of arrays, or a dataset. See `docs/trained-models.md`.
+        other: Whether to add a last output for "none of these classes". Its logit is the
+            log-sum-exp of the dropped classes' logits, which the kept units give: behind a softmax,
+            its probability is the sum of theirs.
+        other_data: Samples of chosen and dropped classes, without labels, as `predict` takes them;
+            a few hundred. The logit of "other" is then scaled and shifted so that its probability
+            comes closest to what the full model gives the dropped classes. Helps where modules are
+            small.
 
     Returns:
-        A functional `keras.Model` with output `(batch, len(classes))`. The original's output
-        activation is kept over the chosen logits: a softmax sums to one over them. A softmax over
-        one class is constant, which a warning says.
+        A functional `keras.Model` with output `(batch, len(classes))`, one more with `other`. The
+        original's output activation is kept over the chosen logits: a softmax sums to one over
+        them. A softmax over one class is constant, which a warning says.
 
     Raises:
         ValueError: If `classes` is empty or has an unknown class, a duplicate, or a class without
             training samples, if `align` is not a positive integer, or if `calibration_data` has
-            fewer than two samples, another shape than the model's inputs, or NaN.
+            fewer than two samples, another shape than the model's inputs, or NaN. With `other`,
+            also if all classes are chosen, the model's outputs are neither logits nor a softmax or
+            log-softmax of them, or the full model takes all of `other_data` for chosen or for
+            dropped classes.
 
     Example:
         >>> import keras
@@ -63,16 +77,28 @@ def compose(
         >>> small = mk.compose(modules, [2, 0])
         >>> small.output_shape, small.count_params()  # 4 of 6 units
         ((None, 2), 22)
+        >>> mk.compose(modules, [2, 0], other=True).output_shape
+        (None, 3)
     """
     modules, classes = chosen_modules(modules, classes)
-    plan = modules.plan(classes, align=align, logits=logits)
+    check_other(other, other_data)
+    chosen = modules.resolve_classes(classes)
+
+    def planned(align: int) -> Plan:
+        if other:
+            return plan_with_other(modules, chosen, align=align)
+        return modules.plan(chosen, align=align, logits=logits)
+
+    plan = planned(align)
     if not logits and len(plan.outputs) == 1:
         warn_of_constant_output(modules.slicer)
     if calibration_data is None:
-        return modules.slicer.build(plan, name=name)
-    exact = plan if align == 1 else modules.plan(classes, logits=logits)
-    built = modules.slicer.build_parts(exact, name=name)
-    weights = refit(exact, built, calibration_data)
-    if align == 1:
-        return built.model
-    return modules.slicer.build_parts(plan, name=name, weights=weights).model
+        model = modules.slicer.build(plan, name=name)
+    else:
+        exact = plan if align == 1 else planned(1)
+        model, weights = repair(modules.slicer, exact, calibration_data, name=name)
+        if exact is not plan:
+            model = modules.slicer.build(plan, name=name, weights=weights)
+    if not other:
+        return model
+    return add_other(model, plan, modules.slicer, len(chosen), logits=logits, data=other_data)

@@ -19,8 +19,13 @@ from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.graph_copy import GraphCopy
-from moda_keras.reuse.repair import refit
-from moda_keras.slicing.builder import Weights
+from moda_keras.reuse.other_output import (
+    check_other,
+    lump_dropped,
+    outputs_with_other,
+    plan_with_other,
+)
+from moda_keras.reuse.repair import repair
 
 
 def masked_model(
@@ -29,6 +34,7 @@ def masked_model(
     *,
     name: str | None = None,
     calibration_data: Any = None,
+    other: bool = False,
 ) -> keras.Model:
     """Builds the full-size model that defines the modules of the chosen classes.
 
@@ -41,10 +47,11 @@ def masked_model(
         classes: Class indices or names, at least one. Output `j` is `classes[j]`.
         name: Name of the new model.
         calibration_data: As of `compose`: the weights that stay are refitted.
+        other: Whether to add the output "other", as of `compose` without `other_data`.
 
     Returns:
-        A functional `keras.Model` with output `(batch, len(classes))` and a `UnitMask` behind every
-        hidden activation. Its layers are copies.
+        A functional `keras.Model` with output `(batch, len(classes))`, one more with `other`, and a
+        `UnitMask` behind every hidden activation. Its layers are copies.
 
     Raises:
         ValueError: As `compose`.
@@ -64,7 +71,9 @@ def masked_model(
         [True, True, False, False, True, True]
     """
     modules, classes = chosen_modules(modules, classes)
+    check_other(other)
     indices = modules.resolve_classes(classes)
+    outputs = outputs_with_other(modules, indices) if other else indices
     graph, units = modules.slicer.graph, modules.union(indices)
     copies = GraphCopy(graph)
     masks = _mask_layers(graph, units, copies.names)
@@ -74,9 +83,15 @@ def masked_model(
 
     inputs = new_inputs(modules.model)
     values = graph.run(inputs, call=copies.call, transform=mask_units)
-    chosen = keras.ops.take(values[graph.outputs[0]], indices.tolist(), axis=-1)
+    chosen = keras.ops.take(values[graph.outputs[0]], outputs.tolist(), axis=-1)
+    if other:
+        chosen = lump_dropped(chosen, len(indices), copies.names)
     output = copies.activate(chosen)
-    copies.copy_weights(_refitted(modules, indices, calibration_data))
+    if calibration_data is None:
+        copies.copy_weights()
+    else:
+        plan = plan_with_other(modules, indices, align=1) if other else modules.plan(indices)
+        copies.copy_weights(repair(modules.slicer, plan, calibration_data)[1])
     for step, rule in modules.slicer.rules.items():
         if rule.feeds_back and step.outputs[0] in masks:
             mask = np.array(masks[step.outputs[0]].mask)
@@ -97,10 +112,3 @@ def _mask_layers(
         for tensor, hidden in observed_tensors(graph).items()
         if hidden.name in units
     }
-
-
-def _refitted(modules: ModuleSet, indices: np.ndarray, calibration_data: Any) -> Weights:
-    if calibration_data is None:
-        return {}
-    plan = modules.plan(indices)
-    return refit(plan, modules.slicer.build_parts(plan), calibration_data)

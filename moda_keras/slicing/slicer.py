@@ -138,22 +138,10 @@ class Slicer:
         steps, fill = passes.run()
         return Plan(self.model, self.graph, steps, passes.skipped, fill, passes.outputs)
 
-    def build(self, plan: Plan, *, name: str | None = None) -> keras.Model:
-        """Builds the model of a plan.
-
-        Args:
-            plan: A plan of this slicer.
-            name: Name of the new model.
-
-        Returns:
-            A functional `keras.Model` with weights of its own.
-        """
-        return self.build_parts(plan, name=name).model
-
-    def build_parts(
+    def build(
         self, plan: Plan, *, name: str | None = None, weights: Weights | None = None
-    ) -> BuiltModel:
-        """Builds the model of a plan; its new layers can be asked for.
+    ) -> keras.Model:
+        """Builds the model of a plan.
 
         Args:
             plan: A plan of this slicer.
@@ -162,8 +150,14 @@ class Slicer:
                 shapes in place of its values.
 
         Returns:
-            A `BuiltModel`.
+            A functional `keras.Model` with weights of its own.
         """
+        return self.build_parts(plan, name=name, weights=weights).model
+
+    def build_parts(
+        self, plan: Plan, *, name: str | None = None, weights: Weights | None = None
+    ) -> BuiltModel:
+        """As `build`; the new layer of every step can be asked for."""
         return build_model(plan, name=name, weights=weights)
 
     # ------------------------------------------------------------------- about the model alone

@@ -274,6 +274,41 @@ def test_evaluation_of_a_composed_model(trained, modules, data, tmp_path):
     assert of_modules["full_accuracy"] == pytest.approx(full)
 
 
+def test_images_of_other_classes_count_as_other(trained, modules, data, tmp_path):
+    composed = ask("compose", trained.modules, 8, 1, "--other", "-o", tmp_path / "small.keras")
+    assert (composed["classes"], composed["other"]) == (["8", "1"], "other")
+    assert read_class_names(tmp_path / "small.keras") == ("8", "1", "other")
+    found = ask("evaluate", tmp_path / "small.keras", *TINY_DATA)
+    model = mk.compose(modules, [8, 1], other=True)
+    predicted = model.predict(data.x_test, verbose=0).argmax(axis=-1)
+    labels = np.array([{8: 0, 1: 1}.get(label, 2) for label in data.y_test])
+    for position, name in enumerate(("8", "1", "other")):
+        expected = np.mean(predicted[labels == position] == position)
+        assert found["accuracy_by_class"][name] == pytest.approx(expected)
+    assert found["accuracy"] == pytest.approx(np.mean(predicted == labels))
+    expected = mk.metrics.reuse_accuracy(modules, [8, 1], data.x_test, data.y_test)
+    assert found["accuracy_without_other"] == pytest.approx(expected)
+    assert found["other"]["classes"] == list("02345679")
+    assert found["data"]["test_images"] == len(data.y_test) == 40
+    # Without such images there is nothing to say about "other".
+    command = ("evaluate", tmp_path / "small.keras", *TINY_DATA, "--class-names", "1,8")
+    assert "no images in this data" in run(*command)
+    assert list(ask(*command)["accuracy_by_class"]) == ["8", "1"]
+    assert "Expected --classes to be those of" in fail(*command, "--classes", "1,2")
+    # Other commands do not take it for a class of the data.
+    message = fail("decompose", tmp_path / "small.keras", *TINY_DATA, "-o", tmp_path / "a.modules")
+    assert "Expected data with the classes of" in message
+
+
+def test_other_has_a_name_that_no_class_has(modules, tmp_path):
+    names = ("other", "other_1", *"23456789")
+    mk.ModuleSet.from_units(modules.model, modules.units, class_names=names).save(tmp_path / "m")
+    found = ask("compose", tmp_path / "m", 2, 3, "--other", "-o", tmp_path / "a.keras")
+    assert found["other"] == "other_2"
+    everything = (*names, "--other", "-o", tmp_path / "b.keras")
+    assert "Leave out `other`" in fail("compose", tmp_path / "m", *everything)
+
+
 @pytest.mark.parametrize(
     "arguments", [("--classes", "1", "8"), ("--class-names", "1,8"), ("--class-names", "1", "8")]
 )

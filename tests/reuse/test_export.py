@@ -10,9 +10,9 @@ from small_models import BACKEND, random_modules
 import moda_keras as mk
 
 
-@pytest.fixture(scope="module", params=["fills", "plain"])
+@pytest.fixture(scope="module", params=["fills", "plain", "other"])
 def composed(request):
-    """A model with folded constants, a gate and a residual sum; and channels picked and filled."""
+    """A model with folded constants; a gate, a residual sum and fills; the output "other"."""
     image = keras.Input((8, 8, 3), name="image")
     x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
     x = layers.BatchNormalization()(x)
@@ -23,7 +23,11 @@ def composed(request):
         x = layers.ReLU()(layers.Add()([x, y]))
     x = layers.Dense(12, activation="relu")(layers.Flatten()(x))
     model = randomize(keras.Model(image, layers.Dense(5, activation="softmax")(x)))
-    small = mk.compose(random_modules(model), [3, 0, 1])
+    options = {}
+    if request.param == "other":
+        samples = np.random.default_rng(1).normal(0, 3, (64, 8, 8, 3)).astype("float32")
+        options = {"other": True, "other_data": samples}
+    small = mk.compose(random_modules(model), [3, 0, 1], **options)
     has_fills = any(type(layer).__name__ == "ChannelFill" for layer in small.layers)
     assert has_fills == (request.param == "fills")
     small(np.zeros((1, 8, 8, 3), "float32"))  # Keras exports what was called once

@@ -1,12 +1,12 @@
 """Repair of sliced models by calibration data: least squares layer by layer, without labels.
 
-`refit` walks through original and new model side by side. `least_squares` finds what to add to a
+`walk` goes through original and new model side by side. `least_squares` finds what to add to a
 kernel, `projections` shows layers as matrices, `sums` lets one summand of a residual block make up
 for the others, `moments` matches mean and variance, `calibration` checks the data.
 
 Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (ICCV 2017).
 """
 
-from moda_keras.reuse.repair.refit import refit
+from moda_keras.reuse.repair.walk import repair
 
-__all__ = ["refit"]
+__all__ = ["repair"]

@@ -14,8 +14,8 @@ from moda_keras.reuse.repair.least_squares import FOLDS, MANY_INPUTS, ProductSum
 from moda_keras.reuse.repair.moments import channel_moments, matched_statistics
 from moda_keras.reuse.repair.projections import Projection, projection_of
 from moda_keras.reuse.repair.sums import Summand, find_summands, is_batch_norm, scale_of
-from moda_keras.slicing import Plan
-from moda_keras.slicing.builder import BuiltModel, call_arguments
+from moda_keras.slicing import Plan, Slicer
+from moda_keras.slicing.builder import BuiltModel, Weights, call_arguments
 from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.plan import PlannedStep
@@ -27,30 +27,34 @@ ROWS_PER_INPUT = 4
 SEED = 0
 
 
-def refit(plan: Plan, built: BuiltModel, calibration_data: Any) -> dict[Any, dict[str, np.ndarray]]:
-    """Refits the layers of a sliced model, from input to output, and sets their weights.
+def repair(
+    slicer: Slicer, plan: Plan, calibration_data: Any, *, name: str | None = None
+) -> tuple[keras.Model, Weights]:
+    """Builds a sliced model and refits its layers, from input to output.
 
     Every layer sees what the repaired layers before it give, and is fitted to what the original's
     layer gives. It takes one pass of the data through each of the two models.
 
     Args:
-        plan: The plan of the sliced model, with `align` 1.
-        built: The model that was built of it.
+        slicer: Of the original.
+        plan: What to build, with `align` 1.
         calibration_data: Samples without labels: see `calibration_batches`.
+        name: Name of the new model.
 
     Returns:
-        The new weights by operation of the original and name of the weight, in the original's
-        shapes: what is not kept has the original's values.
+        The repaired model; and its weights by operation of the original and name of the weight, in
+        the original's shapes: what is not kept has the original's values.
 
     Raises:
         ValueError: As `calibration_batches`.
     """
     batches = calibration_batches(plan.model, calibration_data)
+    built = slicer.build_parts(plan, name=name)
     walk = _Walk(plan, built, batches)
     with backend.without_gradients():
         for step in plan.graph.steps:
             walk.run(step)
-    return walk.weights
+    return built.model, walk.weights
 
 
 @dataclass(eq=False)
