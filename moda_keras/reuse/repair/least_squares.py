@@ -7,8 +7,25 @@ import numpy as np
 # Candidates, in units of the mean square of an input.
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FOLDS = 4
+# Rows that are float64 at a time.
+ROWS_AT_ONCE = 4096
 # With more inputs than this, one fold alone is held out: a solution costs inputs ** 3.
 MANY_INPUTS = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of what goes into a layer and of what its output lacks.
+
+    Attributes:
+        x: Inputs, float array (n, D).
+        y: What the output lacks, float array (n, O).
+        folds: Int array (n,), the fold of each row.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    folds: np.ndarray
 
 
 class ProductSums:
@@ -73,6 +90,17 @@ class Correction:
     ridge: float | None
 
 
+def sums_of_rows(rows: "Rows") -> ProductSums:
+    """The sums of products of rows, by fold."""
+    folds = int(rows.folds.max()) + 1
+    sums = ProductSums(rows.x.shape[1], rows.y.shape[1], folds)
+    for fold in range(folds):
+        members = np.flatnonzero(rows.folds == fold)
+        for part in np.array_split(members, max(1, len(members) // ROWS_AT_ONCE)):
+            sums.add(fold, rows.x[part], rows.y[part])
+    return sums
+
+
 def find_correction(sums: ProductSums, *, intercept: bool) -> Correction:
     """The correction of a layer that reduces its error most on samples held out.
 
@@ -90,19 +118,23 @@ def find_correction(sums: ProductSums, *, intercept: bool) -> Correction:
     candidates = [None, *([np.inf] if intercept else []), *reversed(RIDGES)]
     errors = np.zeros(len(candidates))
     for fold in _held_out(sums):
-        rest = sums.total(np.flatnonzero(np.arange(len(sums.rows)) != fold))
-        held_out = sums.total(np.array([fold]))
-        errors += [_error(held_out, _solve(rest, ridge, intercept)) for ridge in candidates]
+        rest, held_out = sums.total(all_but(sums, fold)), sums.total(np.array([fold]))
+        errors += [_error(held_out, solve(rest, ridge, intercept)) for ridge in candidates]
     # The first of equal ones: the smallest change.
     best = candidates[int(np.argmin(errors))]
-    return _solve(sums.total(np.arange(len(sums.rows))), best, intercept)
+    return solve(sums.total(np.arange(len(sums.rows))), best, intercept)
+
+
+def all_but(sums: ProductSums, fold: int) -> np.ndarray:
+    """Int array: the other folds."""
+    return np.flatnonzero(np.arange(len(sums.rows)) != fold)
 
 
 def _held_out(sums: ProductSums) -> range:
     return range(1 if sums.x.shape[1] > MANY_INPUTS else len(sums.rows))
 
 
-def _solve(sums: ProductSums, ridge: float | None, intercept: bool) -> Correction:
+def solve(sums: ProductSums, ridge: float | None, intercept: bool) -> Correction:
     """The correction from sums of one fold."""
     (_, inputs, outputs) = sums.xy.shape
     kernel, bias = np.zeros((inputs, outputs)), np.zeros(outputs)

@@ -10,10 +10,18 @@ import numpy as np
 from moda_keras.graph import Step, Tensor
 from moda_keras.ops.backends import backend
 from moda_keras.reuse.repair.calibration import calibration_batches
-from moda_keras.reuse.repair.least_squares import FOLDS, MANY_INPUTS, ProductSums, find_correction
+from moda_keras.reuse.repair.followers import Follower, affine_of, find_followers, is_batch_norm
+from moda_keras.reuse.repair.least_squares import (
+    FOLDS,
+    MANY_INPUTS,
+    Correction,
+    Rows,
+    find_correction,
+    sums_of_rows,
+)
 from moda_keras.reuse.repair.moments import channel_moments, matched_statistics
 from moda_keras.reuse.repair.projections import Projection, projection_of
-from moda_keras.reuse.repair.sums import Summand, find_summands, is_batch_norm, scale_of
+from moda_keras.reuse.repair.rectified import Rectifier, refine
 from moda_keras.slicing import Plan, Slicer
 from moda_keras.slicing.builder import BuiltModel, Weights, call_arguments
 from moda_keras.slicing.channels import Channels
@@ -25,6 +33,8 @@ ROWS = 20_000
 ROWS_PER_INPUT = 4
 # Positions are drawn.
 SEED = 0
+# A factor of a normalization below which the channel has no say.
+BARELY_SEEN = 1e-3
 
 
 def repair(
@@ -79,8 +89,7 @@ class _Walk:
         self.readers = Counter(tensor for step in graph.steps for tensor in step.inputs)
         self.unread = self.readers.copy()
         self.projections = self._find_projections()
-        linear = {step for step in self.projections if _is_linear(step.operation)}
-        self.summands = find_summands(graph, linear)
+        self.followers = find_followers(graph, set(self.projections))
         self.absorbers = self._find_absorbers()
         self.original = {t: [b[i] for b in self.batches] for i, t in enumerate(graph.inputs)}
         self.new = dict(self.original)
@@ -113,13 +122,18 @@ class _Walk:
 
     def _refit_projection(self, planned: PlannedStep, inputs: list, outputs: list) -> None:
         step, projection = planned.step, self.projections[planned.step]
-        if self._is_unchanged(step, inputs) and step not in self.summands:
+        if self._is_unchanged(step, inputs) and self.followers[step].add is None:
             return
-        targets = self._targets(planned, outputs)
         absorber = self.absorbers.get(step)
         has_bias = step.operation.bias is not None
-        sums = self._sums(projection, inputs, targets)
-        found = [find_correction(each, intercept=has_bias or absorber is not None) for each in sums]
+        targets, cuts = self._wanted(planned, outputs)
+        groups = self._rows(projection, inputs, targets, cuts)
+        _, sign = self._affine(planned)
+        sign = sign.reshape(len(groups), -1)
+        found = [
+            _correct(*each, sign[i], intercept=has_bias or absorber is not None)
+            for i, each in enumerate(groups)
+        ]
         kernel = projection.kernel(np.stack([each.kernel for each in found]))
         bias = np.stack([each.bias for each in found])
         self._add(planned, "kernel", kernel)
@@ -128,64 +142,87 @@ class _Walk:
         elif absorber is not None:
             self._add(self.planned[absorber], "moving_mean", -bias.reshape(-1))
 
-    def _targets(self, planned: PlannedStep, outputs: list) -> list[np.ndarray]:
-        """What the layer should give before its activation, at the channels it keeps."""
+    def _wanted(self, planned: PlannedStep, outputs: list) -> tuple[list, list | None]:
+        """What the layer should give before its activation, at the channels it keeps.
+
+        Returns:
+            For each batch the targets; and the values from which a ReLU behind passes them, or
+            None if there is no ReLU.
+        """
         step, channels = planned.step, planned.slice.outputs[0].kept
-        axis = step.outputs[0].channel_axis
+        axis, follower = step.outputs[0].channel_axis, self.followers[step]
         if not _is_linear(step.operation):
             outputs = self._call_original(step, _linear_copy(step))[0]
         targets = [_numpy(values).take(channels, axis) for values in outputs]
-        summand = self.summands.get(step)
-        if summand is None:
-            return targets
-        lacking = self._lacking(summand, channels, axis)
-        return [target + lack for target, lack in zip(targets, lacking, strict=True)]
-
-    def _lacking(self, summand: Summand, channels: np.ndarray, axis: int) -> list[np.ndarray]:
-        """What the other summands lack, as the projection before its normalization sees it."""
-        planned = self.planned[summand.add]
-        scale = np.broadcast_to(scale_of(summand.norms), (summand.add.outputs[0].channels,))
-        scale = scale[channels]
-        inverse = np.where(np.abs(scale) > 1e-3, 1.0, 0.0) / np.where(scale == 0, 1.0, scale)
-        shape = [1] * len(summand.add.outputs[0].shape)
+        (scale, shift), _ = self._affine(planned)
+        shape = [1] * len(step.outputs[0].shape)
         shape[axis] = len(channels)
-        total: list[Any] = [0.0] * len(self.batches)
-        for place, tensor in enumerate(summand.add.inputs):
-            if place == summand.place:
+        scale, shift = scale.reshape(shape), shift.reshape(shape)
+        is_seen = np.abs(scale) > BARELY_SEEN
+        divisor = np.where(is_seen, scale, 1.0)
+        arriving: list[Any] = [0.0] * len(targets)
+        if follower.add is not None:
+            before, arriving = self._others(follower, channels, axis)
+            targets = [
+                (target + is_seen * (b - n) / divisor).astype("float32")
+                for target, b, n in zip(targets, before, arriving, strict=True)
+            ]
+        if not follower.is_rectified:
+            return targets, None
+        never = np.where(is_seen, 0.0, -np.inf)  # linear
+        return targets, [
+            np.broadcast_to(never - (shift + n) / divisor, target.shape).astype("float32")
+            for target, n in zip(targets, arriving, strict=True)
+        ]
+
+    def _affine(self, planned: PlannedStep) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """What the normalizations behind a projection do, and the signs of their factors."""
+        channels = planned.slice.outputs[0].kept
+        scale, shift = affine_of(self.followers[planned.step].norms, channels)
+        return (scale, shift), np.where(scale < -BARELY_SEEN, -1.0, 1.0)
+
+    def _others(self, follower: Follower, channels: np.ndarray, axis: int) -> tuple[list, list]:
+        """The sums of the other summands, in the original and as they arrive now."""
+        planned = self.planned[follower.add]
+        before: list[Any] = [0.0] * len(self.batches)
+        arriving = list(before)
+        for place, tensor in enumerate(follower.add.inputs):
+            if place == follower.place:
                 continue
             fed = planned.slice.inputs[place]
             new = self._filled(tensor, planned.fills[place])
-            for i, (before, now) in enumerate(zip(self.original[tensor], new, strict=True)):
-                difference = _numpy(before).take(channels, axis) - _known(now, fed, channels, axis)
-                total[i] = total[i] + difference
-        return [each * inverse.reshape(shape) for each in total]
+            for i, (old, now) in enumerate(zip(self.original[tensor], new, strict=True)):
+                before[i] = before[i] + _numpy(old).take(channels, axis)
+                arriving[i] = arriving[i] + _known(now, fed, channels, axis)
+        return before, arriving
 
-    def _sums(self, projection: Projection, inputs: list, targets: list) -> list[ProductSums]:
-        """The sums of products of every group."""
+    def _rows(
+        self, projection: Projection, inputs: list, targets: list, cuts: list | None
+    ) -> list[tuple[Rows, np.ndarray, np.ndarray | None]]:
+        """For every group: rows, what the layer gives for them now, and the cuts of the ReLU."""
         layer = projection.layer
-        matrix = projection.matrix(_numpy(layer.kernel).astype("float64"))
-        bias = np.zeros((len(matrix), matrix.shape[2]))
+        matrix = projection.matrix(_numpy(layer.kernel))
+        bias = np.zeros((len(matrix), matrix.shape[2]), "float32")
         if layer.bias is not None:
-            bias = _numpy(layer.bias).astype("float64").reshape(bias.shape)
+            bias = _numpy(layer.bias).reshape(bias.shape)
         width = matrix.shape[1]
         samples = sum(len(target) for target in targets)
-        folds = min(FOLDS if width <= MANY_INPUTS else 2, samples)
-        sums = [ProductSums(*each.shape, folds) for each in matrix]
         places = projection.positions(targets[0].shape)
         count = min(places, -(-max(ROWS, ROWS_PER_INPUT * width) // samples))
-        start = 0
-        for x, target in zip(inputs, targets, strict=True):
-            fold_of = (start + np.arange(len(target))) % folds
-            start += len(target)
-            chosen = _positions(self.random, len(target), places, count)
-            for fold in np.unique(fold_of):
-                rows = fold_of == fold
-                x_rows = projection.rows(_numpy(x)[rows], chosen[rows])
-                y_rows = projection.targets(target[rows], chosen[rows])
-                for group, each in enumerate(sums):
-                    given = x_rows[group] @ matrix[group] + bias[group]
-                    each.add(fold, x_rows[group], y_rows[group] - given)
-        return sums
+        chosen = [_positions(self.random, len(target), places, count) for target in targets]
+
+        def joined(read, values) -> np.ndarray:
+            parts = [read(_numpy(v), at) for v, at in zip(values, chosen, strict=True)]
+            return np.concatenate(parts, axis=1)
+
+        folds = min(FOLDS if width <= MANY_INPUTS else 2, samples)
+        fold_of_row = np.repeat(np.arange(samples) % folds, count)
+        x, wanted = joined(projection.rows, inputs), joined(projection.targets, targets)
+        cut = joined(projection.targets, cuts) if cuts else [None] * len(x)
+        given = x @ matrix + bias[:, np.newaxis]
+        return [
+            (Rows(x[g], wanted[g] - given[g], fold_of_row), given[g], cut[g]) for g in range(len(x))
+        ]
 
     # -------------------------------------------------------------------------- normalizations
 
@@ -278,6 +315,15 @@ class _Walk:
             if self.unread[tensor] <= 0:
                 self.original.pop(tensor, None)
                 self.new.pop(tensor, None)
+
+
+def _correct(
+    rows: Rows, given: np.ndarray, cut: np.ndarray | None, sign: np.ndarray, *, intercept: bool
+) -> Correction:
+    linear = find_correction(sums_of_rows(rows), intercept=intercept)
+    if cut is None:
+        return linear
+    return refine(rows, Rectifier(given, cut, sign), linear, intercept=intercept)
 
 
 def _call(step: Step, operation: Any, values: list) -> Any:
