@@ -9,7 +9,7 @@ from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module, warn_of_constant_output
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.other_output import add_other, check_other, plan_with_other
-from moda_keras.reuse.repair import repair
+from moda_keras.reuse.repair import build_repaired
 from moda_keras.slicing import Plan
 
 
@@ -21,6 +21,7 @@ def compose(
     align: int = 1,
     logits: bool = False,
     calibration_data: Any = None,
+    repair: str = "least_squares",
     other: bool = False,
     other_data: Any = None,
 ) -> keras.Model:
@@ -42,6 +43,8 @@ def compose(
             the weights that stay are refitted by least squares, layer by layer, so that every layer
             gives what the original's gives. Some hundred samples serve well. An array of N samples,
             a list or dict of arrays, or a dataset. See `docs/trained-models.md`.
+        repair: How to repair: "least_squares", or "moments", which only matches mean and variance
+            of what goes into batch normalizations: less accurate, and fast.
         other: Whether to add a last output for "none of these classes". Its logit is the
             log-sum-exp of the dropped classes' logits, which the kept units give: behind a softmax,
             its probability is the sum of theirs.
@@ -96,7 +99,7 @@ def compose(
         model = modules.slicer.build(plan, name=name)
     else:
         exact = plan if align == 1 else planned(1)
-        model, weights = repair(modules.slicer, exact, calibration_data, name=name)
+        model, weights = build_repaired(modules.slicer, exact, calibration_data, repair, name=name)
         if exact is not plan:
             model = modules.slicer.build(plan, name=name, weights=weights)
     if not other:

@@ -25,7 +25,7 @@ from moda_keras.reuse.other_output import (
     outputs_with_other,
     plan_with_other,
 )
-from moda_keras.reuse.repair import repair
+from moda_keras.reuse.repair import build_repaired
 
 
 def masked_model(
@@ -34,6 +34,7 @@ def masked_model(
     *,
     name: str | None = None,
     calibration_data: Any = None,
+    repair: str = "least_squares",
     other: bool = False,
 ) -> keras.Model:
     """Builds the full-size model that defines the modules of the chosen classes.
@@ -47,6 +48,7 @@ def masked_model(
         classes: Class indices or names, at least one. Output `j` is `classes[j]`.
         name: Name of the new model.
         calibration_data: As of `compose`: the weights that stay are refitted.
+        repair: As of `compose`.
         other: Whether to add the output "other", as of `compose` without `other_data`.
 
     Returns:
@@ -91,7 +93,8 @@ def masked_model(
         copies.copy_weights()
     else:
         plan = plan_with_other(modules, indices, align=1) if other else modules.plan(indices)
-        copies.copy_weights(repair(modules.slicer, plan, calibration_data)[1])
+        _, weights = build_repaired(modules.slicer, plan, calibration_data, repair)
+        copies.copy_weights(weights)
     for step, rule in modules.slicer.rules.items():
         if rule.feeds_back and step.outputs[0] in masks:
             mask = np.array(masks[step.outputs[0]].mask)

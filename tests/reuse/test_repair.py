@@ -7,8 +7,15 @@ from keras import layers
 
 import moda_keras as mk
 from moda_keras.graph import trace
-from moda_keras.reuse.repair.least_squares import RIDGES, ProductSums, find_correction
+from moda_keras.reuse.repair.least_squares import (
+    RIDGES,
+    ProductSums,
+    Rows,
+    find_correction,
+    sums_of_rows,
+)
 from moda_keras.reuse.repair.projections import projection_of
+from moda_keras.reuse.repair.rectified import Rectifier, auxiliary_output, refine
 
 RNG = np.random.default_rng(0)
 
@@ -270,6 +277,27 @@ def test_a_model_that_keeps_everything_stays_as_it_is(make):
         )
 
 
+def test_moments_give_normalizations_what_they_had():
+    """Mean and variance behind the first normalization are those of the original's channels."""
+    model = with_random_weights(residual_model)
+    modules, x = half_of(model), samples(model, 64)
+    build = {"classes": [2, 0], "calibration_data": x, "repair": "moments"}
+    small, masked = mk.compose(modules, **build), mk.masked_model(modules, **build)
+    expected = outputs(masked, x)
+    np.testing.assert_allclose(outputs(small, x), expected, atol=2e-4 * np.abs(expected).max())
+    for made in (model, masked):
+        inner = keras.Model(made.inputs, made.get_layer(model.layers[5].name).output)
+        inner = outputs(inner, x)[..., modules.units[model.layers[6].name][0]]
+        moments = inner.mean(axis=(0, 1, 2)), inner.std(axis=(0, 1, 2))
+        if made is model:
+            wanted = moments
+    np.testing.assert_allclose(moments, wanted, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match="with batch normalizations"):
+        mk.compose(half_of(dense_model()), [0], calibration_data=x, repair="moments")
+    with pytest.raises(ValueError, match="`repair` to be one of"):
+        mk.compose(modules, [0], calibration_data=x, repair="magic")
+
+
 def test_every_layer_is_fitted_to_the_original_as_in_loops():
     model = with_random_weights(dense_model)
     modules, x = half_of(model), samples(model, 60)
@@ -362,3 +390,58 @@ def test_bad_calibration_data_is_refused(build, data, words):
     model = with_random_weights(dense_model)
     with pytest.raises(ValueError, match=words):
         build(half_of(model), [0, 1], calibration_data=data)
+
+
+# ---------------------------------------------------------------------------------- before a ReLU
+
+
+def random_rectifier(samples, outputs, random):
+    return Rectifier(
+        before=random.normal(size=(samples, outputs)).astype("float32"),
+        cut=random.normal(0.0, 0.5, (samples, outputs)).astype("float32"),
+        sign=np.where(np.arange(outputs) % 2, 1.0, -1.0),
+    )
+
+
+def test_auxiliary_output_is_the_best_of_a_fine_grid():
+    random = np.random.default_rng(4)
+    rectifier = random_rectifier(20, 4, random)
+    target, now = random.normal(size=(2, 20, 4))
+    grid = np.linspace(-6, 6, 24001)
+    for pull in (0.1, 1.0):
+        found = auxiliary_output(target, now, rectifier, pull)
+        for row, output in np.ndindex(target.shape):
+            sign, cut = rectifier.sign[output], rectifier.cut[row, output]
+
+            def passed(value, sign=sign, cut=cut):
+                return np.maximum(sign * value, sign * cut)
+
+            def cost(z, row=row, output=output, passed=passed, pull=pull):
+                missed = passed(target[row, output]) - passed(z)
+                return missed**2 + pull * (z - now[row, output]) ** 2
+
+            assert cost(found[row, output]) <= cost(grid).min() + 1e-6
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_what_the_relu_stops_costs_no_accuracy_elsewhere(intercept):
+    random = np.random.default_rng(5)
+    samples = 600
+    x = random.normal(size=(samples, 8)).astype("float32")
+    before = x @ random.normal(size=(8, 3)).astype("float32")
+    sign = np.array([1.0, -1.0, 1.0])
+    rectifier = Rectifier(before, np.zeros((samples, 3), "float32"), sign)
+    wanted = x @ random.normal(size=(8, 3)) + 0.5 * intercept
+    # Where the ReLU gives zero, the target is far from linear.
+    stopped = wanted * rectifier.sign < 0
+    target = np.where(stopped, wanted - 5 * rectifier.sign * random.random(wanted.shape), wanted)
+    rows = Rows(x, target - rectifier.before, np.arange(samples) % 4)
+    linear = find_correction(sums_of_rows(rows), intercept=intercept)
+    found = refine(rows, rectifier, linear, intercept=intercept)
+
+    def error(correction):
+        given = rectifier.before + x @ correction.kernel + correction.bias
+        missed = np.maximum(target * rectifier.sign, 0) - np.maximum(given * rectifier.sign, 0)
+        return np.mean(missed**2)
+
+    assert error(found) < 0.5 * error(linear)

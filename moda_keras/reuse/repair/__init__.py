@@ -7,6 +7,6 @@ for the others, `moments` matches mean and variance, `calibration` checks the da
 Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (ICCV 2017).
 """
 
-from moda_keras.reuse.repair.walk import repair
+from moda_keras.reuse.repair.walk import build_repaired
 
-__all__ = ["repair"]
+__all__ = ["build_repaired"]

@@ -80,7 +80,7 @@ class _Problem:
         target = self.rectifier.before + self.rows.y
         for pull in PULLS:
             now = _output(self.rows, self.rectifier, correction)
-            auxiliary = _auxiliary(target, now, self.rectifier, pull)
+            auxiliary = auxiliary_output(target, now, self.rectifier, pull)
             correction = self.solve(auxiliary - self.rectifier.before)
         return correction
 
@@ -102,10 +102,20 @@ def _error(rows: Rows, rectifier: Rectifier, correction: Correction) -> float:
     return float(((target - given) ** 2).sum())
 
 
-def _auxiliary(
+def auxiliary_output(
     target: np.ndarray, now: np.ndarray, rectifier: Rectifier, pull: float
 ) -> np.ndarray:
-    """The z that minimizes (max(t, c) - max(z, c))^2 + pull (z - p)^2, for each output."""
+    """The z that minimizes (max(t, c) - max(z, c))^2 + pull (z - p)^2, for every value.
+
+    Args:
+        target: t, float array (n, O).
+        now: p, what the layer gives, float array (n, O).
+        rectifier: The ReLU, which has c. Where its sign is -1, max is min.
+        pull: Positive float.
+
+    Returns:
+        Float array (n, O).
+    """
     sign, cut = rectifier.sign, rectifier.cut * rectifier.sign
     wanted, now = np.maximum(target * sign, cut), now * sign
     passed = np.maximum((wanted + pull * now) / (1 + pull), cut)

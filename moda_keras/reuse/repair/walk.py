@@ -31,14 +31,20 @@ from moda_keras.slicing.plan import PlannedStep
 # Rows of a layer's input that are taken, at least; and rows for each of its inputs.
 ROWS = 20_000
 ROWS_PER_INPUT = 4
+METHODS = ("least_squares", "moments")
 # Positions are drawn.
 SEED = 0
 # A factor of a normalization below which the channel has no say.
 BARELY_SEEN = 1e-3
 
 
-def repair(
-    slicer: Slicer, plan: Plan, calibration_data: Any, *, name: str | None = None
+def build_repaired(
+    slicer: Slicer,
+    plan: Plan,
+    calibration_data: Any,
+    method: str = "least_squares",
+    *,
+    name: str | None = None,
 ) -> tuple[keras.Model, Weights]:
     """Builds a sliced model and refits its layers, from input to output.
 
@@ -49,6 +55,7 @@ def repair(
         slicer: Of the original.
         plan: What to build, with `align` 1.
         calibration_data: Samples without labels: see `calibration_batches`.
+        method: "least_squares", or "moments": only batch normalizations change.
         name: Name of the new model.
 
     Returns:
@@ -56,15 +63,28 @@ def repair(
         the original's shapes: what is not kept has the original's values.
 
     Raises:
-        ValueError: As `calibration_batches`.
+        ValueError: If the method is unknown or the model has no batch normalization to match
+            moments with, or as `calibration_batches`.
     """
+    _check_method(method, plan)
     batches = calibration_batches(plan.model, calibration_data)
     built = slicer.build_parts(plan, name=name)
-    walk = _Walk(plan, built, batches)
+    walk = _Walk(plan, built, batches, method)
     with backend.without_gradients():
         for step in plan.graph.steps:
             walk.run(step)
     return built.model, walk.weights
+
+
+def _check_method(method: str, plan: Plan) -> None:
+    if method not in METHODS:
+        raise ValueError(f"Expected `repair` to be one of {METHODS}. Received: repair={method!r}")
+    if method == "moments" and not any(is_batch_norm(each.step) for each in plan.steps):
+        raise ValueError(
+            'Expected a model with batch normalizations for repair="moments", which changes '
+            f"nothing else. Received: model {plan.model.name!r}, which has none. Use "
+            'repair="least_squares"'
+        )
 
 
 @dataclass(eq=False)
@@ -75,11 +95,13 @@ class _Walk:
         plan: The plan.
         built: The new model.
         batches: The data.
+        method: As of `build_repaired`.
     """
 
     plan: Plan
     built: BuiltModel
     batches: list[list[Any]]
+    method: str
 
     def __post_init__(self):
         graph = self.plan.graph
@@ -88,7 +110,7 @@ class _Walk:
         self.calls = Counter(step.operation for step in graph.steps)
         self.readers = Counter(tensor for step in graph.steps for tensor in step.inputs)
         self.unread = self.readers.copy()
-        self.projections = self._find_projections()
+        self.projections = self._find_projections() if self.method == METHODS[0] else {}
         self.followers = find_followers(graph, set(self.projections))
         self.absorbers = self._find_absorbers()
         self.original = {t: [b[i] for b in self.batches] for i, t in enumerate(graph.inputs)}
