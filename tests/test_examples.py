@@ -10,10 +10,28 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="once is enough, on the fastest")
-def test_quickstart_goes_through_every_step(tmp_path):
-    command = [sys.executable, str(EXAMPLES / "quickstart.py"), "--epochs", "1"]
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="once is enough, on the fastest"
+)
+
+
+def run(tmp_path, name, *arguments):
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_pretrained_compares_the_ways(tmp_path):
+    output = run(tmp_path, "pretrained.py", "--epochs", "5", "--fine-tuning", "1")
+    lines = [line for line in output.splitlines() if "accuracy" in line]
+    accuracy = {line[:38].strip(): float(line.rsplit(" ", 1)[1]) for line in lines}
+    assert accuracy["only the head sliced"] > 0.9
+    for size in ("20%", "5%"):
+        assert accuracy[f"slim, {size}, repaired"] > max(0.8, accuracy[f"slim, {size}"])
+
+
+def test_quickstart_goes_through_every_step(tmp_path):
+    output = run(tmp_path, "quickstart.py", "--epochs", "1")
     for line in ("accuracy:", "Modules of", "composed:", "weak model with a module:"):
-        assert line in done.stdout
+        assert line in output
