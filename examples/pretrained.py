@@ -15,6 +15,7 @@ parser.add_argument("--epochs", type=int, default=20, help="of the training that
 parser.add_argument("--fine-tuning", type=int, default=10, help="epochs of modular fine-tuning")
 options = parser.parse_args()
 
+keras.utils.set_random_seed(0)
 CLASSES = [1, 4, 7]
 digits = mk.datasets.load("digits", image_size=16)
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

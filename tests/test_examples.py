@@ -23,12 +23,12 @@ def run(tmp_path, name, *arguments):
 
 
 def test_pretrained_compares_the_ways(tmp_path):
-    output = run(tmp_path, "pretrained.py", "--epochs", "5", "--fine-tuning", "1")
+    output = run(tmp_path, "pretrained.py", "--epochs", "12", "--fine-tuning", "1")
     lines = [line for line in output.splitlines() if "accuracy" in line]
     accuracy = {line[:38].strip(): float(line.rsplit(" ", 1)[1]) for line in lines}
     assert accuracy["only the head sliced"] > 0.9
-    for size in ("20%", "5%"):
-        assert accuracy[f"slim, {size}, repaired"] > max(0.8, accuracy[f"slim, {size}"])
+    assert accuracy["slim, 20%, repaired"] > 0.9
+    assert accuracy["slim, 5%, repaired"] > accuracy["slim, 5%"]
 
 
 def test_quickstart_goes_through_every_step(tmp_path):
