@@ -1,18 +1,24 @@
 """The best modules of a size: units chosen by importance until a budget is spent."""
 
+import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
+import keras
 import numpy as np
 
 from moda_keras.evaluation.accuracy import full_accuracy, reuse_accuracy
 from moda_keras.evaluation.flops import planned_flops
 from moda_keras.evaluation.gather_samples import gather_samples
 from moda_keras.evaluation.latency import measure_latency
+from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.compose import compose
+from moda_keras.reuse.masked_model import masked_model
+from moda_keras.reuse.repair import calibration_arrays
 from moda_keras.slicing import Plan, Slicer, unit_groups
 from moda_keras.tuning.reuse_loss import ROUNDING, ReuseLoss
 from moda_keras.tuning.unit_choice import UnitChoice, group_costs
@@ -20,6 +26,8 @@ from moda_keras.tuning.unit_choice import UnitChoice, group_costs
 # The search for the smallest model within a loss of accuracy ends at this share of all groups, or
 # of the model's size.
 ACCURACY_STEP = 0.01
+# By what share of its size a model shrinks before importance is measured again, at most.
+STEP = 0.65
 
 
 def within(
@@ -55,8 +63,11 @@ def within(
             modules. Other classes cannot be composed then. By default, each class's module is
             within the budget on its own, as `compose(modules, [c])` is.
         validation_data: For `max_accuracy_loss`: `(x, y)`, or a dataset.
-        calibration_data: For `max_accuracy_loss` with `classes`: passed on to `compose`, whose
-            models are then those measured.
+        calibration_data: With `classes`: samples of them without labels, as `compose` takes them.
+            For `parameters` and `flops`, units are then chosen in steps: after each, the model is
+            repaired and importance is measured again, which takes longer and chooses better. For
+            `max_accuracy_loss`, the models that are measured are repaired. Pass the data to
+            `compose` too.
         batch_size: Positive int, the samples in a batch whose latency is measured.
 
     Returns:
@@ -96,7 +107,10 @@ def within(
     _check_data(budget, chosen, validation_data, calibration_data)
     search = _Search(modules, chosen, by_flops=budget[0] in ("flops", "latency_ms"))
     if budget[0] != "max_accuracy_loss":
-        return search.within(*budget, _MEASURES[budget[0]](modules.slicer, batch_size))
+        measure = _MEASURES[budget[0]](modules.slicer, batch_size)
+        if calibration_data is None or len(chosen) < 2:  # one class's loss is constant
+            return search.within(*budget, measure)
+        return search.within_by_steps(*budget, measure, calibration_data)
     x, y = gather_samples(modules, *_as_pair(validation_data))
     if chosen is None:
         return search.each_within_loss(budget[1], x, y)
@@ -120,7 +134,11 @@ class _Search:
         groups = unit_groups(modules.slicer)
         cost = planned_flops if by_flops else _trainable_size
         costs = group_costs(modules.slicer, groups, np.array(tasks[0]), cost)
-        self.choices = [UnitChoice(modules, groups, costs, task) for task in tasks]
+        self.groups, self.costs = groups, costs
+        self.choices = [self._choice(task, _of_classes(modules, task)) for task in tasks]
+
+    def _choice(self, task: Sequence[int], importance: dict[str, np.ndarray]) -> UnitChoice:
+        return UnitChoice(self.modules.slicer, importance, self.groups, self.costs, task)
 
     def within(self, name: str, limit: float, measure: Callable[[Plan], float]) -> ModuleSet:
         """The largest choices of which `measure` says no more than `limit`."""
@@ -135,6 +153,24 @@ class _Search:
         return self.result(
             [choice.largest_within(lambda plan: measure(plan) <= limit) for choice in self.choices]
         )
+
+    def within_by_steps(
+        self, name: str, limit: float, measure: Callable[[Plan], float], calibration_data: Any
+    ) -> ModuleSet:
+        """As `within`, for a sub-task; importance is measured again on smaller and smaller models.
+
+        Every step repairs the model of the units chosen so far, at full size, and asks it which of
+        these units matter now.
+        """
+        found = self.within(name, limit, measure)  # refuses a budget that cannot be met
+        data = calibration_arrays(calibration_data)
+        steps = max(1, math.ceil(math.log(limit) / math.log(STEP)))
+        for size in limit ** (np.arange(1, steps) / steps):
+            found = self.within(name, float(size), measure)
+            model = masked_model(found, self.classes, calibration_data=data)
+            importance = _remaining_importance(model, data, self.modules)
+            self.choices = [self._choice(self.classes, importance)]
+        return self.within(name, limit, measure) if steps > 1 else found
 
     def within_loss(self, limit: float, x: Any, y: np.ndarray, calibration_data: Any) -> ModuleSet:
         """The smallest choice for the sub-task that loses no more accuracy than `limit`."""
@@ -183,6 +219,23 @@ class _Search:
                 for choice in self.choices
             ]
         )
+
+
+def _of_classes(modules: ModuleSet, classes: Sequence[int]) -> dict[str, np.ndarray]:
+    """The importance of units (D,) for the classes together, by activation name."""
+    rows = np.array(classes)
+    return {name: table[rows].sum(axis=0) for name, table in modules.importance.items()}
+
+
+def _remaining_importance(
+    model: keras.Model, data: Any, modules: ModuleSet
+) -> dict[str, np.ndarray]:
+    """The importance of units (D,) for a masked model's own predictions."""
+    with warnings.catch_warnings():  # it may predict no sample to be of some class
+        warnings.filterwarnings("ignore", message="The data has no sample of the classes")
+        found = decompose(model, data, criterion=modules.criterion, epsilon=0.0, verbose=0)
+    tables = found.importance.values()
+    return {n: table.sum(axis=0) for n, table in zip(modules.units, tables, strict=True)}
 
 
 # ---------------------------------------------------------------------------------- what is spent
@@ -249,11 +302,10 @@ def _check_data(
             f"Received: {budget[0]}={budget[1]} and validation_data="
             f"{'None' if validation is None else type(validation).__name__}"
         )
-    if calibration is not None and not (is_accuracy and classes):
+    if calibration is not None and (budget[0] == "latency_ms" or not classes):
         raise ValueError(
-            "Expected `calibration_data` with `max_accuracy_loss` and `classes`, whose models are "
-            "composed with it; for another budget pass it to `compose`. Received: "
-            f"{budget[0]}={budget[1]}, classes={classes}"
+            "Expected `calibration_data` with `classes`, and with a budget other than "
+            f"`latency_ms`. Received: {budget[0]}={budget[1]}, classes={classes}"
         )
     if is_accuracy and classes and len(classes) < 2:
         raise ValueError(

@@ -1,11 +1,10 @@
 """Nested choices of units: one order over all groups of units, of which the first stay."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import minimum_units
 from moda_keras.slicing import Plan, Slicer, UnitGroups
 
@@ -19,7 +18,9 @@ class UnitChoice:
     """The choices of units for some classes, from the smallest to all units.
 
     Args:
-        modules: Modules with importance.
+        slicer: Of the model.
+        importance: Dict from activation name to a float array (D,): how much the classes depend on
+            each unit.
         groups: The groups of the model's units.
         costs: Float array (groups,), from `group_costs`.
         classes: Class indices.
@@ -30,12 +31,17 @@ class UnitChoice:
     """
 
     def __init__(
-        self, modules: ModuleSet, groups: UnitGroups, costs: np.ndarray, classes: Sequence[int]
+        self,
+        slicer: Slicer,
+        importance: Mapping[str, np.ndarray],
+        groups: UnitGroups,
+        costs: np.ndarray,
+        classes: Sequence[int],
     ):
-        self.slicer = modules.slicer
+        self.slicer = slicer
         self.groups = groups
         self.classes = np.array(classes)
-        order = order_of_groups(group_gains(modules, groups, self.classes), costs)
+        order = order_of_groups(group_gains(importance, groups), costs)
         is_required = required_groups(order, groups, self.classes)
         self.order = np.concatenate([order[is_required[order]], order[~is_required[order]]])
         self.smallest, self.largest = int(is_required.sum()), groups.number
@@ -80,20 +86,19 @@ def order_of_groups(
     return np.lexsort((-rates, costs > 0))
 
 
-def group_gains(modules: ModuleSet, groups: UnitGroups, classes: np.ndarray) -> np.ndarray:
+def group_gains(importance: Mapping[str, np.ndarray], groups: UnitGroups) -> np.ndarray:
     """How much the classes depend on each group: the sum over its units.
 
     Args:
-        modules: Modules with importance.
+        importance: Dict from activation name to a float array (D,).
         groups: The groups of the model's units.
-        classes: Class indices.
 
     Returns:
         Float array (groups,).
     """
     gains = np.zeros(groups.number)
     for name, ids in groups.of_units.items():
-        values = normalized(modules.importance[name][classes].sum(axis=0))
+        values = normalized(importance[name])
         gains += np.bincount(ids, values, minlength=groups.number)
     return gains
 

@@ -178,7 +178,8 @@ def test_order_is_by_gain_for_the_cost():
 def test_gains_of_a_group_are_summed_over_its_units(modules):
     groups = mk.slicing.unit_groups(modules.slicer)
     classes = np.array([3, 1])
-    gains = group_gains(modules, groups, classes)
+    tables = {name: table[classes].sum(axis=0) for name, table in modules.importance.items()}
+    gains = group_gains(tables, groups)
     expected = np.zeros(groups.number)
     for name, table in modules.importance.items():
         values = table[3] + table[1]
@@ -307,6 +308,30 @@ def test_calibration_data_reaches_compose(wide, validation, monkeypatch):
     assert set(received) == {None}
 
 
+def test_units_are_chosen_in_steps_with_calibration_data(wide, validation):
+    """By hand: repair the larger choice at full size, measure importance, choose among the rest."""
+    classes, x = [3, 1], validation[0]
+    found = wide.within(parameters=0.3, classes=classes, calibration_data=x)
+    assert mk.metrics.composed_size(found, classes) <= 0.3
+    larger = wide
+    for size in (0.3 ** (1 / 3), 0.3 ** (2 / 3)):
+        larger = larger.within(parameters=size, classes=classes)
+        masked = mk.masked_model(larger, classes, calibration_data=x)
+        remaining = mk.decompose(masked, x, criterion="importance", verbose=0).importance
+        larger = wide.with_units(wide.units)
+        larger.importance = {
+            name: np.tile(table.sum(axis=0) / 2, (4, 1)) for name, table in remaining.items()
+        }
+    expected = larger.within(parameters=0.3, classes=classes)
+    at_once = wide.within(parameters=0.3, classes=classes)
+    for name, units in expected.union(classes).items():
+        assert (found.union(classes)[name] == units).all()
+    assert any((found.units[name] != at_once.units[name]).any() for name in found.units)
+    batches = ((x[i : i + 16], np.zeros(16)) for i in range(0, len(x), 16))
+    again = wide.within(parameters=0.3, classes=classes, calibration_data=batches)
+    assert all((found.units[name] == again.units[name]).all() for name in found.units)
+
+
 # -------------------------------------------------------------------------------------- bad input
 
 
@@ -325,7 +350,8 @@ def test_calibration_data_reaches_compose(wide, validation, monkeypatch):
         ({"max_accuracy_loss": 1.0}, r"`max_accuracy_loss` in \[0, 1\)"),
         ({"max_accuracy_loss": 0.1}, "`validation_data=.*=None"),
         ({"parameters": 0.5, "validation_data": (1, 2)}, "`validation_data=.*=tuple"),
-        ({"parameters": 0.5, "calibration_data": 1}, "pass it to `compose`"),
+        ({"parameters": 0.5, "calibration_data": 1}, "`calibration_data` with `classes`"),
+        ({"latency_ms": 5, "classes": [0, 1], "calibration_data": 1}, "other than `latency_ms`"),
         (
             {"max_accuracy_loss": 0.1, "validation_data": (1, 2), "classes": [1]},
             "at least two classes",

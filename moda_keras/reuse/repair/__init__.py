@@ -7,6 +7,7 @@ for the others, `moments` matches mean and variance, `calibration` checks the da
 Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (ICCV 2017).
 """
 
+from moda_keras.reuse.repair.calibration import calibration_arrays
 from moda_keras.reuse.repair.walk import build_repaired
 
-__all__ = ["build_repaired"]
+__all__ = ["build_repaired", "calibration_arrays"]

@@ -45,6 +45,23 @@ def calibration_batches(model: keras.Model, x: Any, batch_size: int = 32) -> lis
     return found
 
 
+def calibration_arrays(x: Any) -> Any:
+    """Calibration data as arrays, to be used several times.
+
+    Args:
+        x: As of `calibration_batches`.
+
+    Returns:
+        Array of N samples, or a list or dict of arrays.
+    """
+    if not is_dataset(x):
+        return x
+    batches = list(_batches_of_dataset(x))
+    return (
+        keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches) if batches else []
+    )
+
+
 def _batches_of_arrays(x: Any, size: int) -> Iterable[Any]:
     x = keras.tree.map_structure(np.asarray, x) if _is_structure(x) else np.asarray(x)
     lengths = {len(each) if np.ndim(each) else None for each in keras.tree.flatten(x)}
