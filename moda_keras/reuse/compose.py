@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from moda_keras.modules.checks import chosen_modules
-from moda_keras.modules.module import Module, warn_of_constant_output
+from moda_keras.modules.module import Module, check_output
 from moda_keras.modules.module_set import ModuleSet
 
 
@@ -39,7 +39,8 @@ def compose(
 
     Raises:
         ValueError: If `classes` is empty or has an unknown class, a duplicate, or a class without
-            training samples, or if `align` is not a positive integer.
+            training samples, if `align` is not a positive integer, or if logits are asked for, and
+            operations follow the original's softmax.
 
     Example:
         >>> import keras
@@ -58,6 +59,5 @@ def compose(
     """
     modules, classes = chosen_modules(modules, classes)
     plan = modules.plan(classes, align=align, logits=logits)
-    if not logits and len(plan.outputs) == 1:
-        warn_of_constant_output(modules.slicer)
+    check_output(modules.slicer, len(plan.outputs), logits=logits)
     return modules.slicer.build(plan, name=name)
