@@ -272,8 +272,9 @@ def _accuracy(
         outputs: The label of each output; by default its index.
     """
     from moda_keras.evaluation.accuracy import accuracy_by_class, is_correct
+    from moda_keras.evaluation.samples import predict
 
-    scores = model.predict(data.test_batches(), verbose=0)
+    scores = predict(model, data.test_batches())
     scores = scores if columns is None else scores[:, columns]
     correct = is_correct(scores, data.y_test, outputs)
     by_class = accuracy_by_class(correct, data.y_test, len(data.class_names))

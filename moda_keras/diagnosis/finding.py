@@ -12,7 +12,7 @@ class Finding:
 
     Attributes:
         sign: One of "accuracy", "collapse", "samples", "overlap", "size", "refill", "epsilon",
-            "objectives".
+            "unseen", "objectives".
         severity: "problem", or "warning" for what may be intended.
         figures: What was measured, by name; "limit" is the value it was compared with.
         message: One or two sentences on what was found.

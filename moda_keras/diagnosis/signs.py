@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from moda_keras import graph
 from moda_keras.diagnosis.evidence import Evidence
 from moda_keras.diagnosis.finding import Check, Finding
 from moda_keras.evaluation import module_size
@@ -305,6 +306,41 @@ def find_small_epsilon(evidence: Evidence) -> Iterator[Finding]:
         f"{DEFAULT_EPSILON:g}, modules have {percent(mean)} of their units.",
         'Choose epsilons from data: `mk.decompose(model, x_train, y_train, epsilon="auto")`, or '
         "`epsilon=mk.choose_epsilons(model, x_train)` if the data is a dataset.",
+    )
+
+
+# --------------------------------------------------------------------------------------- the model
+
+
+@_sign("unseen", "parts of the model whose units are in every module, for they cannot be observed")
+def find_unseen_units(evidence: Evidence) -> Iterator[Finding]:
+    """Layers and operations at which no units are observed, or that cannot be sliced."""
+    traced = evidence.modules.slicer.graph
+    layers = [layer.name for layer in graph.find_unreadable_layers(traced)]
+    operations = graph.find_overlooked_operations(traced)
+    changed = [s.name for s in traced.steps if graph.has_changed_weights(s.operation)]
+    sentences = {
+        "The units inside {} are not visible in the model's graph.": layers,
+        "No units are observed at {}, non-linear operations that are no known activations.": (
+            operations
+        ),
+        "Quantized, or with LoRA enabled: {}.": changed,
+    }
+    if not any(sentences.values()):
+        return
+    yield Finding(
+        "unseen",
+        "warning",
+        {
+            "layers": len(layers),
+            "operations": len(operations),
+            "changed_layers": len(changed),
+            "limit": 0,
+        },
+        " ".join(words.format(listed(names)) for words, names in sentences.items() if names),
+        "Build these parts with the functional API and Keras's activations, or mark all hidden "
+        "activations with `moda_keras.layers.ModularActivation`. Quantize a model, or enable LoRA, "
+        "after composing it.",
     )
 
 

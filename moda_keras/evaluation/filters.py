@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from moda_keras.evaluation.samples import check_samples
+from moda_keras.evaluation.samples import check_samples, loadable
 from moda_keras.graph import HiddenActivation
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
@@ -97,7 +97,7 @@ def _kernels_of_modules(modules: ModuleSet) -> np.ndarray:
 
 def _active_kernels(probe: ActivationProbe, x: Any, epsilon: float) -> np.ndarray:
     """Bool array (samples, kernels): which kernels each sample activates."""
-    activations = dict(zip(probe.hidden, probe.predict(x, verbose=0), strict=True))
+    activations = dict(zip(probe.hidden, probe.predict(loadable(x), verbose=0), strict=True))
     active = [
         np.any(
             np.abs(activations[h]) > (0.0 if h.exact_zero else epsilon),

@@ -61,7 +61,9 @@ def _unpack(batch: Any) -> tuple[Any, Any]:
         raise ValueError(
             "Expected a dataset of batches (inputs, labels). Received: a batch without labels"
         )
-    x, y = keras.tree.map_structure(keras.ops.convert_to_numpy, (x, y))
+    x, y = keras.tree.map_structure(
+        lambda each: None if each is None else keras.ops.convert_to_numpy(each), (x, y)
+    )
     if weight is None:
         return x, y
     kept = keras.ops.convert_to_numpy(weight).reshape(-1) != 0
@@ -75,7 +77,9 @@ def _join(batches: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
     return keras.tree.map_structure(lambda *arrays: _concatenate(arrays), *parts)
 
 
-def _concatenate(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+def _concatenate(arrays: tuple[np.ndarray | None, ...]) -> np.ndarray | None:
+    if all(array is None for array in arrays):  # an optional input
+        return None
     shapes = sorted({array.shape[1:] for array in arrays})
     if len(shapes) > 1:
         raise ValueError(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import as_class_indices, check_labelled_arrays
+from moda_keras.observing.labelled_arrays import as_class_indices, check_labelled_arrays, is_dataset
 
 
 def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
@@ -14,7 +14,8 @@ def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
 
     Args:
         modules: Modules of the model that takes the samples.
-        x: Inputs: an array of N samples, or a list or dict of arrays for several inputs.
+        x: Inputs: an array of N samples, or a list or dict of arrays for several inputs, with None
+            for an optional input.
         y: Labels: integers (N,) or (N, 1), one-hot (N, C), or class names (N,).
 
     Returns:
@@ -28,18 +29,35 @@ def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
 
 
 def predict(model: keras.Model, x: Any, batch_size: int = 256) -> np.ndarray:
-    """The outputs of a model for arrays of numbers or strings.
+    """The output of a model for arrays of numbers or strings, or for a dataset.
 
     Args:
-        model: A model with one output.
-        x: Array of N samples, or a list or dict of arrays for a model of several inputs.
-        batch_size: Batch size of the prediction.
+        model: A model with one output, perhaps in a list or dict.
+        x: Array of N samples, or a list or dict of arrays for a model of several inputs, with None
+            for an optional input; or a dataset of batches.
+        batch_size: Batch size for arrays.
 
     Returns:
         Float array (N, ...).
     """
-    # Keras's own array loading refuses arrays of strings, and takes tensors of them.
-    x = keras.tree.map_structure(
-        lambda each: keras.ops.convert_to_tensor(each) if each.dtype == object else each, x
+    batching = {} if is_dataset(x) else {"batch_size": batch_size}
+    outputs = model.predict(loadable(x), verbose=0, **batching)
+    return np.asarray(keras.tree.flatten(outputs)[0])
+
+
+def loadable(x: Any) -> Any:
+    """Inputs with arrays of strings as tensors: Keras refuses arrays of them.
+
+    Args:
+        x: As of `predict`.
+
+    Returns:
+        The inputs, in the same structure.
+    """
+    return keras.tree.map_structure(
+        lambda each: keras.ops.convert_to_tensor(each) if _holds_objects(each) else each, x
     )
-    return np.asarray(model.predict(x, batch_size=batch_size, verbose=0))
+
+
+def _holds_objects(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype == object

@@ -108,6 +108,9 @@ def why_not_staged(modules: ModuleSet) -> str | None:
     for step, rule in slicer.rules.items():
         if rule.feeds_back and step.outputs[0] in slicer.hidden:
             return f"layer {step.name!r} is recurrent: it feeds its units back in time"
+    for tensor in modules.model.inputs:
+        if graph.is_optional(tensor):
+            return f"the input {tensor.name!r} is optional"
     tensors = [*slicer.graph.inputs, *(t for step in slicer.graph.steps for t in step.outputs)]
     for tensor in tensors:
         if is_masked(tensor.keras_tensor):

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from moda_keras.datasets import Dataset, StreamedDataset
 from moda_keras.evaluation.results_file import ResultsFile
-from moda_keras.graph import trace
+from moda_keras.evaluation.samples import predict
+from moda_keras.graph import activation_name, trace
 from moda_keras.slicing.logits import find_output_activation
 from moda_keras.training.moda_loss import MODALoss
 
 FIGURES = ("loss", "accuracy")
+# Images from which it is told whether a model puts out probabilities.
+TRIED_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,18 @@ class Recipe:
 
 
 def compile_by_recipe(
-    model: keras.Model, *, learning_rate: float, steps: int, **arguments: object
+    model: keras.Model,
+    data: Dataset | StreamedDataset,
+    *,
+    learning_rate: float,
+    steps: int,
+    **arguments: object,
 ) -> None:
     """Compiles a model for the papers' recipe: SGD, Nesterov momentum 0.9, cosine decay.
 
     Args:
         model: A model whose output is logits, or probabilities.
+        data: The data.
         learning_rate: Initial learning rate.
         steps: Number of training steps.
         **arguments: Further arguments of `compile`.
@@ -59,14 +69,26 @@ def compile_by_recipe(
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     model.compile(
         keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=_gives_logits(model)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=_gives_logits(model, data)),
         metrics=["accuracy"],
         **arguments,
     )
 
 
-def _gives_logits(model: keras.Model) -> bool:
-    return find_output_activation(trace(model)) is None
+def _gives_logits(model: keras.Model, data: Dataset | StreamedDataset) -> bool:
+    """Whether the outputs are logits, of which logarithms of probabilities are a special case."""
+    graph = trace(model)
+    step = find_output_activation(graph)
+    name = None if step is None else activation_name(step.operation)
+    if name in ("softmax", "logsoftmax"):
+        return name == "logsoftmax"
+    if step is None and isinstance(graph.steps[-1].operation, keras.layers.Dense):
+        return True
+    # The outputs tell: of probabilities, none is negative, and those of a sample sum to 1.
+    images, _ = data.unaugmented_batches()[0]
+    scores = predict(model, images[:TRIED_IMAGES])
+    is_distribution = np.allclose(scores.sum(axis=-1), 1, atol=1e-3) and scores.min() >= 0
+    return not is_distribution
 
 
 def fit_by_recipe(
@@ -98,7 +120,7 @@ def fit_by_recipe(
     steps = recipe.epochs * len(batches)
     loss = recipe.modular_loss
     modular = {} if loss is None else {"modular_loss": loss}
-    compile_by_recipe(model, learning_rate=recipe.learning_rate, steps=steps, **modular)
+    compile_by_recipe(model, data, learning_rate=recipe.learning_rate, steps=steps, **modular)
     log = _EpochLog(
         f"{state}.csv", FIGURES + (("task_loss", *MODALoss.objective_names) if modular else ())
     )
@@ -133,7 +155,7 @@ def calibrate(
         callbacks: Keras callbacks.
     """
     batches = data.train_batches(batch_size, augment="none", seed=seed)
-    compile_by_recipe(model, learning_rate=learning_rate, steps=epochs * len(batches))
+    compile_by_recipe(model, data, learning_rate=learning_rate, steps=epochs * len(batches))
     callbacks = [batches.tell_epoch(), *callbacks]
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
 

@@ -22,6 +22,7 @@ from moda_keras.graph.model_inputs import (
     entry_of,
     in_structure_of,
     inputs_and_outputs,
+    is_optional,
     new_inputs,
 )
 from moda_keras.graph.non_linearities import (
@@ -35,6 +36,10 @@ from moda_keras.graph.operations import (
     is_keras_class,
     kind_of,
     shallow_copy,
+)
+from moda_keras.graph.overlooked_operations import (
+    describe_overlooked_operations,
+    find_overlooked_operations,
 )
 from moda_keras.graph.plain_class import plain_class
 from moda_keras.graph.tracing import (
@@ -63,9 +68,11 @@ __all__ = [
     "activation_name",
     "at_one_time",
     "contains_marked_activation",
+    "describe_overlooked_operations",
     "entry_of",
     "explain_no_activation",
     "find_hidden_activations",
+    "find_overlooked_operations",
     "find_unreadable_layers",
     "has_changed_weights",
     "hidden_activations_of",
@@ -75,6 +82,7 @@ __all__ = [
     "is_keras_class",
     "is_masked",
     "is_non_negative",
+    "is_optional",
     "kind_of",
     "labels_of_einsum",
     "labels_of_einsum_dense",

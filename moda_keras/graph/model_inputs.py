@@ -23,10 +23,15 @@ def new_inputs(model: keras.Model) -> list[keras.KerasTensor]:
             dtype=t.dtype,
             sparse=t.sparse,
             name=t.name,
-            optional=t._keras_history.operation.optional,
+            optional=is_optional(t),
         )
         for t in model.inputs
     ]
+
+
+def is_optional(tensor: keras.KerasTensor) -> bool:
+    """Whether a model's input may be None."""
+    return tensor._keras_history.operation.optional
 
 
 def in_structure_of(model: keras.Model, inputs: list, output: Any) -> tuple[Any, Any]:

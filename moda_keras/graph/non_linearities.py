@@ -79,7 +79,9 @@ def gives_exact_zeros(operation: Any) -> bool:
 
 def is_non_negative(operation: Any) -> bool:
     """Whether the operation's non-linearity is known never to give negative values."""
-    return activation_name(operation) in _NON_NEGATIVE and _is_known(operation)
+    # A GRU mixes its activation with the state it begins with, which may be negative.
+    is_mixed = isinstance(operation, keras.layers.GRU)
+    return activation_name(operation) in _NON_NEGATIVE and _is_known(operation) and not is_mixed
 
 
 def _is_known(operation: Any) -> bool:

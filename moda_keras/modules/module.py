@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from moda_keras.graph import activation_name
 from moda_keras.slicing import Slicer
 
 if TYPE_CHECKING:
@@ -51,9 +50,8 @@ class Module:
         Returns:
             A functional `keras.Model` with output (batch, 1).
         """
+        check_output(self.modules.slicer, 1, logits=logits)
         plan = self.modules.plan([self.class_index], logits=logits)
-        if not logits:
-            warn_of_constant_output(self.modules.slicer)
         return self.modules.slicer.build(plan, name=name)
 
     def __repr__(self) -> str:
@@ -62,12 +60,45 @@ class Module:
         return f"<Module of class {self.class_index} ({self.class_name!r}): {kept}/{total} units>"
 
 
-def warn_of_constant_output(slicer: Slicer) -> None:
-    """Warns if the output of a model of one class is constant, as a softmax over one logit is."""
-    step = slicer.output_activation
-    if step is not None and activation_name(step.operation) in ("softmax", "logsoftmax"):
+def check_output(slicer: Slicer, classes: int, *, logits: bool) -> None:
+    """Checks that a composed model puts out what it is asked for.
+
+    Args:
+        slicer: That of the original.
+        classes: Number of chosen classes.
+        logits: Whether to leave out the output activation.
+
+    Raises:
+        ValueError: If logits are asked for and cannot be read.
+
+    Warns if the output of one class is constant, as a softmax over one logit is, and if a softmax
+    is over all classes.
+    """
+    if logits:
+        require_logits(slicer)
+        return
+    name, step = slicer.model.name, slicer.inner_softmax
+    if step is not None:
         warnings.warn(
-            f"The softmax of model {slicer.model.name!r} over one class is constant. Pass "
+            f"The softmax {step.name!r} of model {name!r} cannot be taken over the chosen classes "
+            "alone, for other operations follow it or its layer is shared: the composed model puts "
+            "out what the whole model does for these classes. End the model in its softmax, or in "
+            "logits.",
+            stacklevel=3,
+        )
+    if classes == 1 and slicer.is_constant_over_one_class:
+        warnings.warn(
+            f"The output activation of model {name!r} over one class is constant. Pass "
             "`logits=True` for the class's logit, or compose at least two classes.",
             stacklevel=3,
+        )
+
+
+def require_logits(slicer: Slicer) -> None:
+    """Raises a ValueError if a softmax is in the way of a model's logits."""
+    if slicer.inner_softmax is not None:
+        raise ValueError(
+            "Expected a model whose logits can be read: one that ends in logits, or in the softmax "
+            f"over them. Received: model {slicer.model.name!r}, whose softmax "
+            f"{slicer.inner_softmax.name!r} is followed by other operations, or its layer is shared"
         )

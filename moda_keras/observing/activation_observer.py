@@ -88,7 +88,8 @@ class ActivationObserver(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.update_metric(y, y_pred, sample_weight)
         for values in keras.tree.flatten(x):
-            if "float" in keras.backend.standardize_dtype(values.dtype):
+            is_given = values is not None  # an optional input may not be
+            if is_given and "float" in keras.backend.standardize_dtype(values.dtype):
                 self.inputs_not_finite.update_state(ops.cast(~ops.isfinite(values), "float32"))
         return {self.metric.name: self.metric.result()}
 

@@ -19,7 +19,7 @@ from moda_keras.observing.epsilons import (
     check_automatic,
     resolve_epsilons,
 )
-from moda_keras.observing.labelled_arrays import sample_of_arrays, take_samples
+from moda_keras.observing.labelled_arrays import number_of_samples, sample_of_arrays, take_samples
 from moda_keras.ops import (
     ClassStatistics,
     statistics_of_magnitudes,
@@ -108,11 +108,10 @@ class _MagnitudesOfSample:
 
     def __init__(self, traced: graph.Graph, x: Any, batch_size: int):
         x = sample_of_arrays(x, AUTO_SAMPLES)
-        length = len(keras.tree.flatten(x)[0])
         self._observer = ActivationObserver(traced, MagnitudeCounts)
         self._batches = [
             (take_samples(x, slice(start, start + batch_size)),)
-            for start in range(0, length, batch_size)
+            for start in range(0, number_of_samples(x), batch_size)
         ]
 
     def choose_epsilons(self) -> dict[str, float]:

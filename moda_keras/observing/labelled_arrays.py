@@ -16,7 +16,7 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
 
     Args:
         x: Array of N samples, of numbers or strings, or a list or dict of arrays for a model of
-            several inputs.
+            several inputs, with None for an optional input.
         y: Labels: integers (N,) or (N, 1), or one-hot (N, C).
         num_classes: C, the number of classes.
 
@@ -37,7 +37,7 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     is_one_hot = y.ndim == 2 and y.shape[1] > 1
     y = y.argmax(axis=1) if is_one_hot else y.reshape(-1).astype("int64")
     x = keras.tree.map_structure(_as_array, x) if _is_structure(x) else _as_array(x)
-    for values in keras.tree.flatten(x):
+    for values in _given(x):
         if not _holds_values(values) or values.shape[:1] != y.shape:
             raise ValueError(
                 "Expected `x` to be an array with one sample for each label, or a list or dict of "
@@ -125,9 +125,10 @@ def is_dataset(values: Any) -> bool:
 
 
 def is_arrays(x: Any) -> bool:
-    """Whether data is an array, or a list or dict of arrays."""
-    return all(
-        hasattr(each, "shape") and hasattr(each, "__getitem__") for each in keras.tree.flatten(x)
+    """Whether data is an array, or a list or dict of arrays, with None for optional inputs."""
+    given = _given(x)
+    return bool(given) and all(
+        hasattr(each, "shape") and hasattr(each, "__getitem__") for each in given
     )
 
 
@@ -142,24 +143,44 @@ def sample_of_arrays(x: Any, samples: int, seed: int = 0) -> Any:
     Returns:
         Array or arrays in the same structure.
     """
-    length = len(keras.tree.flatten(x)[0])
+    length = number_of_samples(x)
     if length <= samples:
         return x
     rows = np.sort(np.random.default_rng(seed).permutation(length)[:samples])
     return take_samples(x, rows)
 
 
+def number_of_samples(x: Any) -> int:
+    """N, the number of samples in an array or in a list or dict of arrays."""
+    return len(_given(x)[0])
+
+
 def take_samples(x: Any, index: Any) -> Any:
     """The chosen samples of every input.
 
     Args:
-        x: Array of N samples, or a list or dict of arrays.
-        index: What to index the first axis with.
+        x: Array of N samples, or a list or dict of arrays, with None for optional inputs.
+        index: Slice, or array of ints or bools, for the first axis.
 
     Returns:
         Array or arrays in the same structure.
     """
-    return keras.tree.map_structure(lambda values: values[index], x)
+    return keras.tree.map_structure(lambda values: _take(values, index), x)
+
+
+def _take(values: Any, index: Any) -> Any:
+    if values is None:
+        return None
+    if hasattr(values, "iloc"):  # Pandas takes other keys for names of columns
+        return values.iloc[index]
+    if keras.ops.is_tensor(values):  # TensorFlow's tensors take no arrays
+        values = keras.ops.convert_to_numpy(values)
+    return values[index]
+
+
+def _given(x: Any) -> list:
+    """The arrays, flat, without the optional inputs that are not given."""
+    return [values for values in keras.tree.flatten(x) if values is not None]
 
 
 def draw_of_each_class(
@@ -204,8 +225,10 @@ def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:
         )
 
 
-def _as_array(values: Any) -> np.ndarray:
+def _as_array(values: Any) -> np.ndarray | None:
     """The array; strings as `str` objects, the only form in which Keras accepts them."""
+    if values is None:
+        return None
     array = np.asarray(values)
     is_string = array.dtype.kind in "USO"
     return np.asarray(_decoded(array.astype(object)), object) if is_string else array
@@ -224,6 +247,7 @@ def _holds_values(array: np.ndarray) -> bool:
 
 
 def _is_structure(x: Any) -> bool:
-    """Whether it is a dict, or a list of arrays rather than of numbers."""
+    """Whether it is a dict, or a list of arrays rather than of numbers, however deep."""
     is_list = isinstance(x, (list, tuple))
-    return isinstance(x, dict) or (is_list and any(hasattr(each, "shape") for each in x))
+    leaves = keras.tree.flatten(x) if is_list else ()
+    return isinstance(x, dict) or any(hasattr(each, "shape") for each in leaves)

@@ -11,6 +11,7 @@ import numpy as np
 
 from moda_keras.evaluation import MaskedEvaluator, why_not_staged
 from moda_keras.evaluation.masked_evaluator import beaten_by
+from moda_keras.evaluation.samples import predict
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import take_samples
 from moda_keras.reporting.outcomes import Outcomes
@@ -95,7 +96,7 @@ def expect_accuracy(
     """
     present = modules.classes_with_modules()
     evaluator = None if why_not_staged(modules) else MaskedEvaluator(modules)
-    logits = modules.model.predict(x, batch_size=256, verbose=0)
+    logits = predict(modules.model, x)
     can_pair = evaluator is not None and 2 <= len(present) <= PAIRED_CLASSES
     return ExpectedAccuracy(
         classes=tuple(present.tolist()),
@@ -116,7 +117,7 @@ def _together(
     if evaluator is None:
         plan = modules.plan(present, logits=True)
         model: keras.Model = modules.slicer.build(plan)
-        logits = model.predict(take_samples(x, rows), batch_size=256, verbose=0)
+        logits = predict(model, take_samples(x, rows))
     else:
         ((rows, logits),) = evaluator.logits([tuple(present.tolist())], x, y)
     preferred = np.zeros((len(rows), modules.num_classes), bool)

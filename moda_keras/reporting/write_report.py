@@ -9,10 +9,11 @@ import numpy as np
 
 from moda_keras.diagnosis import gather_evidence
 from moda_keras.evaluation import why_not_staged
+from moda_keras.evaluation.samples import check_samples
 from moda_keras.files import write_text
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import check_labelled_arrays, refuse_dataset, take_samples
+from moda_keras.observing.labelled_arrays import refuse_dataset, take_samples
 from moda_keras.reporting.report_data import gather
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.tuning import threshold_curve
@@ -51,7 +52,7 @@ def write_report(
         modules: The modules.
         path: The file. An existing one is replaced; missing folders are created.
         x_test: Test inputs, an array of N samples, or a list or dict of arrays.
-        y_test: Labels: integers (N,) or one-hot (N, C).
+        y_test: Labels: integers (N,), one-hot (N, C) or class names (N,).
         title: Heading; by default one with the model's name.
         subtask_rows: What `mk.metrics.sweep_subtasks` returned, or the path of its file. The page
             shows these accuracies instead of estimates. By default a sample of sub-tasks is
@@ -90,7 +91,7 @@ def write_report(
     thresholds = None if thresholds is None else check_thresholds(thresholds)
     available = 0
     if x_test is not None and y_test is not None:
-        x_test, y_test = check_labelled_arrays(x_test, y_test, modules.num_classes)
+        x_test, y_test = check_samples(modules, x_test, y_test)
         available = len(y_test)
         x_test, y_test = _sample(x_test, y_test, max_samples, seed)
     evidence = gather_evidence(

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from moda_keras.modules.checks import chosen_modules
-from moda_keras.modules.module import Module, warn_of_constant_output
+from moda_keras.modules.module import Module, check_output
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.other_output import add_other, check_other, plan_with_other
 from moda_keras.reuse.repair import build_repaired
@@ -60,11 +60,11 @@ def compose(
 
     Raises:
         ValueError: If `classes` is empty or has an unknown class, a duplicate, or a class without
-            training samples, if `align` is not a positive integer, or if `calibration_data` has
-            fewer than two samples, another shape than the model's inputs, or NaN. With `other`,
-            also if all classes are chosen, the model's outputs are neither logits nor a softmax or
-            log-softmax of them, or the full model takes all of `other_data` for chosen or for
-            dropped classes.
+            training samples, if `align` is not a positive integer, if logits are asked for and
+            operations follow the original's softmax, or if `calibration_data` has fewer than two
+            samples, another shape than the model's inputs, or NaN. With `other`, also if all
+            classes are chosen, the model's outputs are neither logits nor a softmax or log-softmax
+            of them, or the full model takes all of `other_data` for chosen or for dropped classes.
 
     Example:
         >>> import keras
@@ -93,8 +93,7 @@ def compose(
         return modules.plan(chosen, align=align, logits=logits)
 
     plan = planned(align)
-    if not logits and len(plan.outputs) == 1:
-        warn_of_constant_output(modules.slicer)
+    check_output(modules.slicer, len(plan.outputs), logits=logits)
     if calibration_data is None:
         model = modules.slicer.build(plan, name=name)
     else:

@@ -41,7 +41,7 @@ class GraphCopy:
             return self._copy(self.output_step)(logits)
         return keras.layers.Activation(
             operation.activation,
-            dtype=operation.dtype_policy,
+            dtype=operation.compute_dtype,
             name=unique_name(f"{self.output_step.name}_activation", self.names),
         )(logits)
 

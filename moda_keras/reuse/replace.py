@@ -1,6 +1,5 @@
 """Replacing a class of a weak model by another model's module."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +8,12 @@ import numpy as np
 from keras import ops
 
 from moda_keras import graph
-from moda_keras.modules.module import Module
+from moda_keras.modules.module import Module, require_logits
+from moda_keras.reuse.frozen import build_frozen
 from moda_keras.slicing import Slicer
 from moda_keras.slicing.logits import find_output_activation
-from moda_keras.slicing.plan import Plan, PlannedStep
 
 STRATEGIES = ("calibrate", "normalize")
-# The arguments of Keras's layers that say how much noise they add in training.
-NOISE = {"rate", "stddev", "dropout", "recurrent_dropout"}
 
 
 def replace(
@@ -72,13 +69,15 @@ def replace(
         )
     classes = _check_weak_model(weak_model, target_class)
     weak, strong = _weak_logits(weak_model), _strong_logit(strong_module)
-    _check_inputs(weak, strong)
-    inputs, logits = _merge(weak, strong, target_class, strategy, x, batch_size)
+    fed = _in_order_of_inputs(weak, strong)
+    _check_inputs(weak, strong, fed)
+    inputs, logits = _merge(weak, strong, fed, target_class, strategy, x, batch_size)
     if strategy == "calibrate":
         calibration = keras.layers.Dense(classes, kernel_initializer="identity", name="calibration")
         logits = calibration(logits)
-    outputs = _output_activation(weak_model)(logits)
-    return keras.Model(inputs, outputs, name=name or f"{weak_model.name}_replaced")
+    output = _output_activation(weak_model)(logits)
+    structure = graph.in_structure_of(weak_model, inputs, output)
+    return keras.Model(*structure, name=name or f"{weak_model.name}_replaced")
 
 
 def _check_weak_model(model: keras.Model, target_class: int) -> int:
@@ -97,8 +96,9 @@ def _check_weak_model(model: keras.Model, target_class: int) -> int:
 def _weak_logits(model: keras.Model) -> keras.Model:
     """A frozen copy of the weak model that puts out logits."""
     slicer = Slicer(model)
+    require_logits(slicer)
     plan = slicer.plan({}, np.arange(model.outputs[0].shape[-1]), logits=True)
-    return _build_frozen(slicer, plan, "weak_model")
+    return build_frozen(slicer, plan, "weak_model")
 
 
 def _strong_logit(module: Module) -> keras.Model:
@@ -109,36 +109,22 @@ def _strong_logit(module: Module) -> keras.Model:
             f"{module} (of type {type(module).__name__})"
         )
     modules, index = module.modules, module.class_index
+    require_logits(modules.slicer)
     plan = modules.plan([index], logits=True)
-    return _build_frozen(modules.slicer, plan, "strong_module")
+    return build_frozen(modules.slicer, plan, "strong_module")
 
 
-def _build_frozen(slicer: Slicer, plan: Plan, name: str) -> keras.Model:
-    """Builds a frozen model that behaves in training as in inference.
-
-    The `training=True` of a whole model overrules a `training=False` in its graph. Frozen
-    BatchNormalization layers run in inference mode all the same, and layers of noise get a rate of
-    zero.
-    """
-    plan = dataclasses.replace(plan, steps=[_made_noiseless(step) for step in plan.steps])
-    model = slicer.build(plan, name=name)
-    model.trainable = False
-    return model
+def _in_order_of_inputs(weak: keras.Model, strong: keras.Model) -> list[int]:
+    """For each input of the strong model the place of the weak model's: by name, or by order."""
+    weak_names, strong_names = ([t.name for t in model.inputs] for model in (weak, strong))
+    if set(weak_names) == set(strong_names):
+        return [weak_names.index(name) for name in strong_names]
+    return list(range(len(strong_names)))
 
 
-def _made_noiseless(planned: PlannedStep) -> PlannedStep:
-    operation = planned.step.operation
-    is_layer = isinstance(operation, keras.layers.Layer)
-    if not is_layer or not graph.is_keras_class(graph.plain_class(operation)):
-        return planned
-    off = dict.fromkeys(NOISE & operation.get_config().keys(), 0.0)
-    changed = dataclasses.replace(planned.slice, config={**planned.slice.config, **off})
-    return dataclasses.replace(planned, slice=changed)
-
-
-def _check_inputs(weak: keras.Model, strong: keras.Model) -> None:
+def _check_inputs(weak: keras.Model, strong: keras.Model, fed: list[int]) -> None:
     expected, received = ([tuple(t.shape) for t in m.inputs] for m in (weak, strong))
-    if expected != received:
+    if len(expected) != len(received) or [expected[index] for index in fed] != received:
         raise ValueError(
             f"Expected a strong module whose inputs have the weak model's shapes, {expected}. "
             f"Received: a module with inputs {received}"
@@ -148,22 +134,27 @@ def _check_inputs(weak: keras.Model, strong: keras.Model) -> None:
 def _merge(
     weak: keras.Model,
     strong: keras.Model,
+    fed: list[int],
     target_class: int,
     strategy: str,
     x: Any,
     batch_size: int,
-) -> tuple[Any, keras.KerasTensor]:
-    """Inputs, and the weak logits with the target's replaced."""
-    inputs = keras.tree.map_structure(
-        lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name), weak.input
-    )
-    flat = keras.tree.flatten(inputs)
-    weak_logits = weak(inputs, training=False)
-    strong_logit = strong(flat if len(flat) > 1 else flat[0], training=False)
+) -> tuple[list[keras.KerasTensor], keras.KerasTensor]:
+    """Inputs, flat, and the weak logits with the target's replaced."""
+    inputs = graph.new_inputs(weak)
+    weak_logits = _call_flat(weak, inputs)
+    strong_logit = _call_flat(strong, [inputs[index] for index in fed])
     if strategy == "normalize":
         weak_logits = _range_scaling(weak, x, batch_size, "weak_range")(weak_logits)
         strong_logit = _range_scaling(strong, x, batch_size, "strong_range")(strong_logit)
     return inputs, _put_logit(weak_logits, strong_logit, target_class)
+
+
+def _call_flat(model: keras.Model, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
+    """The one output of a model in inference mode."""
+    structure, _ = graph.inputs_and_outputs(model)
+    output = model(keras.tree.pack_sequence_as(structure, inputs), training=False)
+    return keras.tree.flatten(output)[0]
 
 
 def _put_logit(
@@ -180,7 +171,7 @@ def _put_logit(
 def _range_scaling(model: keras.Model, x: Any, batch_size: int, name: str) -> keras.layers.Layer:
     """Maps the range of a model's logits on `x` to [0, 1]."""
     batching = {"batch_size": batch_size} if hasattr(x, "shape") else {}
-    logits = model.predict(x, verbose=0, **batching)
+    logits = keras.tree.flatten(model.predict(x, verbose=0, **batching))[0]
     low, high = float(logits.min()), float(logits.max())
     scale = 1.0 / (high - low) if high > low else 1.0
     return keras.layers.Rescaling(scale, offset=-low * scale, name=name)

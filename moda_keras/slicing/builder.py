@@ -65,13 +65,27 @@ class _Builder:
         self.values.update(zip(self.plan.graph.inputs, inputs, strict=True))
         for planned in self.plan.steps:
             self.run(planned)
-        output = self.fill(self.plan.graph.outputs[0], self.plan.output_fill, "logits")
+        output = self.activate(
+            self.fill(self.plan.graph.outputs[0], self.plan.output_fill, "logits")
+        )
         for planned in self.plan.steps:
             self.set_weights(planned)
         inputs, output = in_structure_of(self.plan.model, inputs, output)
         model = keras.Model(inputs, output, name=name)
         model(inputs)  # Keras's exporters refuse a model that was never called
         return BuiltModel(model, self.operation, lambda t, fill: self.fills[(t, *fill.key)])
+
+    def activate(self, logits: Any) -> Any:
+        """Applies the output activation, if the plan has taken it off its layer."""
+        step = self.plan.appended
+        if step is None:
+            return logits
+        layer = step.operation
+        name = unique_name(f"{step.name}_activation", self.names)
+        # Not the layer's dtype policy, which may be that of a quantized layer.
+        return keras.layers.Activation(layer.activation, dtype=layer.compute_dtype, name=name)(
+            logits
+        )
 
     def run(self, planned: PlannedStep) -> None:
         """Calls the new layer of a step."""

@@ -73,6 +73,7 @@ class Plan:
         output_fill: How the output's channels become the chosen ones in their order; None if they
             are these.
         outputs: Int array, the chosen classes.
+        appended: The step whose activation is applied to the chosen logits, for it is kept whole.
     """
 
     model: keras.Model
@@ -81,6 +82,7 @@ class Plan:
     skipped: Step | None
     output_fill: Fill | None
     outputs: np.ndarray
+    appended: Step | None = None
 
     @functools.cached_property
     def kept_weights(self) -> list[KeptWeight]:

@@ -22,11 +22,16 @@ from moda_keras.graph import (
 from moda_keras.slicing.builder import BuiltModel, Weights, build_model
 from moda_keras.slicing.checks import check_align, check_outputs, check_units
 from moda_keras.slicing.copying import is_sliceable
-from moda_keras.slicing.logits import find_output_activation, has_activation_argument
+from moda_keras.slicing.logits import (
+    find_inner_softmax,
+    find_output_activation,
+    has_activation_argument,
+    is_constant_over_one_class,
+)
 from moda_keras.slicing.passes import Passes
 from moda_keras.slicing.plan import Plan
 from moda_keras.slicing.registry import Rule, is_unknown
-from moda_keras.slicing.rules.opaque import OPAQUE
+from moda_keras.slicing.rules.opaque import OPAQUE, Opaque
 from moda_keras.slicing.sharing import Agreement
 from moda_keras.slicing.side_inputs import find_rule
 
@@ -98,6 +103,19 @@ class Slicer:
             path |= {t for t in step.inputs if t.channels == size and readers[t] == 1}
         return path
 
+    @cached_property
+    def inner_softmax(self) -> Step | None:
+        """A softmax over the classes that is not the output's activation; None without one."""
+        if self.output_activation is not None:
+            return None
+        return find_inner_softmax(self.graph, self.on_logit_path)
+
+    @cached_property
+    def is_constant_over_one_class(self) -> bool:
+        """Whether the output activation makes the output of a single class constant."""
+        step = self.output_activation
+        return step is not None and is_constant_over_one_class(step.operation)
+
     def plan(
         self,
         units: Mapping[str, np.ndarray],
@@ -124,19 +142,20 @@ class Slicer:
                 returns an invalid result.
         """
         masks = check_units(units, self.units)
+        appended = None if logits else self._appended_activation()
         passes = Passes(
             graph=self.graph,
             rules=self.rules,
             masks={t: masks[name] for t, name in self.hidden.items() if name in masks},
             outputs=check_outputs(outputs, self.graph.outputs[0].channels),
             on_logit_path=self.on_logit_path,
-            output_activation=self.output_activation if logits else None,
+            output_activation=self.output_activation if logits or appended else None,
             skipped=self._skipped_step(logits),
             align=check_align(align),
             agreement=Agreement(self.graph.steps),
         )
         steps, fill = passes.run()
-        return Plan(self.model, self.graph, steps, passes.skipped, fill, passes.outputs)
+        return Plan(self.model, self.graph, steps, passes.skipped, fill, passes.outputs, appended)
 
     def build(
         self, plan: Plan, *, name: str | None = None, weights: Weights | None = None
@@ -175,6 +194,13 @@ class Slicer:
         if not logits or step is None or has_activation_argument(step.operation):
             return None
         return step
+
+    def _appended_activation(self) -> Step | None:
+        """The output step, if it is kept whole, so that its activation must follow the choice."""
+        step = self.output_activation
+        if step is None or not has_activation_argument(step.operation):
+            return None
+        return step if isinstance(self.rules[step], Opaque) else None
 
 
 def _warn_of_unknown(step: Step) -> None:

@@ -301,6 +301,10 @@ class _TrainingState:
                 stacklevel=4,
             )
 
+        overlooked = graph.describe_overlooked_operations(traced)
+        if overlooked:
+            warnings.warn(overlooked, stacklevel=4)
+
     def set_loss(self, loss: ModularLoss | None) -> None:
         self.loss = loss
         names = () if loss is None else ("task_loss", *loss.objective_names)

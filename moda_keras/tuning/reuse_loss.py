@@ -12,6 +12,7 @@ import numpy as np
 from moda_keras.evaluation.accuracy import is_correct
 from moda_keras.evaluation.gather_samples import gather_samples
 from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
+from moda_keras.evaluation.samples import predict
 from moda_keras.evaluation.staged_model import why_not_staged
 from moda_keras.evaluation.subtasks import Subtask, sample_subtasks
 from moda_keras.modules.checks import check_modules
@@ -91,7 +92,7 @@ class ReuseLoss:
     @cached_property
     def full_wrong(self) -> np.ndarray:
         """Int array (subtasks,): samples that the full model classifies incorrectly."""
-        scores = self.modules.model.predict(self.x, batch_size=self.batch_size, verbose=0)
+        scores = predict(self.modules.model, self.x, self.batch_size)
         correct = [is_correct(scores[:, each], self.y, each).sum() for each in self.subtasks]
         return self.samples - np.array(correct)
 
@@ -237,7 +238,7 @@ class _ComposedModels:
         if key not in self._known:
             model = self.slicer.build(self.slicer.plan(units, np.array(subtask)))
             samples = np.isin(y, subtask)
-            scores = model.predict(take_samples(x, samples), batch_size=self.batch_size, verbose=0)
+            scores = predict(model, take_samples(x, samples), self.batch_size)
             self._known[key] = int(is_correct(scores, y[samples], subtask).sum())
         return self._known[key]
 

@@ -59,7 +59,8 @@ def test_findings_are_records_that_do_not_change():
 
 def test_every_sign_has_a_check():
     assert {check.sign for check in CHECKS} == {
-        "accuracy", "overlap", "objectives", "size", "samples", "collapse", "refill", "epsilon"
+        "accuracy", "overlap", "objectives", "size", "samples", "collapse", "refill", "epsilon",
+        "unseen",
     }  # fmt: skip
 
 

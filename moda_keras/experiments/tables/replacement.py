@@ -8,6 +8,7 @@ import numpy as np
 
 from moda_keras.datasets import Dataset, StreamedDataset
 from moda_keras.evaluation.accuracy import is_correct
+from moda_keras.evaluation.samples import predict
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, Row, Workspace
 from moda_keras.experiments.recipe import calibrate
@@ -128,7 +129,7 @@ def target_accuracy(
     Returns:
         Two floats in [0, 1].
     """
-    correct = is_correct(model.predict(data.test_batches(), verbose=0), data.y_test)
+    correct = is_correct(predict(model, data.test_batches()), data.y_test)
     is_target = data.y_test == target
     return float(correct[is_target].mean()), float(correct[~is_target].mean())
 

@@ -7,7 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, activation_name, find_unreadable_layers, has_changed_weights
+from moda_keras.graph import (
+    Graph,
+    activation_name,
+    describe_overlooked_operations,
+    find_unreadable_layers,
+    has_changed_weights,
+)
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold
@@ -183,6 +189,9 @@ def _warn_of_unseen_layers(traced: Graph) -> None:
             "functional API, or put `moda_keras.layers.ModularActivation` into the graph.",
             stacklevel=3,
         )
+    overlooked = describe_overlooked_operations(traced)
+    if overlooked:
+        warnings.warn(overlooked, stacklevel=3)
     changed = [step.name for step in traced.steps if has_changed_weights(step.operation)]
     if changed:
         warnings.warn(

@@ -72,8 +72,8 @@ class Channelwise(Rule):
     "Abs", "Absolute", "Cast", "Celu", "Clip", "Elu", "Exp", "Expm1", "Gelu", "HardShrink",
     "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "Log1p", "LogSigmoid", "LogSoftmax",
     "Log", "Negative", "Reciprocal", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu",
-    "SoftShrink", "Softmax", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Sqrt",
-    "Square", "Squareplus", "Tanh", "TanhShrink", "Threshold",
+    "SoftShrink", "Softmax", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Sparsemax",
+    "Sqrt", "Square", "Squareplus", "Tanh", "TanhShrink", "Threshold",
 )  # fmt: skip
 class Elementwise(Channelwise):
     """Functions of single values: activations and `keras.ops` calls."""
