@@ -174,7 +174,10 @@ def _activate(step: Step | None, logits: keras.KerasTensor, names: set[str]) -> 
     if step is None:
         return logits
     if not has_activation_argument(step.operation):
-        return copy_operation(step.operation, unique_name(step.name, names))(logits)
+        # Behind the original's softmax there may be a cast, which is now before it.
+        is_layer = isinstance(step.operation, keras.layers.Layer)
+        config = {"dtype": logits.dtype} if is_layer else {}
+        return copy_operation(step.operation, unique_name(step.name, names), **config)(logits)
     name = unique_name(f"{step.name}_activation", names)
     activation = step.operation.activation
     return keras.layers.Activation(activation, dtype=logits.dtype, name=name)(logits)

@@ -142,13 +142,21 @@ def test_structure_of_inputs_and_output_stays():
     assert small(x)["scores"].shape == (40, 3)
 
 
-def test_mixed_precision_keeps_the_dtype_of_the_outputs():
-    inputs = keras.Input((4,))
-    x = layers.Dense(6, activation="relu", name="units", dtype="mixed_float16")(inputs)
-    model = keras.Model(inputs, layers.Dense(4, activation="softmax", dtype="mixed_float16")(x))
-    small = mk.compose(random_modules(randomize(model)), [0, 2], other=True)
-    assert small.outputs[0].dtype == mk.compose(random_modules(model), [0, 2]).outputs[0].dtype
-    np.testing.assert_allclose(run(small, inputs_for(small)).sum(axis=1), 1, atol=5e-3)
+@pytest.mark.parametrize("form", ["argument", "layer", "cast"])
+def test_mixed_precision_keeps_the_dtype_of_the_outputs(form):
+    inputs, options = keras.Input((4,)), {"dtype": "mixed_float16"}
+    x = layers.Dense(6, activation="relu", name="units", **options)(inputs)
+    x = layers.Dense(4, activation="softmax" if form == "argument" else None, **options)(x)
+    if form != "argument":
+        x = layers.Softmax(**options)(x)
+    if form == "cast":
+        x = layers.Activation("linear", dtype="float32")(x)
+    modules = random_modules(randomize(keras.Model(inputs, x)))
+    small = mk.compose(modules, [0, 2], other=True)
+    assert small.outputs[0].dtype == mk.compose(modules, [0, 2]).outputs[0].dtype
+    scores = small(inputs_for(small)[0])
+    assert keras.backend.standardize_dtype(scores.dtype) == small.outputs[0].dtype
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(scores).sum(axis=1), 1, atol=5e-3)
 
 
 @pytest.mark.parametrize("build", [mk.masked_model, mk.compose])
