@@ -5,10 +5,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Step, Tensor, in_structure_of, new_inputs, unique_name
+from moda_keras.graph import (
+    Step,
+    Tensor,
+    copy_hidden_state,
+    in_structure_of,
+    new_inputs,
+    unique_name,
+)
 from moda_keras.layers.channel_fill import ChannelFill
 from moda_keras.slicing.copying import copy_operation, set_weights
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
+from moda_keras.slicing.rules.opaque import Opaque
 
 
 def build_model(plan: Plan, *, name: str | None = None) -> keras.Model:
@@ -95,6 +103,8 @@ class _Builder:
         """Gives a new layer its part of the original's weights."""
         original = planned.step.operation
         layer = self.copies.get(original)
+        is_whole = isinstance(planned.rule, Opaque) and not planned.slice.config
+        copy_hidden_state(layer or self.copies[planned.step], original, is_whole=is_whole)
         if layer is None:
             return
         values = _sliced_weights(planned, layer)
