@@ -1,10 +1,14 @@
 """Loading the modules that `ModuleSet.save` wrote."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from moda_keras.modules.archive import read_archive
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.slicing import Slicer
 
 
 def load_modules(
@@ -40,6 +44,8 @@ def load_modules(
     model, found = read_archive(
         path, model_file=model_file, custom_objects=custom_objects, safe_mode=safe_mode
     )
+    slicer = Slicer(model)
+    _check_tables(found.tables, slicer, path)
     if found.sample_counts is None:
         return ModuleSet.from_units(model, found.tables, class_names=found.class_names)
     return ModuleSet.from_counts(
@@ -49,4 +55,19 @@ def load_modules(
         threshold=found.threshold,
         class_names=found.class_names,
         epsilons=found.epsilons,
+        slicer=slicer,
     )
+
+
+def _check_tables(tables: Mapping[str, np.ndarray], slicer: Slicer, path: str | Path) -> None:
+    """Raises a ValueError if a file's tables are not of the model's hidden activations."""
+    expected = {
+        name: (slicer.model.outputs[0].shape[-1], units) for name, units in slicer.units.items()
+    }
+    for name, table in tables.items():
+        if table.shape != expected.get(name):
+            raise ValueError(
+                f"Expected a module file with tables of shape (classes, units) for {expected}, the "
+                f"hidden activations of its model. Received: {str(path)!r}, with {name!r} of shape "
+                f"{table.shape}. It is damaged, or moda_keras or Keras is of another version"
+            )

@@ -12,6 +12,7 @@ import numpy as np
 from moda_keras.graph import HiddenActivation
 from moda_keras.modules.archive import ModuleTables, write_archive
 from moda_keras.modules.class_names import check_class_names, class_index, unknown_class
+from moda_keras.modules.counts import check_counts, require_tables
 from moda_keras.modules.module import Module
 from moda_keras.modules.selection import Threshold, check_threshold, frequencies, select_units
 from moda_keras.slicing import Plan, Slicer
@@ -89,9 +90,12 @@ class ModuleSet:
 
         Returns:
             A `ModuleSet`.
+
+        Raises:
+            ValueError: If counts are not whole numbers from 0 to the samples of their class, a
+                shape is wrong, or `threshold` or `class_names` is invalid.
         """
-        sample_counts = np.asarray(sample_counts, "int64")
-        counts = {name: np.asarray(values, "int64") for name, values in activation_counts.items()}
+        counts, sample_counts = check_counts(activation_counts, sample_counts)
         threshold = check_threshold(threshold, list(counts))
         each = threshold if isinstance(threshold, dict) else dict.fromkeys(counts, threshold)
         units = {
@@ -132,6 +136,7 @@ class ModuleSet:
         """
         slicer = Slicer(model)
         classes = model.outputs[0].shape[-1]
+        require_tables("units", units)
         hidden = {h.name: h for h in slicer.hidden_activations}
         unknown = sorted(set(units) - set(hidden))
         if unknown:

@@ -103,6 +103,7 @@ def check_threshold(threshold: Any, activations: Sequence[str]) -> float | dict[
 
 
 def _check_number(name: str, threshold: Any) -> float:
-    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+    if not is_number or not 0 <= threshold <= 1:
         raise ValueError(f"Expected `{name}` in [0, 1]. Received: {name}={threshold!r}")
     return float(threshold)

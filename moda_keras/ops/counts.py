@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from keras import ops
@@ -108,13 +109,13 @@ def membership_counts(
 
 
 def _check_epsilons(epsilons: Sequence[float], observed: Sequence[Observation]) -> list[float]:
-    epsilons = [float(epsilon) for epsilon in epsilons]
-    if len(epsilons) != len(observed) or not all(epsilon >= 0 for epsilon in epsilons):
+    is_valid = len(epsilons) == len(observed) and all(isinstance(e, Real) for e in epsilons)
+    if not is_valid or not all(epsilon >= 0 for epsilon in epsilons):
         raise ValueError(
             f"Expected `epsilons` to hold one number >= 0 for each of the {len(observed)} "
-            f"activations. Received: epsilons={epsilons}"
+            f"activations. Received: epsilons={list(epsilons)}"
         )
-    return epsilons
+    return [float(epsilon) for epsilon in epsilons]
 
 
 def _active_units(observed: Sequence[Observation], epsilons: Sequence[float]) -> tuple[Any, Any]:
