@@ -110,6 +110,12 @@ class _Builder:
         values = _sliced_weights(planned, layer)
         expected = [tuple(weight.shape) for weight in layer.weights]
         received = [value.shape for value in values]
+        if received != expected and is_whole:
+            raise ValueError(
+                f"Layer {original.name!r} of class {type(original).__name__} cannot be copied: a "
+                f"layer of its config has weights of the shapes {expected}. Received: weights of "
+                f"the shapes {received}. Make the layer anew, with the weights that it shall have"
+            )
         if received != expected:
             raise ValueError(
                 f"The slicing rule {type(planned.rule).__name__!r} returned for "

@@ -187,6 +187,14 @@ def test_copy_with_weights_of_the_original_is_refused():
         np.testing.assert_array_equal(old, new)
 
 
+def test_weights_that_the_config_does_not_know_are_refused():
+    model = network(layers.Dense(5, activation="tanh", name="changed"))
+    layer = model.get_layer("changed")
+    layer.use_bias, layer.bias = False, None
+    with pytest.raises(ValueError, match=r"'changed' of class Dense cannot be copied.*\(6, 5\)\]"):
+        mk.compose(mk.ModuleSet.from_units(model, {}), [0, 1])
+
+
 class OfFixedWidth(layers.Dense):
     """Its constructor decides the width, and its config does not tell it."""
 
