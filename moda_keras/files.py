@@ -1,6 +1,7 @@
-"""One way to write a file: whole or not at all."""
+"""One way to write a file, whole or not at all, and one to read a table."""
 
 import contextlib
+import csv
 import os
 import tempfile
 from collections.abc import Iterator
@@ -50,6 +51,34 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="")
+
+
+def read_table(path: str | Path) -> list[dict[str, str | None]]:
+    """The rows of a CSV file with a header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        List of dicts; None for fields that a row ends before.
+
+    Raises:
+        ValueError: If the file is no text, or a row has more fields than the header.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"Expected a CSV file, text in UTF-8. Received: {str(path)!r} ({error})"
+        ) from error
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise ValueError(
+                f"Expected rows of {len(row) - 1} fields, as many as the header of {str(path)!r} "
+                f"has. Received: {len(row[None])} more in row {number}"
+            )
+    return rows
 
 
 def _flush_to_disk(path: Path) -> None:

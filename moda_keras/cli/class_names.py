@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moda_keras.cli.errors import CommandError
 from moda_keras.files import write_text
 
 if TYPE_CHECKING:
@@ -101,13 +102,30 @@ def read_class_names(path: Path) -> tuple[str, ...] | None:
 
     Returns:
         The class of each output, or None if the file does not say.
+
+    Raises:
+        CommandError: If what is there are no class names.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return tuple(json.loads(archive.read(MEMBER)))
+            return _parsed(archive.read(MEMBER), f"{MEMBER!r} in {str(path)!r}")
     except (OSError, KeyError, zipfile.BadZipFile):
         pass
     try:
-        return tuple(json.loads(companion(path).read_text()))
+        return _parsed(companion(path).read_bytes(), repr(str(companion(path))))
     except FileNotFoundError:
         return None
+
+
+def _parsed(content: bytes, where: str) -> tuple[str, ...]:
+    try:
+        names = json.loads(content)
+    except ValueError:
+        names = None
+    is_list = isinstance(names, list) and all(isinstance(each, (str, int)) for each in names)
+    if not is_list:
+        raise CommandError(
+            "Expected class names as a JSON list of texts, in the order of the outputs, in "
+            f"{where}. Received: {content[:60]!r}"
+        )
+    return tuple(str(each) for each in names)

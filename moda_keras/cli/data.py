@@ -118,7 +118,15 @@ def data_of_model(
     if class_names is not None and tuple(class_names) != data.class_names:
         data = data.of_classes(_labels_of(class_names, data, path))
     _check_images(model, data, path)
-    outputs = model.output_shape[-1]
+    shapes = [tuple(tensor.shape) for tensor in model.outputs]
+    outputs = shapes[0][-1]
+    is_binary = outputs == 1 and len(data.class_names) > 1
+    if len(shapes) != 1 or len(shapes[0]) != 2 or outputs is None or is_binary:
+        raise CommandError(
+            "Expected a model with one output of shape (batch, classes), at least 2 classes. "
+            f"Received: {str(path)!r} with outputs of shapes {shapes}. docs/labels.md tells how to "
+            "make one of a binary model or of several outputs"
+        )
     if outputs != len(data.class_names):
         raise CommandError(
             f"Expected data of {outputs} classes, as many as {str(path)!r} has outputs. Received: "

@@ -55,7 +55,7 @@ def decompose(
     import moda_keras as mk
     from moda_keras.cli.training import ReportedBatches
 
-    files.check_output(output, force=force)
+    files.check_output(output, force=force, source=model)
     chosen = _epsilon(epsilon)
     if refer:
         files.check_reference(model)

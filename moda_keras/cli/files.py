@@ -137,17 +137,25 @@ def check_reference(model: Path) -> None:
         )
 
 
-def check_output(path: Path, *, force: bool, suffix: str | None = None) -> None:
+def check_output(
+    path: Path, *, force: bool, suffix: str | None = None, source: Path | None = None
+) -> None:
     """Refuses an output that cannot be written, before any work is done.
 
     Args:
         path: The file that will be written.
         force: Whether it may exist.
         suffix: The suffix it must have.
+        source: A file that is read and must stay.
 
     Raises:
-        CommandError: If it exists, has another suffix, or its folder is not writable.
+        CommandError: If it exists, has another suffix, is the source, or its folder is not
+            writable.
     """
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise CommandError(
+            f"Expected an output other than the file that is read. Received: {str(path)!r}"
+        )
     if suffix is not None and path.suffix != suffix:
         raise CommandError(f"Expected an output that ends in {suffix}. Received: {str(path)!r}")
     if path.is_dir():

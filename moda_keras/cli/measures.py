@@ -1,5 +1,6 @@
 """Figures of models and modules that several commands show."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def measure_modules(modules: "ModuleSet") -> dict[str, Any]:
         "threshold_label": modules.threshold_label,
         "classes": list(modules.class_names),
         "module_size": dict(zip(modules.class_names, sizes.tolist(), strict=True)),
-        "mean_module_size": float(np.nanmean(sizes)),
+        "mean_module_size": float(np.nanmean(sizes)) if np.isfinite(sizes).any() else math.nan,
         "mean_overlap": mk.metrics.mean_overlap(modules),
     }
 
@@ -58,6 +59,11 @@ def summary_of_modules(measured: dict[str, Any]) -> dict[str, str]:
     """The result of `measure_modules` as rows of a table."""
     sizes = measured["module_size"]
     known = {name: size for name, size in sizes.items() if size == size}
+    if not known:
+        return {
+            "threshold (tau)": measured["threshold_label"],
+            "modules": "0: no class has samples",
+        }
     smallest, largest = min(known, key=known.get), max(known, key=known.get)
     return {
         "threshold (tau)": measured["threshold_label"],
@@ -74,13 +80,14 @@ def units_table(modules: "ModuleSet") -> "Table":
     rows = []
     for hidden in modules.hidden_activations:
         units = modules.units[hidden.name][modules.classes_with_modules()]
+        mean = units.sum(axis=1).mean() if len(units) else 0.0
         rows.append(
             (
                 hidden.name,
                 hidden.units,
-                f"{units.sum(axis=1).mean():.1f}",
+                f"{mean:.1f}",
                 int(units.any(axis=0).sum()),
-                int(units.all(axis=0).sum()),
+                int(units.all(axis=0).sum()) if len(units) else 0,
             )
         )
     columns = ("activation", "units", "per module, average", "in any module", "in all modules")

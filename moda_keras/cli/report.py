@@ -1,13 +1,14 @@
 """`moda report`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from moda_keras.cli import files
 from moda_keras.cli.command import Answer
 from moda_keras.cli.data import OptionalDataArguments, data_of_model
+from moda_keras.cli.errors import CommandError
 from moda_keras.cli.options import Force
 from moda_keras.cli.terminal import working
 
@@ -38,7 +39,6 @@ def report(
     moda report vgg.modules --data cifar10/ --history vgg.csv -o vgg.html
     ```
     """
-    from moda_keras.experiments import read_rows
     from moda_keras.reporting import write_report
 
     files.check_output(output, force=force, suffix=".html")
@@ -56,8 +56,17 @@ def report(
             output,
             **test,
             title=title,
-            subtask_rows=None if subtasks_file is None else read_rows(subtasks_file),
+            subtask_rows=None if subtasks_file is None else _subtask_rows(subtasks_file),
             history=history,
         )
     document = {"report": str(output), "with_accuracy": bool(test)}
     return Answer(document, [f"Wrote {output}."])
+
+
+def _subtask_rows(path: Path) -> list[dict[str, Any]]:
+    from moda_keras.experiments import read_rows
+
+    rows = read_rows(path)
+    if not rows:
+        raise CommandError(f"Expected a file of sub-tasks. Received: {str(path)!r}, without a row")
+    return rows

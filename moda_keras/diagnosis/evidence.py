@@ -121,6 +121,11 @@ def gather_evidence(
         ValueError: As `diagnose`.
     """
     check_modules(modules)
+    if modular_loss is not None and not isinstance(modular_loss, ModularLoss):
+        raise ValueError(
+            "Expected `modular_loss` to be a `ModularLoss`, such as `MODALoss()`, or None. "
+            f"Received: modular_loss={modular_loss!r}"
+        )
     if (x_test is None) != (y_test is None) and not is_dataset(x_test):
         given, missing = ("x_test", "y_test") if y_test is None else ("y_test", "x_test")
         raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from moda_keras.evaluation.samples import check_samples
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import is_dataset, take_samples
+from moda_keras.observing.labelled_arrays import check_steps, is_dataset, take_samples
 
 
 def gather_samples(
@@ -33,6 +33,7 @@ def gather_samples(
         ValueError: If there are no labels or no samples, their numbers differ, a label is not a
             class, a dataset comes with `y`, or its batches differ in the shape of a sample.
     """
+    check_steps(steps)
     if is_dataset(x):
         if y is not None:
             raise ValueError(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from moda_keras.files import write_text
+from moda_keras.files import read_table, write_text
 
 
 class ResultsFile:
@@ -112,9 +112,18 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
     Returns:
         List of dicts; numbers are int or float, empty fields None.
+
+    Raises:
+        ValueError: If the file is no text, or a row has more or fewer fields than the header.
     """
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        return [{name: _read(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    rows = read_table(path)
+    short = [number for number, row in enumerate(rows, start=1) if None in row.values()]
+    if short:
+        raise ValueError(
+            f"Expected rows with all fields of the header of {str(path)!r}. Received: a row "
+            f"without, number {short[0]}"
+        )
+    return [{name: _read(text) for name, text in row.items()} for row in rows]
 
 
 def write_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from moda_keras.graph.hidden_activations import (
     hidden_activations_of,
     observed_tensors,
 )
+from moda_keras.graph.hidden_state import copy_hidden_state
 from moda_keras.graph.model_inputs import (
     entry_of,
     in_structure_of,
@@ -68,6 +69,7 @@ __all__ = [
     "activation_name",
     "at_one_time",
     "contains_marked_activation",
+    "copy_hidden_state",
     "describe_overlooked_operations",
     "entry_of",
     "explain_no_activation",

@@ -64,7 +64,7 @@ def _has_state_of(layer: keras.layers.Layer, plain: keras.layers.Layer) -> bool:
     added = state.keys() - expected.keys()
     if expected.keys() - state.keys() or any(not _is_note(plain, k, state[k]) for k in added):
         return False
-    return all(_is_same(state[key], value) for key, value in expected.items())
+    return all(is_same(state[key], value) for key, value in expected.items())
 
 
 def _state(layer: keras.layers.Layer) -> dict[str, Any]:
@@ -81,7 +81,19 @@ def _is_note(plain: keras.layers.Layer, key: str, value: Any) -> bool:
     return isinstance(value, _PLAIN) and not key.startswith("_") and not hasattr(plain, key)
 
 
-def _is_same(value: Any, expected: Any) -> bool:
+def is_same(value: Any, expected: Any) -> bool:
+    """Whether two attributes of layers, which may be layers themselves, have the same value.
+
+    Args:
+        value: One of them.
+        expected: The other.
+
+    Returns:
+        Bool. Weights are the same if their shapes and dtypes are.
+
+    Raises:
+        Exception: Whatever an object of the user's raises when it is compared.
+    """
     if value is expected:
         return True
     if isinstance(expected, keras.layers.Layer):
@@ -93,9 +105,9 @@ def _is_same(value: Any, expected: Any) -> bool:
     if isinstance(expected, Mapping):
         keys = expected.keys() - _BOOKKEEPING
         is_known = value.keys() - _BOOKKEEPING == keys
-        return is_known and all(_is_same(value[key], expected[key]) for key in keys)
+        return is_known and all(is_same(value[key], expected[key]) for key in keys)
     if isinstance(expected, (list, tuple)):
-        return len(value) == len(expected) and all(map(_is_same, value, expected))
+        return len(value) == len(expected) and all(map(is_same, value, expected))
     if isinstance(expected, keras.random.SeedGenerator):
         return True  # what it draws is random
     if isinstance(expected, keras.Variable):
@@ -106,7 +118,7 @@ def _is_same(value: Any, expected: Any) -> bool:
     if hasattr(expected, "get_config"):
         return value.get_config() == expected.get_config()
     if type(expected).__eq__ is object.__eq__ and is_keras_class(type(expected)):
-        return _is_same(vars(value), vars(expected))
+        return is_same(vars(value), vars(expected))
     return bool(value == expected)
 
 

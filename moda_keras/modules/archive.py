@@ -193,12 +193,28 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict:
         raise zipfile.BadZipFile("its manifest cannot be read") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise zipfile.BadZipFile("its manifest has another format")
+    if not isinstance(manifest["version"], int) or not _is_manifest(manifest):
+        raise zipfile.BadZipFile("its manifest has entries of other types")
     if manifest["version"] > VERSION:
         raise ValueError(
             f"Expected a module file of format version {VERSION} or older. Received: {str(path)!r} "
             f"of version {manifest['version']}. Upgrade moda_keras to read it"
         )
     return manifest
+
+
+def _is_manifest(manifest: dict) -> bool:
+    """Whether the entries that every version reads are of their types."""
+    types = {
+        "class_names": list,
+        "activations": list,
+        "content": str,
+        "threshold": (int, float, dict, type(None)),
+    }
+    epsilons = manifest.get("epsilons")
+    return all(isinstance(manifest[key], each) for key, each in types.items()) and isinstance(
+        epsilons, (dict, type(None))
+    )
 
 
 def _read_reference(manifest: dict) -> dict[str, str] | None:

@@ -22,11 +22,13 @@ def check_class_names(class_names: Sequence[str] | None, classes: int) -> tuple[
     """
     if class_names is None:
         return tuple(str(index) for index in range(classes))
-    names = tuple(str(name) for name in class_names)
+    # A text is a sequence too, of letters.
+    is_list = isinstance(class_names, Iterable) and not isinstance(class_names, (str, bytes))
+    names = tuple(str(name) for name in class_names) if is_list else ()
     if len(names) != classes or len(set(names)) != classes:
         raise ValueError(
             f"Expected `class_names` to be {classes} distinct names, one for each output of the "
-            f"model. Received: class_names={list(names)}"
+            f"model. Received: class_names={list(names) if is_list else class_names!r}"
         )
     return names
 

@@ -18,12 +18,15 @@ from moda_keras.modules.class_names import (
     require_module,
     unknown_class,
 )
+from moda_keras.modules.counts import check_counts, require_tables
 from moda_keras.modules.module import Module
 from moda_keras.modules.selection import (
     Threshold,
     check_threshold,
     check_units,
+    complete_units,
     frequencies,
+    label_of,
     select_modules,
 )
 from moda_keras.slicing import Plan, Slicer
@@ -116,9 +119,12 @@ class ModuleSet:
 
         Returns:
             A `ModuleSet`.
+
+        Raises:
+            ValueError: If counts are not whole numbers from 0 to the samples of their class, a
+                shape is wrong, or `threshold` or `class_names` is invalid.
         """
-        sample_counts = np.asarray(sample_counts, "int64")
-        counts = {name: np.asarray(values, "int64") for name, values in activation_counts.items()}
+        counts, sample_counts = check_counts(activation_counts, sample_counts)
         threshold = check_threshold(threshold, list(counts))
         return cls(
             model,
@@ -156,19 +162,8 @@ class ModuleSet:
         """
         slicer = Slicer(model)
         classes = model.outputs[0].shape[-1]
-        hidden = {h.name: h for h in slicer.hidden_activations}
-        unknown = sorted(set(units) - set(hidden))
-        if unknown:
-            raise ValueError(
-                f"Unknown activation in `units`. Expected names among {list(hidden)}. Received: "
-                f"{unknown}"
-            )
-        checked = {
-            name: check_units(name, units[name], (classes, h.units))
-            if name in units
-            else np.ones((classes, h.units), bool)
-            for name, h in hidden.items()
-        }
+        require_tables("units", units)
+        checked = complete_units(units, slicer.units, classes)
         return cls(model, checked, check_class_names(class_names, classes), slicer=slicer)
 
     # ---------------------------------------------------------------------------------- reading
@@ -224,9 +219,7 @@ class ModuleSet:
     @property
     def threshold_label(self) -> str:
         """The threshold in few characters: "0.9", "0.2-0.95" for a dict, or "none"."""
-        if isinstance(self.threshold, dict):
-            return f"{min(self.threshold.values()):.4g}-{max(self.threshold.values()):.4g}"
-        return "none" if self.threshold is None else f"{self.threshold:.4g}"
+        return label_of(self.threshold)
 
     def with_threshold(self, threshold: Threshold) -> "ModuleSet":
         """The modules at another threshold, with no second pass over the data.

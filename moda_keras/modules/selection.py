@@ -102,6 +102,13 @@ def last_unfilled_thresholds(frequency: np.ndarray) -> np.ndarray:
     return np.sort(frequency, axis=1)[:, -minimum_units(frequency.shape[1])]
 
 
+def label_of(threshold: Threshold | None) -> str:
+    """A threshold in few characters: "0.9", "0.2-0.95" for a dict, or "none"."""
+    if isinstance(threshold, Mapping):
+        return f"{min(threshold.values()):.4g}-{max(threshold.values()):.4g}"
+    return "none" if threshold is None else f"{threshold:.4g}"
+
+
 def check_threshold(threshold: Any, activations: Sequence[str]) -> float | dict[str, float]:
     """The threshold as a float or a dict of floats; a ValueError if it is neither.
 
@@ -145,7 +152,38 @@ def check_units(name: str, units: Any, shape: tuple[int, int]) -> np.ndarray:
     return array
 
 
+def complete_units(
+    units: Mapping[str, Any], sizes: Mapping[str, int], classes: int
+) -> dict[str, np.ndarray]:
+    """The units of all activations; those left out keep all of theirs.
+
+    Args:
+        units: Dict from activation name to a bool array (C, D).
+        sizes: Dict from the name of each hidden activation to D.
+        classes: C.
+
+    Returns:
+        Dict from activation name to a bool array (C, D).
+
+    Raises:
+        ValueError: If a name is unknown or a shape is wrong.
+    """
+    unknown = sorted(set(units) - set(sizes))
+    if unknown:
+        raise ValueError(
+            f"Unknown activation in `units`. Expected names among {list(sizes)}. Received: "
+            f"{unknown}"
+        )
+    return {
+        name: check_units(name, units[name], (classes, size))
+        if name in units
+        else np.ones((classes, size), bool)
+        for name, size in sizes.items()
+    }
+
+
 def _check_number(name: str, threshold: Any) -> float:
-    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+    if not is_number or not 0 <= threshold <= 1:
         raise ValueError(f"Expected `{name}` in [0, 1]. Received: {name}={threshold!r}")
     return float(threshold)

@@ -1,6 +1,7 @@
 """The modules of a model as a table, like `keras.Model.summary`."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 from moda_keras.modules.module_set import ModuleSet
@@ -21,6 +22,9 @@ def summary(
         max_activations: Positive int. Of more hidden activations, the first and the last are shown.
         max_classes: Positive int. Of more classes, the first are shown.
 
+    Raises:
+        ValueError: If one of them is no positive int.
+
     Example:
         >>> import keras
         >>> import numpy as np
@@ -37,6 +41,9 @@ def summary(
         cat                 2  40.9 %
         dog                 3  59.1 %
     """
+    for name, value in (("max_activations", max_activations), ("max_classes", max_classes)):
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"Expected `{name}` to be a positive int. Received: {name}={value!r}")
     names = _shown(list(modules.units), max_activations)
     header = ["class", *(_label(modules, name) for name in names), "size"]
     rows = [_row(modules, index, names) for index in range(modules.num_classes)[:max_classes]]

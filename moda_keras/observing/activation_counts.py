@@ -71,6 +71,8 @@ class ActivationCounts(keras.metrics.Metric):
                 "Expected labels, in `y` or as the second element of what `x` yields. Received: "
                 "data without labels"
             )
+        # Of a dataset that names the outputs, labels and weights come in dicts.
+        y_true, sample_weight = _only("labels", y_true), _only("weights", sample_weight)
         counts, not_finite = self.count_batch(y_true, y_pred, sample_weight)
         for variable, count in zip(self.counts, counts, strict=True):
             _add_to(variable, count)
@@ -133,6 +135,13 @@ class MultiLabelCounts(ActivationCounts):
             "Expected multi-hot labels, rows of 0 and 1. Received: data with "
             f"{count} rows that hold something else"
         )
+
+
+def _only(name: str, values: Any) -> Any:
+    leaves = keras.tree.flatten(values)
+    if len(leaves) != 1:
+        raise ValueError(f"Expected {name} of one output. Received: {len(leaves)} arrays of {name}")
+    return leaves[0]
 
 
 def _add_to(variable, value) -> None:

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import keras
@@ -12,7 +13,13 @@ from keras import ops
 from moda_keras import graph
 from moda_keras.graph import HiddenActivation
 from moda_keras.observing.activation_observer import ActivationObserver, require_finite
-from moda_keras.observing.labelled_arrays import is_arrays, sample_of_arrays
+from moda_keras.observing.labelled_arrays import (
+    check_batch_size,
+    check_data,
+    check_steps,
+    is_arrays,
+    sample_of_arrays,
+)
 from moda_keras.ops import sum_by_class, unit_peaks
 
 DEFAULT_EPSILON = 1e-3
@@ -77,9 +84,12 @@ def choose_epsilons(
     >>> modules.frequency["features"].tolist()
     [[0.0, 0.0], [1.0, 1.0]]
     """
-    if not 0 <= quantile < 1:
-        raise ValueError(f"Expected `quantile` in [0, 1). Received: quantile={quantile}")
+    if not isinstance(quantile, Real) or not 0 <= quantile < 1:
+        raise ValueError(f"Expected `quantile` in [0, 1). Received: quantile={quantile!r}")
     traced = graph.trace(model)
+    check_data(x, len(model.inputs))
+    check_batch_size(batch_size)
+    check_steps(steps)
     return _quantiles(traced, x, quantile, batch_size=batch_size, steps=steps, verbose=verbose)
 
 

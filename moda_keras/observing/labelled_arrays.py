@@ -37,6 +37,8 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     is_one_hot = y.ndim == 2 and y.shape[1] > 1
     y = y.argmax(axis=1) if is_one_hot else y.reshape(-1).astype("int64")
     x = keras.tree.map_structure(_as_array, x) if _is_structure(x) else _as_array(x)
+    if not keras.tree.flatten(x):
+        raise ValueError(f"Expected data in `x`. Received: x={x!r}")
     for values in _given(x):
         if not _holds_values(values) or values.shape[:1] != y.shape:
             raise ValueError(
@@ -49,12 +51,47 @@ def check_labelled_arrays(x: Any, y: Any, num_classes: int) -> tuple[Any, np.nda
     return x, y
 
 
-def check_batch_size(batch_size: Any) -> None:
-    """Raises a ValueError unless a batch size is a positive int or None."""
-    is_int = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-    if batch_size is not None and (not is_int or batch_size < 1):
+def check_data(x: Any, inputs: int) -> None:
+    """Raises a ValueError if data of a model is none, or arrays that are not one for each input.
+
+    Args:
+        x: Data: anything that `fit` takes.
+        inputs: How many inputs the model has.
+    """
+    if "x_train" in dir(x):  # reading the attribute may read a whole stream
         raise ValueError(
-            f"Expected `batch_size` to be a positive int. Received: batch_size={batch_size!r}"
+            f"Expected `x` to be samples. Received: a {type(x).__name__}. Pass its `x_train` and "
+            "`y_train`"
+        )
+    given = [each for each in keras.tree.flatten(x) if each is not None]
+    if not given:
+        raise ValueError(f"Expected data in `x`. Received: x={x!r}")
+    if isinstance(x, (list, tuple)) and is_arrays(x) and len(given) > inputs:
+        raise ValueError(
+            f"Expected `x` to have one array for each of the model's {inputs} inputs. Received: a "
+            f"{type(x).__name__} of {len(given)}. Pass labels as `y`, and batches as a generator"
+        )
+
+
+def check_batch_size(batch_size: Any, *, is_optional: bool = True) -> None:
+    """Raises a ValueError unless a batch size is a positive int, or None where it may be."""
+    _check_positive("batch_size", batch_size, is_optional=is_optional)
+
+
+def check_steps(steps: Any) -> None:
+    """Raises a ValueError unless a number of batches is a positive int or None."""
+    _check_positive("steps", steps)
+
+
+def check_sample_weight(sample_weight: Any) -> None:
+    """Raises a ValueError if weights in an array are NaN or infinite."""
+    if not isinstance(sample_weight, np.ndarray) or sample_weight.dtype.kind != "f":
+        return
+    wrong = ~np.isfinite(sample_weight)
+    if wrong.any():
+        raise ValueError(
+            "Expected `sample_weight` to hold finite numbers. Received: "
+            f"{int(wrong.sum())} that are NaN or infinite"
         )
 
 
@@ -76,7 +113,10 @@ def as_class_indices(y: Any, class_names: Sequence[str] | None) -> Any:
         y = np.asarray(y)
     if not isinstance(y, np.ndarray) or y.dtype.kind not in "OSU":
         return y
-    found = sorted({str(label) for label in y.reshape(-1)})
+    if all(isinstance(label, (int, np.integer)) for label in y.flat):
+        return y.astype("int64")  # columns of tables are often of objects
+    y = np.array([str(_decode(label)) for label in y.flat])
+    found = sorted(set(y.tolist()))
     if class_names is None:
         raise ValueError(
             "Expected `class_names`, in the order of the model's outputs, for labels that are "
@@ -88,7 +128,7 @@ def as_class_indices(y: Any, class_names: Sequence[str] | None) -> Any:
         raise ValueError(
             f"Expected labels among `class_names`, {list(index)[:10]}. Received: labels {unknown}"
         )
-    return np.array([index[str(label)] for label in y.reshape(-1)])
+    return np.array([index[label] for label in y.tolist()])
 
 
 def refuse_dataset(values: Any, name: str = "x") -> None:
@@ -208,6 +248,14 @@ def draw_of_each_class(
         is_fraction = isinstance(number, float)
         drawn.append(rows[: max(1, round(number * len(rows))) if is_fraction else number])
     return drawn
+
+
+def _check_positive(name: str, value: Any, *, is_optional: bool = True) -> None:
+    if value is None and is_optional:
+        return
+    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_int or value < 1:
+        raise ValueError(f"Expected `{name}` to be a positive int. Received: {name}={value!r}")
 
 
 def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:

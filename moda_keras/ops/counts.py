@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from keras import ops
@@ -109,14 +110,14 @@ def membership_counts(
 
 
 def _check_epsilons(epsilons: Sequence[Any], observed: Sequence[Observation]) -> list:
-    epsilons = [each if ops.is_tensor(each) else float(each) for each in epsilons]
-    numbers = [epsilon for epsilon in epsilons if isinstance(epsilon, float)]
-    if len(epsilons) != len(observed) or not all(epsilon >= 0 for epsilon in numbers):
+    numbers = [each for each in epsilons if not ops.is_tensor(each)]
+    is_valid = len(epsilons) == len(observed) and all(isinstance(e, Real) for e in numbers)
+    if not is_valid or not all(epsilon >= 0 for epsilon in numbers):
         raise ValueError(
             f"Expected `epsilons` to hold one number >= 0 for each of the {len(observed)} "
-            f"activations. Received: epsilons={epsilons}"
+            f"activations. Received: epsilons={list(epsilons)}"
         )
-    return epsilons
+    return [each if ops.is_tensor(each) else float(each) for each in epsilons]
 
 
 def _active_units(observed: Sequence[Observation], epsilons: Sequence[Any]) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """Converts class labels, in the forms that Keras's losses accept, to class indices."""
 
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -120,6 +121,11 @@ def check_labels(labels: Any, num_classes: int) -> None:
         labels: Integers of shape (B,) or (B, 1), or one-hot (or soft) rows of shape (B, C).
         num_classes: C, the number of classes.
     """
+    is_int = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
+    if not is_int or num_classes < 1:
+        raise ValueError(
+            f"Expected `num_classes` to be a positive int. Received: num_classes={num_classes!r}"
+        )
     if _is_one_hot(np.shape(labels), num_classes):
         _check_rows(labels)
     else:
@@ -168,6 +174,8 @@ def _check_range(labels: Any, num_classes: int) -> None:
         return
     if concrete.size == 0:
         return
+    if concrete.dtype.kind not in "biuf":
+        raise ValueError(f"Expected integer labels. Received: labels of dtype {concrete.dtype}")
     if not np.array_equal(concrete, np.floor(concrete)):
         raise ValueError(f"Expected integer labels. Received: labels={concrete}")
     low, high = concrete.min(), concrete.max()

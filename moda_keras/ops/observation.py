@@ -1,6 +1,7 @@
 """A hidden activation's values and metadata: the input of all operations."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -32,11 +33,12 @@ class Observation(NamedTuple):
             ValueError: If the shape or the axis does not fit.
         """
         rank = len(self.values.shape)
-        if rank < 2 or not -rank < self.axis < rank or self.axis % rank == 0:
+        is_int = isinstance(self.axis, Integral)
+        if not is_int or rank < 2 or not -rank < self.axis < rank or self.axis % rank == 0:
             raise ValueError(
                 "Expected activations of shape (batch, units) or (batch, ..., units) with the "
                 f"units on `axis`. Received: activations of shape {tuple(self.values.shape)}, "
-                f"axis={self.axis}"
+                f"axis={self.axis!r}"
             )
         return tuple(i for i in range(1, rank) if i != self.axis % rank)
 
@@ -71,12 +73,16 @@ def observations(
     Raises:
         ValueError: If there is no activation, the lists differ in length, or shapes do not fit.
     """
-    if not len(activations):
-        raise ValueError("Expected at least one activation. Received: activations=[]")
+    if not isinstance(activations, (list, tuple)) or not activations:
+        received = "[]" if isinstance(activations, (list, tuple)) else type(activations)
+        raise ValueError(
+            "Expected `activations` to be a list of at least one activation. Received: "
+            f"activations={received}"
+        )
     axes = _one_for_each(activations, "axes", axes, default=-1)
     non_negative = _one_for_each(activations, "non_negative", non_negative, default=False)
     return [
-        Observation(ops.convert_to_tensor(activation), axis, known).checked(ids)
+        Observation(ops.convert_to_tensor(activation), axis, bool(known)).checked(ids)
         for activation, axis, known in zip(activations, axes, non_negative, strict=True)
     ]
 
@@ -95,10 +101,10 @@ def check_one_label_each(ids: Any, rows: Any) -> None:
 
 
 def _one_for_each(activations: Sequence, name: str, values: Sequence | None, default: Any) -> list:
-    values = [default] * len(activations) if values is None else list(values)
-    if len(values) != len(activations):
+    values = [default] * len(activations) if values is None else values
+    if not isinstance(values, (list, tuple)) or len(values) != len(activations):
         raise ValueError(
             f"Expected `{name}` to have one entry for each of the {len(activations)} activations. "
             f"Received: {name}={values}"
         )
-    return values
+    return list(values)

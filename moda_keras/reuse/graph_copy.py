@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, Step, unique_name
+from moda_keras.graph import Graph, Step, copy_hidden_state, unique_name
 from moda_keras.slicing.builder import Weights
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
@@ -46,13 +46,15 @@ class GraphCopy:
         )(logits)
 
     def copy_weights(self, new: Weights | None = None) -> None:
-        """Gives all copies their originals' weights.
+        """Gives all copies their originals' weights, and what else their configs do not tell.
 
         Args:
             new: By operation and name of the weight, values in place of some of them.
         """
         for original, copy in self.by_operation.items():
             copy_weights(copy, original, (new or {}).get(original))
+            is_output = self.output_step is not None and original is self.output_step.operation
+            copy_hidden_state(copy, original, is_whole=not is_output)
 
     def scale_weights(self, operation: Any, factors: dict[str, np.ndarray]) -> None:
         """Multiplies weights of the copy of an operation, by their names."""

@@ -7,10 +7,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Step, Tensor, in_structure_of, new_inputs, unique_name
+from moda_keras.graph import (
+    Step,
+    Tensor,
+    copy_hidden_state,
+    in_structure_of,
+    new_inputs,
+    unique_name,
+)
 from moda_keras.layers.channel_fill import ChannelFill
 from moda_keras.slicing.copying import copy_operation, set_weights
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
+from moda_keras.slicing.rules.opaque import Opaque
 
 # By operation of the original and name of its weight: values in place of the original's.
 Weights = Mapping[Any, Mapping[str, np.ndarray]]
@@ -135,11 +143,19 @@ class _Builder:
         """Gives a new layer its part of the original's weights."""
         original = planned.step.operation
         layer = self.copies.get(original)
+        is_whole = isinstance(planned.rule, Opaque) and not planned.slice.config
+        copy_hidden_state(layer or self.copies[planned.step], original, is_whole=is_whole)
         if layer is None:
             return
         values = _sliced_weights(planned, layer, self.weights.get(original, {}))
         expected = [tuple(weight.shape) for weight in layer.weights]
         received = [value.shape for value in values]
+        if received != expected and is_whole:
+            raise ValueError(
+                f"Layer {original.name!r} of class {type(original).__name__} cannot be copied: a "
+                f"layer of its config has weights of the shapes {expected}. Received: weights of "
+                f"the shapes {received}. Make the layer anew, with the weights that it shall have"
+            )
         if received != expected:
             raise ValueError(
                 f"The slicing rule {type(planned.rule).__name__!r} returned for "

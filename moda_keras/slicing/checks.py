@@ -40,8 +40,8 @@ def check_outputs(outputs: np.ndarray, classes: int) -> np.ndarray:
 
 def check_align(align: int) -> int:
     """`align`; a ValueError if it is no positive integer."""
-    if not isinstance(align, Integral) or align < 1:
-        raise ValueError(f"Expected `align` to be a positive integer. Received: align={align}")
+    if not isinstance(align, Integral) or isinstance(align, bool) or align < 1:
+        raise ValueError(f"Expected `align` to be a positive integer. Received: align={align!r}")
     return int(align)
 
 

@@ -52,9 +52,15 @@ def is_sliceable(operation: Any) -> bool:
     """Whether copies with another config can be made.
 
     They cannot of a Lambda around a Python function, nor of a layer whose constructor takes what
-    its config does not have.
+    its config does not have, nor of one whose constructor decides what the config of the Keras
+    class that it derives from tells.
     """
-    return _is_copyable_by_config(operation)
+    if not _is_copyable_by_config(operation):
+        return False
+    base = next((each for each in type(operation).__mro__ if is_keras_class(each)), None)
+    if base is None or not issubclass(base, keras.layers.Layer):
+        return True
+    return base.get_config(operation).keys() <= operation.get_config().keys()
 
 
 def _is_copyable_by_config(operation: Any) -> bool:
@@ -110,7 +116,18 @@ def copy_weights(made: Any, original: Any, new: Mapping[str, np.ndarray] | None 
 
 
 def set_weights(made: keras.layers.Layer, original: Any, values: list[np.ndarray]) -> None:
-    """Sets the weights of a built copy, and gives it the original's initializers."""
+    """Sets the weights of a built copy, and gives it the original's initializers.
+
+    Raises:
+        ValueError: If the copy has weights of the original, which would change.
+    """
+    own = {id(weight) for weight in made.weights}
+    if own & {id(weight) for weight in original.weights}:
+        raise ValueError(
+            f"Layer {original.name!r} of class {type(original).__name__} cannot be copied: its "
+            "copy has the same weights, not weights of its own. The new model must not share "
+            "weights with the original. Let the layer make its weights, in `build`"
+        )
     made.set_weights(values)
     for holder, model in zip(_holders(made), _holders(original), strict=True):
         for key, value in list(vars(holder).items()):

@@ -1,12 +1,12 @@
 """Reads training logs from a `History`, a dict or a CSV file."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from moda_keras.files import read_table
 from moda_keras.training.moda_loss import MODALoss
 
 
@@ -51,9 +51,8 @@ def read_history(
     return {name: _numbers(values) for name, values in history.items()}
 
 
-def _read_csv(path: Path) -> dict[str, list[str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+def _read_csv(path: Path) -> dict[str, list[str | None]]:
+    rows = read_table(path)
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 

@@ -233,8 +233,11 @@ class ModularModel(keras.Model):
 
     def _check_labels(self, y) -> None:
         """Finds a wrong label in arrays before anything is trained on it, on every backend."""
-        if self._modular.loss is not None and self._modular.classes and hasattr(y, "shape"):
-            check_labels(y, self._modular.classes)
+        if self._modular.loss is None or not self._modular.classes:
+            return
+        arrays = keras.tree.flatten(y)  # one, also of `[y]` and `{"logits": y}`
+        if len(arrays) == 1 and hasattr(arrays[0], "shape"):
+            check_labels(arrays[0], self._modular.classes)
 
 
 @keras.saving.register_keras_serializable(package="moda_keras", name="ModularModel")

@@ -17,7 +17,7 @@ from moda_keras.evaluation.staged_model import why_not_staged
 from moda_keras.evaluation.subtasks import Subtask, sample_subtasks
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import take_samples
+from moda_keras.observing.labelled_arrays import check_batch_size, take_samples
 
 Units = Mapping[str, np.ndarray]
 
@@ -65,7 +65,8 @@ class ReuseLoss:
     ):
         check_modules(modules)
         modules.require_counts("Choosing a threshold")
-        if statistic not in STATISTICS:
+        check_batch_size(batch_size, is_optional=False)
+        if not isinstance(statistic, str) or statistic not in STATISTICS:
             raise ValueError(
                 f"Expected `statistic` to be one of {list(STATISTICS)}. Received: "
                 f"statistic={statistic!r}"

@@ -22,7 +22,13 @@ from moda_keras.observing.activation_observer import ActivationObserver
 from moda_keras.observing.criteria import FREQUENCY, Criterion, find_criterion
 from moda_keras.observing.epsilons import choose_automatically, resolve_epsilons
 from moda_keras.observing.importance_observer import ImportanceObserver
-from moda_keras.observing.labelled_arrays import as_class_indices, check_batch_size
+from moda_keras.observing.labelled_arrays import (
+    as_class_indices,
+    check_batch_size,
+    check_data,
+    check_sample_weight,
+    check_steps,
+)
 from moda_keras.ops import check_labels, check_multi_hot
 from moda_keras.slicing import Slicer
 from moda_keras.slicing.outgoing_norms import outgoing_norms
@@ -109,7 +115,10 @@ def decompose(
     slicer = Slicer(model)
     classes = model.outputs[0].shape[-1]
     names = check_class_names(class_names, classes)
+    check_data(x, len(model.inputs))
     check_batch_size(batch_size)
+    check_steps(steps)
+    check_sample_weight(sample_weight)
     y = as_class_indices(y, class_names)
     if multi_label:
         _require_independent_outputs(slicer)
