@@ -22,6 +22,10 @@ from moda_keras.tuning.unit_choice import UnitChoice, group_costs
 ACCURACY_STEP = 0.01
 
 
+class UnmetBudgetError(ValueError):
+    """A budget that is less than the smallest model needs."""
+
+
 def within(
     modules: ModuleSet,
     *,
@@ -128,7 +132,7 @@ class _Search:
             least = measure(choice.plan(choice.smallest))
             if least > limit:
                 names = [self.modules.class_names[index] for index in choice.classes]
-                raise ValueError(
+                raise UnmetBudgetError(
                     f"Expected a budget that can be met. Received: {name}={limit:g}, where the "
                     f"smallest model of the classes {names} needs {least:.4g}"
                 )
