@@ -25,6 +25,7 @@ DATA_HELP = "Name of a data set; or a folder, train/CLASS/ and test/CLASS/, or C
 
 
 def data_option(help: str, metavar: str, **settings: Any) -> Any:
+    """An option among those of the data."""
     return typer.Option(help=help, metavar=metavar, rich_help_panel=PANEL, **settings)
 
 

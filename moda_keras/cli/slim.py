@@ -68,10 +68,56 @@ class BudgetArguments:
         return given[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasuringArguments:
+    """The fields are the options."""
+
+    importance_samples: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Training samples that units are chosen by.")
+    ] = 2000
+    calibration_samples: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Training samples that the model is repaired with; 0: none."
+        ),
+    ] = 800
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Samples in a batch whose time is measured.")
+    ] = 1
+    curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZES", help="Measure other sizes too: auto, or numbers such as 0.5,0.25."
+        ),
+    ] = None
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the curve, FILE.png; --curve auto by default."),
+    ] = None
+
+    def sizes(self) -> list[float] | None:
+        """The sizes of the curve; an empty list for the usual ones, None for no curve."""
+        if self.curve is None:
+            return None if self.picture is None else []
+        if self.curve == "auto":
+            return []
+        try:
+            sizes = [float(each) for each in split_names(self.curve)]
+        except ValueError:
+            sizes = []
+        if not sizes or not all(0 < size <= 1 for size in sizes):
+            raise typer.BadParameter(
+                "Expected --curve to be auto or numbers in (0, 1], such as 0.5,0.25. Received: "
+                f"{self.curve}"
+            )
+        return sizes
+
+
 def slim(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained Keras model.")],
     data: SlimDataArguments,
     budget: BudgetArguments,
+    measuring: MeasuringArguments,
     classes: Annotated[
         str,
         typer.Option(metavar="NAMES", help="Names or indices, in the order of the new outputs."),
@@ -84,28 +130,6 @@ def slim(
         typer.Option(
             metavar="NAME", help=f"{listed(Format)}. Default: by the suffix of the output."
         ),
-    ] = None,
-    importance_samples: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Training samples that units are chosen by.")
-    ] = 2000,
-    calibration_samples: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=0, help="Training samples that the model is repaired with; 0: none."
-        ),
-    ] = 800,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Samples in a batch whose time is measured.")
-    ] = 1,
-    curve: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZES", help="Measure other sizes too: auto, or numbers such as 0.5,0.25."
-        ),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw the curve, FILE.png; --curve auto by default."),
     ] = None,
     force: Force = False,
 ) -> Answer:
@@ -124,16 +148,16 @@ def slim(
     moda slim big.keras --classes 3,5 --data d.npz --size 0.3 --picture curve.png -o s.keras
     ```
     """
-    chosen, sizes = budget.chosen(), _sizes(curve, picture)
+    chosen, sizes, picture = budget.chosen(), measuring.sizes(), measuring.picture
     how = output_format(format, output)
     check_model_output(output, how, force=force)
     require_exporter(how)
     _check_picture(picture, force)
     whole = files.load_model(model)
+    numbers = (measuring.importance_samples, measuring.calibration_samples)
     with working("Reading the data"):
-        needed = importance_samples + calibration_samples
-        samples = load_samples(data, whole, model, classes, needed)
-    slimming = Slimming(whole, samples, chosen, batch_size, importance_samples, calibration_samples)
+        samples = load_samples(data, whole, model, classes, sum(numbers))
+    slimming = Slimming(whole, samples, chosen, measuring.batch_size, *numbers)
     with working("Measuring importance"):
         slimming.warn_of_guessing()
     with working("Slimming"):
@@ -159,34 +183,11 @@ def slim(
     return Answer(document, shown)
 
 
-# --------------------------------------------------------------------------------- what is checked
-
-
-def _sizes(curve: str | None, picture: Path | None) -> list[float] | None:
-    """The sizes of the curve; an empty list for the usual ones, None for no curve."""
-    if curve is None:
-        return None if picture is None else []
-    if curve == "auto":
-        return []
-    try:
-        sizes = [float(each) for each in split_names(curve)]
-    except ValueError:
-        sizes = []
-    if not sizes or not all(0 < size <= 1 for size in sizes):
-        raise typer.BadParameter(
-            f"Expected --curve to be auto or numbers in (0, 1], such as 0.5,0.25. Received: {curve}"
-        )
-    return sizes
-
-
 def _check_picture(picture: Path | None, force: bool) -> None:
     if picture is None:
         return
     files.check_output(picture, force=force, suffix=".png")
     import moda_keras.reporting.plots  # noqa: F401  says how to install matplotlib
-
-
-# ----------------------------------------------------------------------------------- what is shown
 
 
 def _table(rows: list[dict[str, Any]], samples: SlimSamples) -> "Table":

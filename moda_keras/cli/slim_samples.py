@@ -1,6 +1,5 @@
 """The samples of chosen classes that `moda slim` takes, from images or arrays, labelled or not."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +75,7 @@ class SlimSamples:
         return [self.class_names[index] for index in self.classes]
 
     def training_rows(self, number: int, most: float = 1.0) -> np.ndarray:
-        """The first training samples of each class; samples are in random order.
+        """The first training samples of each class, in their order, which is random.
 
         Args:
             number: How many in all, at most.
@@ -87,9 +86,8 @@ class SlimSamples:
         """
         rows = [np.flatnonzero(self.y_train == label) for label in self.classes]
         shares = shares_of_classes(number, len(rows))
-        return np.concatenate(
-            [each[: min(n, int(most * len(each)))] for each, n in zip(rows, shares, strict=True)]
-        )
+        chosen = [r[: min(n, int(most * len(r)))] for r, n in zip(rows, shares, strict=True)]
+        return np.sort(np.concatenate(chosen))
 
 
 def load_samples(
@@ -194,10 +192,11 @@ class _Reader:
         }
 
     def chosen(self, y: np.ndarray, classes: Iterable[int], limit: int | None) -> np.ndarray:
-        """Random rows of the classes, at most `limit` of each."""
+        """Random rows of the classes in random order, at most `limit` of each."""
         from moda_keras.observing.labelled_arrays import draw_of_each_class
 
-        return np.concatenate(draw_of_each_class(y, classes, limit, self.seed))
+        random = np.random.default_rng(self.seed)
+        return random.permutation(np.concatenate(draw_of_each_class(y, classes, limit, random)))
 
     def predicted(self, x: np.ndarray) -> np.ndarray:
         """The class that the model predicts for each sample."""

@@ -110,13 +110,11 @@ class Slimming:
 
     def slim(self) -> tuple[list[dict[str, Any]], "keras.Model"]:
         """The rows of the full model, of the head only and of the budget; and the model."""
-        from moda_keras.tuning import size_curve
+        from moda_keras.tuning.sizes import measure_choice, reference_rows
 
         found = self._choice()
-        rows, small = size_curve.measure_choice(
-            self.measurement, found, self.limit, self.calibration_data
-        )
-        return size_curve.reference_rows(self.measurement) + rows, small
+        rows, small = measure_choice(self.measurement, found, self.limit, self.calibration_data)
+        return reference_rows(self.measurement) + rows, small
 
     def _choice(self) -> "ModuleSet":
         """The units that the budget allows."""
@@ -136,14 +134,12 @@ class Slimming:
         Args:
             sizes: Floats in (0, 1], or none for the usual ones, as far as a model can be so small.
         """
-        from moda_keras.tuning import size_curve
+        from moda_keras.tuning.sizes import SIZES, sized_rows
 
         others = [
-            size
-            for size in (sizes or size_curve.SIZES)
-            if self.name != self.sized_by or size != self.limit
+            size for size in (sizes or SIZES) if self.name != self.sized_by or size != self.limit
         ]
-        return size_curve.sized_rows(
+        return sized_rows(
             self.measurement,
             others,
             budget=self.sized_by,

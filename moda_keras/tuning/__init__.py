@@ -9,7 +9,7 @@ from moda_keras.evaluation.subtasks import sample_subtasks
 from moda_keras.tuning.budget import within
 from moda_keras.tuning.curve import threshold_curve
 from moda_keras.tuning.search import tune_threshold
-from moda_keras.tuning.size_curve import size_curve
+from moda_keras.tuning.sizes import size_curve
 from moda_keras.tuning.thresholds import distinct_thresholds
 
 __all__ = [

@@ -21,8 +21,8 @@ from moda_keras.cli.data import DataArguments
 from moda_keras.datasets.pixels import PIXELS
 
 COMMANDS = (
-    "train", "decompose", "tune", "compose", "slim", "replace", "evaluate", "experiment", "report", "info",
-    "demo",
+    "train", "decompose", "tune", "compose", "slim", "replace", "evaluate", "experiment", "report",
+    "info", "demo",
 )  # fmt: skip
 # As the installed script does it.
 SCRIPT = """

@@ -107,7 +107,9 @@ def sized_rows(
 
     Args:
         measurement: Of modules with importance.
-        sizes, budget, calibration_data: As in `size_curve`.
+        sizes: Floats in (0, 1].
+        budget: As in `size_curve`.
+        calibration_data: As in `size_curve`.
         leave_out_unmet: Whether sizes that the smallest model exceeds are left out, not refused.
 
     Returns:
