@@ -3,9 +3,10 @@
     python benchmarks/trained_models.py resnet20=resnet20.keras --data cifar10/ --pixels imagenet \
         --output trained-models.csv
 
-For every sub-task and size: the model of the chosen classes as it is when only the head is sliced;
-slim, with the dropped units zero; with mean and variance matched; with least squares; and each
-after an epoch of training with labels. Rows that the CSV file already has are left out.
+For every sub-task and size: the model of the chosen classes when only the head is sliced; slim,
+with the dropped units zero; with mean and variance matched; with least squares; with units chosen
+in steps besides; and two of them after an epoch of training with labels. Rows that the CSV file
+already has are left out.
 """
 
 import argparse
@@ -21,7 +22,15 @@ from tables import append_row
 import moda_keras as mk
 
 KEY = ("network", "classes", "size", "method")
-METHODS = ("head only", "zero", "moments", "least squares", "zero, 1 epoch", "repaired, 1 epoch")
+METHODS = (
+    "head only",
+    "zero",
+    "moments",
+    "least squares",
+    "in steps",
+    "zero, 1 epoch",
+    "in steps, 1 epoch",
+)
 PIXELS = {
     "0-1": lambda x: x,
     "0-255": lambda x: x * 255,
@@ -63,17 +72,20 @@ def variants(modules, classes, size, calibration, labelled, learning_rate):
     def head_only():
         return mk.compose(mk.ModuleSet.from_units(modules.model, {}), classes)
 
+    def in_steps():
+        found = modules.within(parameters=size, classes=classes, **repaired)
+        return mk.compose(found, classes, **repaired)
+
     return {
         "head only": head_only,
         "zero": lambda: mk.compose(chosen, classes),
         "moments": lambda: mk.compose(chosen, classes, repair="moments", **repaired),
         "least squares": lambda: mk.compose(chosen, classes, **repaired),
+        "in steps": in_steps,
         "zero, 1 epoch": lambda: trained(
             mk.compose(chosen, classes), *labelled, classes, learning_rate
         ),
-        "repaired, 1 epoch": lambda: trained(
-            mk.compose(chosen, classes, **repaired), *labelled, classes, learning_rate
-        ),
+        "in steps, 1 epoch": lambda: trained(in_steps(), *labelled, classes, learning_rate),
     }
 
 

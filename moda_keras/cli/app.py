@@ -18,6 +18,7 @@ from moda_keras.cli.info import info
 from moda_keras.cli.options import Backend, flag, join_lists
 from moda_keras.cli.replace import replace
 from moda_keras.cli.report import report
+from moda_keras.cli.slim import slim
 from moda_keras.cli.train import train
 from moda_keras.cli.tune import tune
 
@@ -57,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
-    train, decompose, tune, compose, replace, evaluate, experiment, report, info, demo,
+    train, decompose, tune, compose, slim, replace, evaluate, experiment, report, info, demo,
 )  # fmt: skip
 for each in COMMANDS:
     app.command()(command.command(each))

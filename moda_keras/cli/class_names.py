@@ -42,10 +42,13 @@ def class_indices(texts: str | Iterable[str], modules: "ModuleSet") -> list[int]
         texts: Names or indices, also separated by commas.
         modules: The modules; they refuse unknown classes.
     """
-    known = modules.class_names
+    return modules.resolve_classes(class_keys(texts, modules.class_names)).tolist()
+
+
+def class_keys(texts: str | Iterable[str], known: Sequence[str]) -> list[int | str]:
+    """Names and indices of names or indices as they were typed; a known name is a name."""
     names = split_names(texts, known)
-    keys = [int(name) if name not in known and name.isdecimal() else name for name in names]
-    return modules.resolve_classes(keys).tolist()
+    return [int(name) if name not in known and name.isdecimal() else name for name in names]
 
 
 def companion(path: Path) -> Path:

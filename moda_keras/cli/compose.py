@@ -1,39 +1,20 @@
 """`moda compose`."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moda_keras.cli import files
-from moda_keras.cli.class_names import class_indices, companion, free_name, write_class_names
+from moda_keras.cli.class_names import class_indices, free_name
 from moda_keras.cli.command import Answer
-from moda_keras.cli.errors import CommandError, shortened
+from moda_keras.cli.formats import check_model_output, output_format, write_composed
 from moda_keras.cli.measures import count_flops, count_parameters, grouped, share_of_flops
 from moda_keras.cli.options import Force, Format, complete_class, flag, listed
 from moda_keras.cli.terminal import figures, percent
-from moda_keras.files import replacing
 
 if TYPE_CHECKING:
     import keras
-
-# Formats by the suffix of the output.
-SUFFIXES = {
-    ".keras": "keras",
-    ".onnx": "onnx",
-    ".tflite": "litert",
-    ".xml": "openvino",
-    ".pt2": "torch",
-}
-# Packages that Keras's exporters need, by format and backend; None for any other backend.
-PACKAGES = {
-    "onnx": {"torch": "onnx onnxscript", "tensorflow": "tf2onnx", "jax": "jax2onnx"},
-    "litert": {"torch": "litert-torch", None: "tensorflow"},
-    "openvino": {None: "openvino"},
-    "tf_saved_model": {None: "tensorflow"},
-    "torch": {None: "torch"},
-}
 
 
 def compose(
@@ -81,22 +62,14 @@ def compose(
     """
     import moda_keras as mk
 
-    how = _format(format, output)
-    files.check_output(output, force=force, suffix=".keras" if how == "keras" else None)
-    if how != "keras":
-        files.check_output(companion(output), force=force)
-    if how == "openvino":
-        files.check_output(output.with_suffix(".bin"), force=force)  # the weights
+    how = output_format(format, output)
+    check_model_output(output, how, force=force)
     loaded = files.load_modules(modules)
     chosen = class_indices(classes, loaded)
     small = mk.compose(loaded, chosen, align=align, other=other)
     names = [loaded.class_names[index] for index in chosen]
     name_of_other = free_name("other", loaded.class_names) if other else None
-    if how == "keras":
-        files.write_model(small, output, names, name_of_other)
-    else:
-        _export(small, output, how, force)
-        write_class_names(output, names, name_of_other)
+    write_composed(small, output, how, names, name_of_other, force=force)
     document = {"model": str(output), "format": how, "classes": names}
     figures_of_model, shown = _compare(small, loaded.model)
     shown = {"classes": ", ".join(names), **shown}
@@ -121,48 +94,3 @@ def _compare(small: "keras.Model", whole: "keras.Model") -> tuple[dict[str, Any]
         "multiply-accumulates": f"{grouped(flops)} of {grouped(of_flops)}: {percent(share)}",
     }
     return document, shown
-
-
-def _format(asked: str | None, output: Path) -> str:
-    found = asked or SUFFIXES.get(output.suffix)
-    if found is None:
-        raise typer.BadParameter(
-            f"Expected an output that ends in one of {', '.join(SUFFIXES)}, or --format. "
-            f"Received: {output}"
-        )
-    return found
-
-
-def _export(model: "keras.Model", output: Path, how: str, force: bool) -> None:
-    import keras
-
-    try:
-        with (
-            replacing(output, companions=True, overwrite=force) as beside,
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")  # tracers warn about Keras's own code
-            model.export(str(beside), format=how, verbose=False)
-    except FileExistsError as error:
-        raise CommandError(f"{error}. Pass --force to replace it") from error
-    except OSError:
-        raise
-    except Exception as error:  # each exporter has its own
-        raise CommandError(_export_failure(error, how, keras.backend.backend())) from error
-
-
-def _export_failure(error: BaseException, how: str, backend: str) -> str:
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ImportError):
-        cause = cause.__cause__ or cause.__context__
-    if cause is None:
-        return (
-            f"Keras cannot write the format {how!r} with the backend {backend!r}: "
-            f"{shortened(error)}. docs/slicing.md lists the formats of each backend"
-        )
-    packages = PACKAGES[how].get(backend, PACKAGES[how].get(None, how))
-    missing = f" ({cause.name})" if cause.name else ""
-    return (
-        f"The format {how!r} needs packages that are not installed{missing}. Install them with: "
-        f"pip install {packages}"
-    )

@@ -11,7 +11,7 @@ import typer
 from moda_keras.cli import files
 from moda_keras.cli.class_names import split_names
 from moda_keras.cli.errors import CommandError
-from moda_keras.cli.options import complete_data, flag
+from moda_keras.cli.options import Pixels, complete_data, flag, listed
 
 if TYPE_CHECKING:
     import keras
@@ -24,45 +24,55 @@ PANEL = "Data"
 DATA_HELP = "Name of a data set; or a folder, train/CLASS/ and test/CLASS/, or CLASS/."
 
 
-def _option(help: str, metavar: str, **settings: Any) -> Any:
+def data_option(help: str, metavar: str, **settings: Any) -> Any:
+    """An option among those of the data."""
     return typer.Option(help=help, metavar=metavar, rich_help_panel=PANEL, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataArguments:
-    """The fields are the options. They are those of `datasets.DataSettings`, and `synsets`."""
+    """The fields are the options: those of `datasets.DataSettings`, `synsets` and `pixels`."""
 
-    data: Annotated[str, _option(DATA_HELP, "NAME", autocompletion=complete_data)]
+    data: Annotated[str, data_option(DATA_HELP, "NAME", autocompletion=complete_data)]
     image_size: Annotated[
-        int | None, _option("Height and width in pixels. Default: the images' own.", "N", min=1)
+        int | None, data_option("Height and width in pixels. Default: the images' own.", "N", min=1)
     ] = None
     color: Annotated[
-        Literal["grey", "rgb"] | None, _option("grey or rgb. Default: the images' own.", "NAME")
+        Literal["grey", "rgb"] | None, data_option("grey or rgb. Default: the images' own.", "NAME")
     ] = None
+    pixels: Annotated[
+        Pixels,
+        data_option(
+            f"What values the model wants: {listed(Pixels)}. imagenet: less ImageNet's mean, over "
+            "its deviation; caffe: as VGG16 and ResNet50 of keras.applications.",
+            "NAME",
+        ),
+    ] = "0-1"
     class_names: Annotated[
-        str | None, _option("Classes to load, in the order of their labels. Default: all.", "NAMES")
+        str | None,
+        data_option("Classes to load, in the order of their labels. Default: all.", "NAMES"),
     ] = None
     samples_per_class: Annotated[
-        int | None, _option("Maximum number of training images per class.", "N", min=1)
+        int | None, data_option("Maximum number of training images per class.", "N", min=1)
     ] = None
     test_samples_per_class: Annotated[
-        int | None, _option("Maximum number of test images per class.", "N", min=1)
+        int | None, data_option("Maximum number of test images per class.", "N", min=1)
     ] = None
     test_fraction: Annotated[
-        float, _option("Digits, and folders without test/: share of test images.", "X")
+        float, data_option("Digits, and folders without test/: share of test images.", "X")
     ] = 0.2
-    data_seed: Annotated[int, _option("Seed of the choice and the split of images.", "N")] = 0
+    data_seed: Annotated[int, data_option("Seed of the choice and the split of images.", "N")] = 0
     download: Annotated[
         bool, flag("--download", "Download a missing data set.", rich_help_panel=PANEL)
     ] = False
     data_dir: Annotated[
-        Path | None, _option("Folder of the data of tensorflow-datasets.", "DIR")
+        Path | None, data_option("Folder of the data of tensorflow-datasets.", "DIR")
     ] = None
     cache: Annotated[
-        Path | None, _option("ImageNet, Stanford Dogs: folder that keeps the labels.", "DIR")
+        Path | None, data_option("ImageNet, Stanford Dogs: folder that keeps the labels.", "DIR")
     ] = None
     synsets: Annotated[
-        Path | None, _option("File of ImageNet's synset ids; replaces --class-names.", "FILE")
+        Path | None, data_option("File of ImageNet's synset ids; replaces --class-names.", "FILE")
     ] = None
     no_extra: Annotated[
         bool, flag("--no-extra", "SVHN: leave out the extra split.", rich_help_panel=PANEL)
@@ -70,19 +80,44 @@ class DataArguments:
 
     def load(self) -> "Data":
         """The data."""
+        return self._scaled(self.load_unscaled(self.chosen_names()))
+
+    def load_unscaled(self, class_names: Sequence[str] | None, **changes: Any) -> "Data":
+        """The data with values from 0 to 1.
+
+        Args:
+            class_names: The classes to load.
+            **changes: Other values than those of the options.
+        """
         from moda_keras import datasets
 
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del settings["synsets"]
-        settings["class_names"] = self._class_names()
+        del settings["synsets"], settings["pixels"]
+        settings["class_names"] = class_names
         settings["extra"] = False if settings.pop("no_extra") else None
         try:
-            return datasets.DataSettings(**settings).load_data()
+            return datasets.DataSettings(**settings | changes).load_data()
         except FileNotFoundError as error:
             message = str(error).replace("`download=True` to `load`", "--download")
             raise CommandError(message) from error
 
-    def _class_names(self) -> list[str] | None:
+    def _scaled(self, data: "Data") -> "Data":
+        from moda_keras import datasets
+
+        if self.pixels == "0-1":
+            return data
+        if not isinstance(data, datasets.Dataset):
+            raise CommandError(
+                f"Expected --pixels 0-1 for data that is streamed, such as {self.data}. Received: "
+                f"{self.pixels}. Put the scaling into the model, as keras.layers.Rescaling"
+            )
+        x_train, x_test = (
+            datasets.scale_pixels(x, self.pixels) for x in (data.x_train, data.x_test)
+        )
+        return dataclasses.replace(data, x_train=x_train, x_test=x_test)
+
+    def chosen_names(self) -> list[str] | None:
+        """The names of --class-names or --synsets."""
         if self.synsets is None:
             return split_names(self.class_names)
         if self.class_names is not None:
@@ -95,7 +130,7 @@ class DataArguments:
 class OptionalDataArguments(DataArguments):
     """As `DataArguments`, for commands that do not need data."""
 
-    data: Annotated[str | None, _option(DATA_HELP, "NAME", autocompletion=complete_data)] = None
+    data: Annotated[str | None, data_option(DATA_HELP, "NAME", autocompletion=complete_data)] = None
 
 
 def data_of_model(
@@ -117,7 +152,7 @@ def data_of_model(
     """
     if class_names is not None and tuple(class_names) != data.class_names:
         data = data.of_classes(_labels_of(class_names, data, path))
-    _check_images(model, data, path)
+    check_images(model, data.image_shape, path)
     shapes = [tuple(tensor.shape) for tensor in model.outputs]
     outputs = shapes[0][-1]
     is_binary = outputs == 1 and len(data.class_names) > 1
@@ -154,7 +189,7 @@ def data_of_model_with_other(
     """
     labels = _labels_of(class_names, data, path)
     others = [label for label in range(len(data.class_names)) if label not in labels]
-    _check_images(model, data, path)
+    check_images(model, data.image_shape, path)
     return data.of_classes([*labels, *others])
 
 
@@ -168,14 +203,19 @@ def _labels_of(class_names: Sequence[str], data: "Data", path: Path) -> list[int
     return [known.index(name) for name in class_names]
 
 
-def _check_images(model: "keras.Model", data: "Data", path: Path) -> None:
+def check_images(
+    model: "keras.Model",
+    received: tuple[int, ...],
+    path: Path,
+    advice: str = "; see --image-size and --color",
+) -> None:
+    """Raises a `CommandError` unless images of a shape fit a model, which is in the file `path`."""
     expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
-    received = data.image_shape
     if len(expected) == 1 and _fits(expected[0], received):
         return
     raise CommandError(
         f"Expected images of shape {expected[0] if len(expected) == 1 else expected}, the input of "
-        f"{str(path)!r}. Received: data of shape {received}; see --image-size and --color"
+        f"{str(path)!r}. Received: data of shape {received}{advice}"
     )
 
 

@@ -17,6 +17,7 @@ Network = Literal[
 ]
 Augmentation = Literal["none", "crop", "crop_flip"]
 Format = Literal["keras", "litert", "onnx", "openvino", "tf_saved_model", "torch"]
+Pixels = Literal["0-1", "0-255", "-1-1", "imagenet", "caffe"]
 Backend = Literal["torch", "tensorflow", "jax"]
 EXPERIMENTS = (
     "training", "modules", "reuse", "replacement", "threshold", "ablation", "suppression",
@@ -28,7 +29,7 @@ DATA = (
 # Parameters that are module files, whose classes are completed.
 MODULE_FILES = ("modules", "strong", "file")
 # Options whose values may be separated by spaces as well as by commas.
-LISTS = ("--classes", "--class-names")
+LISTS = ("--classes", "--class-names", "--curve")
 
 
 def listed(choices: Any) -> str:

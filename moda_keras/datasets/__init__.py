@@ -11,6 +11,7 @@ from moda_keras.datasets.dataset import Dataset, ImageDataset
 from moda_keras.datasets.device_batches import DeviceBatches
 from moda_keras.datasets.epoch_batches import EpochBatches, TrainingBatches
 from moda_keras.datasets.load import NAMES, load
+from moda_keras.datasets.pixels import scale_pixels
 from moda_keras.datasets.sample_choice import choose_imagenet_classes
 from moda_keras.datasets.streamed_batches import StreamedEpochBatches
 from moda_keras.datasets.streamed_dataset import StreamedDataset
@@ -28,4 +29,5 @@ __all__ = [
     "TrainingBatches",
     "choose_imagenet_classes",
     "load",
+    "scale_pixels",
 ]

@@ -34,13 +34,61 @@ def find_images(
     Raises:
         ValueError: If there are no images.
     """
-    path = Path(path)
-    if not (path / "test").is_dir():
-        root = path / "train" if (path / "train").is_dir() else path
-        return _held_out(_split(_image_paths(root), _classes(root)), test_fraction, seed)
-    train, test = path / "train", path / "test"
-    known = sorted({*_classes(train), *_classes(test)})
-    return _split(_image_paths(train), known), _split(_image_paths(test), known)
+    train, test = _roots(Path(path))
+    known = folder_class_names(path)
+    split = _split(_image_paths(train), known)
+    if test is None:
+        return _held_out(split, test_fraction, seed)
+    return split, _split(_image_paths(test), known)
+
+
+def folder_class_names(path: str | Path) -> list[str]:
+    """The names of the class folders of a folder of images, sorted; no file is read.
+
+    Args:
+        path: As for `find_images`.
+
+    Returns:
+        List of str.
+    """
+    roots = [root for root in _roots(Path(path)) if root is not None]
+    return sorted({name for root in roots for name in _classes(root)})
+
+
+def find_unlabelled_images(
+    path: str | Path, test_fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images of a folder without class folders, in random order.
+
+    Args:
+        path: A folder with image files.
+        test_fraction: The fraction of the images that is held out.
+        seed: Seed of this choice.
+
+    Returns:
+        Two str arrays of paths: training and test images.
+
+    Raises:
+        ValueError: If there are fewer than two images.
+    """
+    files = [p for p in sorted(Path(path).glob("[!.]*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+    if len(files) < 2:
+        raise ValueError(
+            f"Expected images ({', '.join(IMAGE_SUFFIXES)}), or folders of images, {LAYOUT}. "
+            f"Received: {len(files)} images in {path}"
+        )
+    order = np.random.default_rng(seed).permutation(len(files))
+    held_out = min(max(1, round(test_fraction * len(files))), len(files) - 1)
+    paths = np.array([str(each) for each in files])[order]
+    return paths[held_out:], paths[:held_out]
+
+
+def _roots(path: Path) -> tuple[Path, Path | None]:
+    """The folders with the class folders of training and test images; None without the latter."""
+    train = path / "train"
+    if (path / "test").is_dir():
+        return train, path / "test"
+    return (train if train.is_dir() else path), None
 
 
 def _held_out(

@@ -9,6 +9,8 @@ GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], "float32")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 SMALLEST_DEVIATION = 1e-6
+# How models want their images, with the name in keras.applications of all but the first two.
+PIXELS = {"0-1": None, "0-255": None, "-1-1": "tf", "imagenet": "torch", "caffe": "caffe"}
 # Images processed at a time, which bounds the memory of the device and of float64 sums.
 BLOCK = 4096
 
@@ -51,6 +53,49 @@ def _grey(images: np.ndarray, color: str) -> np.ndarray:
     if color == "grey" and images.shape[-1] == 3:
         return (images @ GREY_WEIGHTS)[..., np.newaxis]
     return images
+
+
+def scale_pixels(images: np.ndarray, pixels: str) -> np.ndarray:
+    """Scales images as a model wants them.
+
+    Args:
+        images: Float32 array (N, height, width, channels) of values from 0 to 1, or channels first
+            if Keras is so configured.
+        pixels: "0-1", "0-255" or "-1-1": the range of the values. "imagenet": less the mean of
+            ImageNet's channels, over their standard deviation. "caffe": blue, green, red from 0 to
+            255, less ImageNet's means. The last three are the modes "tf", "torch" and "caffe" of
+            `keras.applications`.
+
+    Returns:
+        Float32 array of the same shape.
+
+    Raises:
+        ValueError: If `pixels` is unknown, or images of one channel have no such form.
+
+    Example:
+        >>> import numpy as np
+        >>> from moda_keras import datasets
+        >>> white = np.ones((1, 2, 2, 3), "float32")
+        >>> datasets.scale_pixels(white, "0-255")[0, 0, 0].tolist()
+        [255.0, 255.0, 255.0]
+    """
+    if pixels not in PIXELS:
+        raise ValueError(
+            f"Expected `pixels` to be one of {list(PIXELS)}. Received: pixels={pixels!r}"
+        )
+    if pixels == "0-1":
+        return images
+    channels = images.shape[1 if keras.config.image_data_format() == "channels_first" else -1]
+    if pixels in ("imagenet", "caffe") and channels != 3:
+        raise ValueError(
+            f"Expected images of three channels for pixels={pixels!r}. Received: {channels}"
+        )
+    scaled = images * np.float32(255)
+    mode = PIXELS[pixels]
+    if mode is None:
+        return scaled
+    scaled = keras.applications.imagenet_utils.preprocess_input(scaled, mode=mode)
+    return np.asarray(scaled, "float32")
 
 
 def channel_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

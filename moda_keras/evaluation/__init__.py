@@ -5,6 +5,7 @@ from moda_keras.evaluation.filters import cohesion, coupling, kernel_retention_r
 from moda_keras.evaluation.flops import count_flops, flops_by_layer, planned_flops
 from moda_keras.evaluation.latency import measure_latency
 from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
+from moda_keras.evaluation.model_measurement import ModelMeasurement
 from moda_keras.evaluation.results_file import ResultsFile, read_rows
 from moda_keras.evaluation.staged_model import why_not_staged
 from moda_keras.evaluation.subtask_measurement import SubtaskMeasurement
@@ -16,6 +17,7 @@ from moda_keras.modules.size import composed_size, module_size
 
 __all__ = [
     "MaskedEvaluator",
+    "ModelMeasurement",
     "ResultsFile",
     "SubtaskMeasurement",
     "Verification",

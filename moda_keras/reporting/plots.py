@@ -215,6 +215,52 @@ def plot_threshold_curve(
     return ax
 
 
+def plot_size_curve(
+    rows: Sequence[Mapping[str, Any]],
+    ax: Axes | None = None,
+    title: str | None = None,
+    *,
+    by: str = "parameters",
+    chosen: float | None = None,
+) -> Axes:
+    """Lines: accuracy of slim models against their size, and of the full model's chosen outputs.
+
+    Args:
+        rows: Rows that `moda_keras.tuning.size_curve` returns. Without accuracy, agreement with the
+            full model is drawn.
+        ax: Axes to draw into.
+        title: Title of the plot.
+        by: "parameters" or "flops": which size.
+        chosen: A size to mark.
+
+    Returns:
+        The axes.
+    """
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    size = {"parameters": "size", "flops": "flops_share"}[by]
+    measure = "agreement" if any(row["accuracy"] is None for row in rows) else "accuracy"
+    lines = {"repaired": ("slim and repaired", "C0-o"), "slim": ("slim", "C1-s")}
+    for name, (label, style) in lines.items():
+        points = sorted((row[size], row[measure]) for row in rows if row["model"] == name)
+        if points:
+            ax.plot(*zip(*points, strict=True), style, markersize=4, label=label)
+    for row in rows:
+        if row["model"] == "head only":
+            ax.plot(row[size], row[measure], "k*", markersize=10, label="head only")
+            ax.axhline(row[measure], color="k", linestyle="--", linewidth=0.8)
+    if chosen is not None:
+        ax.axvline(chosen, color="0.5", linestyle=":", label="chosen size")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    cost = {"parameters": "parameters", "flops": "multiply-accumulates"}[by]
+    ax.set(xlabel=f"{cost}, share of the full model", xlim=(0, 1.05))
+    ax.set(ylabel=measure if measure == "accuracy" else "agreement with the full model")
+    ax.set_title(title or "What smaller models cost")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
 def _label_classes(ax: Axes, names: Sequence[str]) -> None:
     if len(names) > MAX_LABELLED_CLASSES:
         ax.set_xlabel("class")

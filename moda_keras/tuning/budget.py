@@ -30,6 +30,10 @@ ACCURACY_STEP = 0.01
 STEP = 0.65
 
 
+class UnmetBudgetError(ValueError):
+    """A budget that is less than the smallest model needs."""
+
+
 def within(
     modules: ModuleSet,
     *,
@@ -146,7 +150,7 @@ class _Search:
             least = measure(choice.plan(choice.smallest))
             if least > limit:
                 names = [self.modules.class_names[index] for index in choice.classes]
-                raise ValueError(
+                raise UnmetBudgetError(
                     f"Expected a budget that can be met. Received: {name}={limit:g}, where the "
                     f"smallest model of the classes {names} needs {least:.4g}"
                 )

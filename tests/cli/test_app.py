@@ -18,10 +18,11 @@ from moda_keras import cli, datasets, experiments
 from moda_keras.cli import command, options
 from moda_keras.cli.app import COMMANDS as COMMANDS_OF_APP
 from moda_keras.cli.data import DataArguments
+from moda_keras.datasets.pixels import PIXELS
 
 COMMANDS = (
-    "train", "decompose", "tune", "compose", "replace", "evaluate", "experiment", "report", "info",
-    "demo",
+    "train", "decompose", "tune", "compose", "slim", "replace", "evaluate", "experiment", "report",
+    "info", "demo",
 )  # fmt: skip
 # As the installed script does it.
 SCRIPT = """
@@ -177,10 +178,11 @@ def test_names_of_options_are_the_library_s():
     assert sorted(get_args(options.Network)) == sorted(experiments.NETWORKS)
     assert tuple(experiments.EXPERIMENTS) == options.EXPERIMENTS
     assert sorted(get_args(options.Augmentation)) == sorted(datasets.AUGMENTATIONS)
+    assert get_args(options.Pixels) == tuple(PIXELS)
     assert sorted(options.DATA) == sorted(datasets.NAMES)
     names = {field.name for field in fields(DataArguments)}
     settings = {field.name for field in fields(datasets.DataSettings)}
-    assert names - {"synsets", "no_extra"} == settings - {"extra"}
+    assert names - {"synsets", "no_extra", "pixels"} == settings - {"extra"}
 
 
 def test_classes_of_a_module_file_are_completed(trained):

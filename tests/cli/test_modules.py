@@ -16,7 +16,7 @@ from small_models import BACKEND
 import moda_keras as mk
 from moda_keras.cli import options
 from moda_keras.cli.class_names import read_class_names
-from moda_keras.cli.compose import SUFFIXES
+from moda_keras.cli.formats import SUFFIXES
 
 
 @pytest.fixture(scope="module")

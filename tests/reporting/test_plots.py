@@ -181,3 +181,21 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "moda_keras.reporting.plots")
     with pytest.raises(ImportError, match=r'pip install "moda-keras\[plots\]"'):
         importlib.import_module("moda_keras.reporting.plots")
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "agreement"])
+def test_size_curve_shows_slim_models_and_the_head_only(measure):
+    def row(model, share, value):
+        accuracy = value if measure == "accuracy" else None
+        return {"model": model, "flops_share": share, "accuracy": accuracy, "agreement": value}
+
+    rows = [row("full", 1.0, 0.9), row("head only", 0.98, 0.9), row("slim", 0.5, 0.7)]
+    rows += [row("repaired", 0.5, 0.85), row("slim", 0.2, 0.4), row("repaired", 0.2, 0.6)]
+    ax = plots.plot_size_curve(rows, by="flops", chosen=0.2)
+    lines = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
+    assert lines["slim"] == [[0.2, 0.4], [0.5, 0.7]]
+    assert lines["slim and repaired"] == [[0.2, 0.6], [0.5, 0.85]]
+    assert lines["head only"] == [[0.98, 0.9]]
+    assert [x for x, _ in lines["chosen size"]] == [0.2, 0.2]
+    assert measure in ax.get_ylabel() and "multiply-accumulates" in ax.get_xlabel()
+    assert ax.get_title() == "What smaller models cost"

@@ -18,10 +18,11 @@ def test_examples_run():
     names = {}
     for block in blocks:
         exec(block.replace("epochs=20", "epochs=8"), names)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     assert names["by_magnitude"].criterion == "magnitude"
     assert mk.metrics.module_size(names["each"]).max() <= 0.4
     assert names["small"].count_params() <= 0.2 * names["model"].count_params()
     data, classes = (names["x_test"], names["y_test"]), [3, 5]
     full = mk.metrics.full_accuracy(names["model"], classes, *data)
+    assert [row["model"] for row in names["rows"]][:3] == ["full", "head only", "slim"]
     assert mk.metrics.reuse_accuracy(names["pair"], classes, *data) >= full - 0.01

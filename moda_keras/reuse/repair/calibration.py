@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import entry_of
+from moda_keras.graph import entry_of, inputs_and_outputs
 from moda_keras.observing.labelled_arrays import is_dataset, take_samples
 
 FEW = 2
@@ -35,7 +35,7 @@ def calibration_batches(model: keras.Model, x: Any, batch_size: int = 32) -> lis
     samples = 0
     for batch in batches:
         _check(model, batch)
-        found.append(keras.tree.flatten(entry(batch)))
+        found.append(keras.tree.flatten(entry(_as_structured(batch, model))))
         samples += len(keras.tree.flatten(batch)[0])
     if samples < FEW:
         raise ValueError(
@@ -86,6 +86,14 @@ def _batches_of_dataset(dataset: Any) -> Iterable[Any]:
     for batch in dataset:
         x = batch[0] if isinstance(batch, tuple) else batch
         yield keras.tree.map_structure(keras.ops.convert_to_numpy, x)
+
+
+def _as_structured(batch: Any, model: keras.Model) -> Any:
+    """A single input as the model has it: models of old files take it in a list."""
+    flat = keras.tree.flatten(batch)
+    return (
+        keras.tree.pack_sequence_as(inputs_and_outputs(model)[0], flat) if len(flat) == 1 else batch
+    )
 
 
 def _is_structure(x: Any) -> bool:

@@ -1,0 +1,156 @@
+"""Models of some classes against the model that they come from: cost, accuracy, agreement."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras.evaluation.accuracy import is_correct
+from moda_keras.evaluation.flops import count_flops
+from moda_keras.evaluation.gather_samples import gather_samples
+from moda_keras.evaluation.latency import measure_latency
+from moda_keras.evaluation.samples import predict
+from moda_keras.modules.checks import check_modules
+from moda_keras.modules.module_set import ModuleSet
+from moda_keras.observing.labelled_arrays import is_dataset, refuse_dataset, take_samples
+
+
+class ModelMeasurement:
+    """Measures models of some classes against the original, on the samples of these classes.
+
+    Args:
+        modules: Modules of the original.
+        classes: Class indices or names, k of them, in the order of the models' outputs.
+        x: Test inputs: an array of N samples, a list or dict of arrays, or with labels a dataset.
+            Samples of other classes are ignored.
+        y: Labels: integers (N,), one-hot (N, C) or class names (N,). Without labels, samples are of
+            the class that the original predicts.
+        batch_size: Positive int, the samples in a batch whose time is measured; None to measure no
+            time.
+
+    Attributes:
+        classes: Int array (k,).
+        samples: The number of samples of these classes.
+        is_labelled: Whether there are labels.
+        labels: Int array (samples,): class indices.
+        full_scores: Float array (samples, C): what the original gives.
+
+    Raises:
+        ValueError: If a class is unknown, `x` and `y` do not match, a dataset has no labels, or no
+            sample is of these classes.
+
+    Example:
+        ```python
+        measurement = mk.metrics.ModelMeasurement(modules, ["cat", "dog"], x_test, y_test)
+        print(measurement.measure(small)["accuracy"], measurement.full()["accuracy"])
+        ```
+    """
+
+    def __init__(
+        self,
+        modules: ModuleSet,
+        classes: Iterable[int | str],
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int | None = 1,
+    ):
+        check_modules(modules)
+        self.modules = modules
+        self.classes = modules.resolve_classes(classes)
+        self.batch_size = batch_size
+        self.is_labelled = y is not None or is_dataset(x)
+        if self.is_labelled:
+            x, y = gather_samples(modules, x, y)
+        else:
+            refuse_dataset(x)
+            x = keras.tree.map_structure(np.asarray, x)
+            y = predict(modules.model, x).argmax(axis=-1)
+        is_chosen = np.isin(y, self.classes)
+        if not is_chosen.any():
+            names = [modules.class_names[index] for index in self.classes]
+            raise ValueError(
+                f"Expected samples of the classes {names}. Received: samples "
+                f"{'of' if self.is_labelled else 'that the model takes for'} other classes only"
+            )
+        self._x, self.labels = take_samples(x, is_chosen), y[is_chosen]
+        self.samples = len(self.labels)
+        self.full_scores = predict(modules.model, self._x)
+        self._original = self.full_scores[:, self.classes].argmax(axis=-1)
+        self._whole = {"parameters": _parameters(modules.model), "flops": _flops(modules.model)}
+
+    def full(self) -> dict[str, Any]:
+        """The figures of the original, choosing among the classes: see `measure`."""
+        return self._figures(self.modules.model, self.full_scores[:, self.classes])
+
+    def head_only(self) -> dict[str, Any]:
+        """The figures of the original with the logits of the classes alone: see `measure`."""
+        slicer = self.modules.slicer
+        return self.measure(slicer.build(slicer.plan({}, self.classes)))
+
+    def measure(self, model: keras.Model, *, milliseconds: float | None = None) -> dict[str, Any]:
+        """The figures of a model of the classes.
+
+        Args:
+            model: A model with output (batch, k), as `compose` builds it.
+            milliseconds: The time of a sample, if it is known; measured by default.
+
+        Returns:
+            A dict:
+
+            - `parameters`: trainable parameters, and `size`, over those of the original.
+            - `flops`: multiply-accumulates, and `flops_share`, over those of the original; None if
+              the shape of the input is not fixed.
+            - `milliseconds`: median time of a sample on this machine; None if not measured.
+            - `accuracy`: share of the samples that are classified correctly; None without labels.
+            - `agreement`: share of the samples of which the model chooses the class that the
+              original chooses among these classes.
+
+        Raises:
+            ValueError: If the model has another number of outputs.
+        """
+        if model.output_shape[-1] != len(self.classes):
+            raise ValueError(
+                f"Expected a model of {len(self.classes)} outputs, one for each class. Received: "
+                f"output shape {model.output_shape}"
+            )
+        return self._figures(model, predict(model, self._x), milliseconds)
+
+    def _figures(
+        self, model: keras.Model, scores: np.ndarray, milliseconds: float | None = None
+    ) -> dict[str, Any]:
+        parameters, flops = _parameters(model), _flops(model)
+        known = flops is not None and self._whole["flops"]
+        correct = is_correct(scores, self.labels, self.classes)
+        return {
+            "parameters": parameters,
+            "size": parameters / self._whole["parameters"],
+            "flops": flops,
+            "flops_share": flops / self._whole["flops"] if known else None,
+            "milliseconds": milliseconds or self._milliseconds(model),
+            "accuracy": float(correct.mean()) if self.is_labelled else None,
+            "agreement": float((scores.argmax(axis=-1) == self._original).mean()),
+        }
+
+    def _milliseconds(self, model: keras.Model) -> float | None:
+        size = self.batch_size
+        if size is None:
+            return None
+        latency = _if_shapes_are_fixed(lambda: measure_latency(model, batch_size=size))
+        return None if latency is None else latency / size
+
+
+def _parameters(model: keras.Model) -> int:
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def _flops(model: keras.Model) -> int | None:
+    return _if_shapes_are_fixed(lambda: count_flops(model))
+
+
+def _if_shapes_are_fixed(measure: Callable[[], Any]) -> Any:
+    try:
+        return measure()
+    except ValueError:
+        return None
