@@ -55,7 +55,8 @@ def _made_noiseless(planned: PlannedStep) -> PlannedStep:
     step = planned.step
     operation = _in_inference(step)
     if operation is not step.operation:
-        return dataclasses.replace(planned, step=dataclasses.replace(step, operation=operation))
+        step = dataclasses.replace(step, operation=operation, args=(step.inputs[0],), kwargs={})
+        return dataclasses.replace(planned, step=step)
     if not isinstance(operation, keras.layers.Layer) or not _is_of_keras(operation):
         return planned
     config = {**operation.get_config(), **planned.slice.config}

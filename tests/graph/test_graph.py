@@ -256,6 +256,15 @@ def test_what_each_non_linearity_promises(operation, exact_zero, non_negative):
     assert (found.exact_zero, found.non_negative) == (exact_zero, non_negative)
 
 
+def test_recurrent_layer_is_non_negative_unless_it_mixes_in_the_state_it_begins_with():
+    found = {}
+    for layer in (layers.SimpleRNN, layers.LSTM, layers.GRU):
+        model = sequential(layer(6, activation="relu"), layers.Dense(3), shape=(4, 5))
+        (hidden_activation,) = mk.find_hidden_activations(model)
+        found[layer] = hidden_activation.non_negative
+    assert found == {layers.SimpleRNN: True, layers.LSTM: True, layers.GRU: False}
+
+
 @keras.saving.register_keras_serializable(package="tests")
 class Block(layers.Layer):
     def __init__(self, activation, **kwargs):

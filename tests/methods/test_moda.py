@@ -554,6 +554,15 @@ def test_automatic_epsilon_is_the_median_magnitude(x):
         assert 0.4 < active < 0.6
 
 
+def test_automatic_epsilon_is_chosen_from_a_sample_of_large_arrays_and_tensors(x, monkeypatch):
+    monkeypatch.setattr("moda_keras.observing.epsilons.AUTO_SAMPLES", 10)
+    model = mlp(activation="gelu")
+    rows = np.sort(np.random.default_rng(0).permutation(SAMPLES)[:10])
+    expected = choose(model, x[rows], quantile=0.5)
+    for data in (x, keras.ops.convert_to_tensor(x)):
+        assert decompose(model, data, LABELS).epsilons == pytest.approx(expected)
+
+
 def test_automatic_epsilon_of_data_that_is_read_once_is_the_default_with_a_warning(x):
     model = mlp(activation="gelu")
     with pytest.warns(UserWarning, match=r"never exactly zero.*choose_epsilons"):

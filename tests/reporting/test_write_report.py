@@ -80,8 +80,9 @@ def decomposed(model, names=None, samples=48):
 def written(tmp_path_factory):
     modules, x, y = decomposed(cnn(classes=4), NAMES)
     path = tmp_path_factory.mktemp("report") / "folder" / "report.html"
+    by_name = [NAMES[label] for label in y]
     result = mk.report.write_report(
-        modules, path, x_test=x, y_test=y, title="A <report>", thresholds=[0.3, 0.6, 0.9]
+        modules, path, x_test=x, y_test=by_name, title="A <report>", thresholds=[0.3, 0.6, 0.9]
     )
     assert result == path
     return modules, x, y, Page(path.read_text(encoding="utf-8"))
