@@ -118,14 +118,13 @@ class Slimming:
 
     def _choice(self) -> "ModuleSet":
         """The units that the budget allows."""
-        limit, options = self.limit, {}
+        limit, options = self.limit, {"calibration_data": self.calibration_data}
         if self.name == "latency_ms":
             limit, options = limit * self.batch_size, {"batch_size": self.batch_size}
         elif self.name == "max_accuracy_loss":
             x, y = self.samples.x_train, self.samples.y_train
             rows = np.setdiff1d(np.arange(len(y)), self._calibration)
             options["validation_data"] = (x[rows], y[rows])
-            options["calibration_data"] = self.calibration_data
         return self.modules.within(classes=self.samples.classes, **{self.name: limit}, **options)
 
     def curve(self, sizes: Sequence[float]) -> list[dict[str, Any]]:

@@ -40,8 +40,9 @@ def size_curve(
         sizes: Floats in (0, 1], the budgets of `modules.within`. By default 0.75, 0.5, 0.35, 0.25,
             0.15 and 0.1, without those that the smallest model exceeds.
         budget: "parameters" or "flops": what `sizes` are shares of.
-        calibration_data: Samples of the classes to repair models with, as in `compose`; none of
-            them should be in `x`. Without them, only models without repair are measured.
+        calibration_data: Samples of the classes to choose units in steps with, as in
+            `modules.within`, and to repair models with, as in `compose`; none of them should be in
+            `x`. Without them, only models without repair are measured.
         batch_size: Positive int, the samples in a batch whose time is measured; None to measure no
             time.
 
@@ -118,7 +119,12 @@ def sized_rows(
     rows = []
     for size in sizes:
         try:
-            found = within(measurement.modules, classes=measurement.classes, **{budget: size})
+            found = within(
+                measurement.modules,
+                classes=measurement.classes,
+                calibration_data=calibration_data,
+                **{budget: size},
+            )
         except UnmetBudgetError:
             if not leave_out_unmet:
                 raise

@@ -59,7 +59,7 @@ def by_hand(model, data, share, *, repaired):
     names = [str(digit) for digit in range(10)]
     with pytest.warns(UserWarning, match="no sample of the classes"):
         modules = mk.decompose(model, x, y, criterion="importance", class_names=names, verbose=0)
-    found = modules.within(parameters=share, classes=CHOSEN)
+    found = modules.within(parameters=share, classes=CHOSEN, calibration_data=x)
     return mk.compose(found, CHOSEN, **({"calibration_data": x} if repaired else {}))
 
 

@@ -46,7 +46,8 @@ def test_rows_are_the_figures_of_composed_models(labelled, wide):
     rows = mk.tuning.size_curve(
         modules, CLASSES, x, *labels, sizes=(0.6, 0.3), calibration_data=calibration
     )
-    found = {share: modules.within(parameters=share, classes=CLASSES) for share in (0.6, 0.3)}
+    within = {"classes": CLASSES, "calibration_data": calibration}
+    found = {share: modules.within(parameters=share, **within) for share in (0.6, 0.3)}
     composed = {
         ("head only", None): mk.compose(mk.ModuleSet.from_units(modules.model, {}), CLASSES)
     }

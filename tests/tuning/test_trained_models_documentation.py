@@ -18,7 +18,7 @@ def test_examples_run():
     names = {}
     for block in blocks:
         exec(block.replace("epochs=20", "epochs=8"), names)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     assert names["by_magnitude"].criterion == "magnitude"
     assert mk.metrics.module_size(names["each"]).max() <= 0.4
     assert names["small"].count_params() <= 0.2 * names["model"].count_params()
