@@ -18,7 +18,7 @@ def python_blocks(page: Path) -> list[str]:
 def test_example_reaches_its_accuracies(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
-    (block,) = python_blocks(README)
+    block, trained = python_blocks(README)
     keras.utils.set_random_seed(0)
     names = {}
     exec(block, names)
@@ -34,6 +34,14 @@ def test_example_reaches_its_accuracies(tmp_path, monkeypatch):
     assert patched > weak + 0.05
     assert keras.saving.load_model("one_four_seven.keras").output_shape == (None, 3)
     assert mk.load_modules("digits.modules").threshold == 0.9
+    if keras.backend.backend() == "torch":  # its parts are tested on every backend
+        exec(trained, names)
+        assert names["small"].count_params() <= 0.1 * names["model"].count_params()
+        assert mk.metrics.reuse_accuracy(names["pair"], [4, 7], *test) > 0.6
+        of_pair = np.isin(digits.y_test, [4, 7])
+        scores = names["small"].predict(digits.x_test[of_pair], verbose=0)
+        right = np.array([4, 7])[scores.argmax(axis=1)] == digits.y_test[of_pair]
+        assert np.mean(right) > 0.9
 
 
 def test_example_of_the_page_on_units_runs():
