@@ -16,6 +16,7 @@ from moda_keras.evaluation.subtask_blocks import SubtaskBlocks, unique_rows
 from moda_keras.evaluation.subtasks import Subtask
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.observing.labelled_arrays import check_batch_size
 
 # Blocks are dropped after this many samples, to bound memory.
 SAMPLES_AT_ONCE = 2048
@@ -56,10 +57,7 @@ class MaskedEvaluator:
 
     def __init__(self, modules: ModuleSet, *, batch_size: int = 256):
         check_modules(modules)
-        if batch_size < 1:
-            raise ValueError(
-                f"Expected a positive integer `batch_size`. Received: batch_size={batch_size}"
-            )
+        check_batch_size(batch_size)
         self.modules = modules
         self.batch_size = batch_size
         self.model = StagedModel(modules)

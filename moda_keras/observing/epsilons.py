@@ -12,7 +12,7 @@ from keras import ops
 from moda_keras import graph
 from moda_keras.graph import HiddenActivation
 from moda_keras.observing.activation_observer import ActivationObserver, require_finite
-from moda_keras.observing.labelled_arrays import is_arrays, sample_of_arrays
+from moda_keras.observing.labelled_arrays import check_batch_size, is_arrays, sample_of_arrays
 from moda_keras.ops import sum_by_class, unit_peaks
 
 DEFAULT_EPSILON = 1e-3
@@ -79,6 +79,7 @@ def choose_epsilons(
     """
     if not 0 <= quantile < 1:
         raise ValueError(f"Expected `quantile` in [0, 1). Received: quantile={quantile}")
+    check_batch_size(batch_size)
     traced = graph.trace(model)
     return _quantiles(traced, x, quantile, batch_size=batch_size, steps=steps, verbose=verbose)
 
