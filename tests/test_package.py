@@ -1,8 +1,10 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import keras
 import pytest
 
 import moda_keras as mk
@@ -40,6 +42,14 @@ import moda_keras
     ).stderr
     assert "Keras's backend 'tensorflow' is not installed. Installed: ['torch', 'jax']" in shown
     assert "Set the environment variable KERAS_BACKEND=torch" in shown
+
+
+def test_required_keras_is_one_that_loads_models_of_classes_derived_from_functional():
+    """Keras 3.12 and 3.13 do not; tests/test_compatibility.py shows that this one does."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    (bound,) = [each for each in project["dependencies"] if each.startswith("keras")]
+    oldest = tuple(map(int, bound.removeprefix("keras>=").split(".")))
+    assert (3, 14) <= oldest <= tuple(map(int, keras.__version__.split(".")[:2]))
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from moda_keras.evaluation.samples import check_samples, loadable
+from moda_keras.evaluation.samples import check_samples
 from moda_keras.graph import HiddenActivation
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.activation_probe import ActivationProbe
-from moda_keras.observing.labelled_arrays import draw_of_each_class, take_samples
+from moda_keras.observing.labelled_arrays import draw_of_each_class, loadable, take_samples
 
 
 def kernel_retention_rate(modules: ModuleSet) -> float:

@@ -6,7 +6,13 @@ import keras
 import numpy as np
 
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import as_class_indices, check_labelled_arrays, is_dataset
+from moda_keras.observing.labelled_arrays import (
+    as_class_indices,
+    check_batch_size,
+    check_labelled_arrays,
+    is_dataset,
+    loadable,
+)
 
 
 def check_samples(modules: ModuleSet, x: Any, y: Any) -> tuple[Any, np.ndarray]:
@@ -40,24 +46,7 @@ def predict(model: keras.Model, x: Any, batch_size: int = 256) -> np.ndarray:
     Returns:
         Float array (N, ...).
     """
+    check_batch_size(batch_size)
     batching = {} if is_dataset(x) else {"batch_size": batch_size}
     outputs = model.predict(loadable(x), verbose=0, **batching)
     return np.asarray(keras.tree.flatten(outputs)[0])
-
-
-def loadable(x: Any) -> Any:
-    """Inputs with arrays of strings as tensors: Keras refuses arrays of them.
-
-    Args:
-        x: As of `predict`.
-
-    Returns:
-        The inputs, in the same structure.
-    """
-    return keras.tree.map_structure(
-        lambda each: keras.ops.convert_to_tensor(each) if _holds_objects(each) else each, x
-    )
-
-
-def _holds_objects(values: Any) -> bool:
-    return isinstance(values, np.ndarray) and values.dtype == object

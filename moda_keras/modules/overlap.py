@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.slicing.plan import KeptWeight, trainable_parameters
 
@@ -20,6 +21,7 @@ def module_overlap(modules: ModuleSet) -> np.ndarray:
 
     Source: MODA (ICSE 2026), section 4, "Module Overlap".
     """
+    check_modules(modules)
     present = modules.classes_with_modules()
     common = sum(_count_common(kept) for kept in _kept_by_weight(modules, present).values())
     overlap = np.full((modules.num_classes,) * 2, np.nan)
@@ -46,6 +48,7 @@ def layer_overlap(modules: ModuleSet) -> dict[str, float]:
 
     Source: MODA (ICSE 2026), section 5.1.
     """
+    check_modules(modules)
     present = modules.classes_with_modules()
     common, total = defaultdict(float), defaultdict(int)
     upper = np.triu_indices(len(present), k=1)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 
 
@@ -22,6 +23,7 @@ def composed_size(modules: ModuleSet, classes: Iterable[int | str]) -> float:
 
     Source: MODA (ICSE 2026), section 4, "Composed Model Size".
     """
+    check_modules(modules)
     return modules.plan(classes).relative_size
 
 
@@ -36,6 +38,7 @@ def module_size(modules: ModuleSet) -> np.ndarray:
 
     Source: MODA (ICSE 2026), section 4, "Module Size".
     """
+    check_modules(modules)
     present = modules.classes_with_modules()
     sizes = np.full(modules.num_classes, np.nan)
     sizes[present] = [composed_size(modules, [index]) for index in present]

@@ -8,6 +8,7 @@ from keras import ops
 
 from moda_keras.graph import Graph, HiddenActivation, explain_no_activation
 from moda_keras.observing.activation_probe import ActivationProbe
+from moda_keras.observing.labelled_arrays import loadable
 from moda_keras.ops.backends import backend
 
 
@@ -63,7 +64,7 @@ class ActivationObserver(keras.Model):
                 "finite"
             )
         with backend.keep_variables(self):
-            self.evaluate(x, y, **arguments)
+            self.evaluate(loadable(x), y, callbacks=[_ProgressBar()], **arguments)
         count = int(self.inputs_not_finite.result())
         if count:
             raise ValueError(
@@ -92,6 +93,16 @@ class ActivationObserver(keras.Model):
             if is_given and "float" in keras.backend.standardize_dtype(values.dtype):
                 self.inputs_not_finite.update_state(ops.cast(~ops.isfinite(values), "float32"))
         return {self.metric.name: self.metric.result()}
+
+
+class _ProgressBar(keras.callbacks.ProgbarLogger):
+    """Shows the progress alone: the number of samples is no figure of the model's."""
+
+    def on_test_batch_end(self, batch, logs=None):
+        super().on_test_batch_end(batch)
+
+    def on_test_end(self, logs=None):
+        super().on_test_end()
 
 
 def names_of_weights_not_finite(model: keras.Model) -> list[str]:

@@ -19,7 +19,12 @@ from moda_keras.observing.epsilons import (
     check_automatic,
     resolve_epsilons,
 )
-from moda_keras.observing.labelled_arrays import number_of_samples, sample_of_arrays, take_samples
+from moda_keras.observing.labelled_arrays import (
+    loadable,
+    number_of_samples,
+    sample_of_arrays,
+    take_samples,
+)
 from moda_keras.ops import (
     ClassStatistics,
     statistics_of_magnitudes,
@@ -110,7 +115,7 @@ class _MagnitudesOfSample:
         x = sample_of_arrays(x, AUTO_SAMPLES)
         self._observer = ActivationObserver(traced, MagnitudeCounts)
         self._batches = [
-            (take_samples(x, slice(start, start + batch_size)),)
+            (loadable(take_samples(x, slice(start, start + batch_size))),)
             for start in range(0, number_of_samples(x), batch_size)
         ]
 
@@ -197,4 +202,4 @@ def _batches(x: Any, y: np.ndarray, size: int):
         rows = np.arange(start, start + size)
         weight = (rows < len(y)).astype("float32")
         rows = np.minimum(rows, len(y) - 1)
-        yield take_samples(x, rows), y[rows], weight
+        yield loadable(take_samples(x, rows)), y[rows], weight

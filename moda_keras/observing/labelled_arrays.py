@@ -223,6 +223,24 @@ def _given(x: Any) -> list:
     return [values for values in keras.tree.flatten(x) if values is not None]
 
 
+def loadable(x: Any) -> Any:
+    """Inputs with arrays of strings as tensors: Keras refuses arrays of them.
+
+    Args:
+        x: Anything that `predict` takes.
+
+    Returns:
+        The inputs, in the same structure.
+    """
+    return keras.tree.map_structure(
+        lambda each: keras.ops.convert_to_tensor(each) if _holds_objects(each) else each, x
+    )
+
+
+def _holds_objects(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype == object
+
+
 def draw_of_each_class(
     y: np.ndarray,
     classes: Iterable[int],

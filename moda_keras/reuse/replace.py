@@ -9,6 +9,7 @@ from keras import ops
 
 from moda_keras import graph
 from moda_keras.modules.module import Module, require_logits
+from moda_keras.observing.labelled_arrays import check_batch_size
 from moda_keras.reuse.frozen import build_frozen
 from moda_keras.slicing import Slicer
 from moda_keras.slicing.logits import find_output_activation
@@ -67,6 +68,7 @@ def replace(
             'Expected training inputs `x` with `strategy="normalize"`, to see the range of the '
             "logits. Received: x=None"
         )
+    check_batch_size(batch_size)
     classes = _check_weak_model(weak_model, target_class)
     weak, strong = _weak_logits(weak_model), _strong_logit(strong_module)
     fed = _in_order_of_inputs(weak, strong)

@@ -37,7 +37,8 @@ def copy_operation(operation: Any, name: str, **config: Any) -> Any:
     if config or _is_copyable_by_config(operation):
         return _copy_by_config(operation, name, **config)
     if isinstance(operation, keras.layers.TorchModuleWrapper):
-        return type(operation)(copy.deepcopy(operation.module), name=name)
+        module = copy.deepcopy(operation.module)
+        return type(operation)(module, name=name, output_shape=operation.output_shape)
     if getattr(operation, "weights", ()):
         raise ValueError(
             f"Layer {operation.name!r} of class {type(operation).__name__} cannot be copied: it "

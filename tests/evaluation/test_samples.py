@@ -111,10 +111,36 @@ def test_inputs_of_strings(tmp_path):
     x = layers.Flatten()(layers.Embedding(4, 5)(lookup(text)))
     output = layers.Dense(3)(layers.Dense(6, "relu", name="hidden")(x))
     modules, y = random_modules(keras.Model(text, output)), np.arange(24) % 3
+    found = mk.decompose(modules.model, words[:, None].astype(object), y, verbose=0)
+    watch = mk.callbacks.ModularityMonitor(words[:, None], y, objectives=False)
+    modules.model.compile("sgd", "sparse_categorical_crossentropy")
+    tensor = keras.ops.convert_to_tensor(words[:, None].astype(object))
+    history = modules.model.fit(tensor, y, verbose=0, callbacks=[watch]).history
+    assert 0 < history["modules/size"][0] <= 1
+    tuned = found.tune_threshold(words[:, None], y, max_accuracy_loss=0.1)
+    before, after = (mk.metrics.mean_overlap(each) for each in (found.with_threshold(0.0), tuned))
+    assert after < before
+    assert 0 <= mk.metrics.cohesion(found, words[:, None], y) <= 1
     rows = sweep_subtasks(modules, words[:, None], y, tmp_path / "rows.csv", subtasks=SUBTASKS)
     for row in rows:
         expected = mk.metrics.reuse_accuracy(modules, row["classes"], words[:, None].tolist(), y)
         assert row["accuracy"] == expected
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, "8", True])
+def test_batch_size_that_is_not_a_positive_int(batch_size, modules, data):
+    x, y = data
+    for call in (
+        lambda: mk.metrics.reuse_accuracy(modules, [0, 1], x, y, batch_size=batch_size),
+        lambda: mk.metrics.full_accuracy(modules.model, [0, 1], x, y, batch_size=batch_size),
+        lambda: MaskedEvaluator(modules, batch_size=batch_size),
+        lambda: mk.choose_epsilons(modules.model, x, batch_size=batch_size),
+        lambda: mk.replace(
+            modules.model, modules[0], 1, strategy="normalize", x=x, batch_size=batch_size
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"`batch_size` to be a positive int. Received"):
+            call()
 
 
 @pytest.mark.parametrize(

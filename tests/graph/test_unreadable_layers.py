@@ -35,6 +35,11 @@ class Block(layers.Layer):
         return self.outer(self.activation(self.inner(inputs)))
 
 
+def self_attention():
+    layer = layers.MultiHeadAttention(2, 3, name="odd")
+    return lambda x: layer(x, x)
+
+
 def convolutions():
     return keras.Sequential([keras.Input((6, 6, 1)), layers.Conv2D(3, 3, activation="relu")])
 
@@ -55,6 +60,10 @@ HIDING = {
         lambda: [layers.TimeDistributed(convolutions(), name="odd"), layers.Flatten()],
     ),
     "masked directions": ((6,), lambda: masked(layers.Bidirectional(layers.GRU(3), name="odd"))),
+    "masked attention": (
+        (6,),
+        lambda: [*masked(self_attention()), layers.GlobalAveragePooling1D()],
+    ),
 }
 
 
@@ -62,7 +71,10 @@ def model_with(shape, middle):
     is_masked = isinstance(middle[0], layers.Embedding)
     first = keras.Input(shape, dtype="int32" if is_masked else None)
     last = [layers.Dense(5, activation="relu", name="seen"), layers.Dense(3)]
-    return keras.Sequential([first, *middle, *last])
+    x = first
+    for layer in [*middle, *last]:
+        x = layer(x)
+    return keras.Model(first, x)
 
 
 @pytest.mark.parametrize("name", HIDING)
@@ -72,7 +84,8 @@ def test_decompose_and_from_model_name_the_layer(name):
     assert [h.name for h in mk.find_hidden_activations(model)] == ["seen"]
     x, y = np.ones((6, *shape)), np.arange(6) % 3
     with pytest.warns(UserWarning, match=r"inside the layers \['odd'\] are not visible"):
-        mk.decompose(model, x, y, verbose=0)
+        modules = mk.decompose(model, x, y, verbose=0)
+    assert "The units inside odd are not visible" in unseen(modules)
     with pytest.warns(UserWarning, match=r"inside the layers \['odd'\]"):
         mk.ModularModel.from_model(model)
 
@@ -90,7 +103,14 @@ def test_layers_with_changed_weights_are_named(change):
     else:
         model.get_layer("odd").quantize("int8")
     with pytest.warns(UserWarning, match=r"layers \['odd'\] are quantized or have LoRA"):
-        mk.decompose(model, np.ones((6, 6)), np.arange(6) % 3, verbose=0)
+        modules = mk.decompose(model, np.ones((6, 6)), np.arange(6) % 3, verbose=0)
+    assert "Quantized, or with LoRA enabled: odd." in unseen(modules)
+
+
+def unseen(modules):
+    """What the diagnosis says of units that cannot be observed."""
+    (found,) = [each for each in modules.diagnose() if each.sign == "unseen"]
+    return found.message
 
 
 def test_network_of_gates_alone_is_told_why():

@@ -570,6 +570,27 @@ def test_automatic_epsilon_of_data_that_is_read_once_is_the_default_with_a_warni
     assert set(found.epsilons.values()) == {1e-3}
 
 
+def test_time_folded_into_the_batch_is_refused():
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(6, activation="relu")(keras.ops.reshape(inputs, (-1, 4)))
+    model = keras.Model(inputs, layers.Dense(3)(keras.ops.reshape(x, (-1, 30))))
+    x = inputs_of(model, SAMPLES)
+    with pytest.raises(ValueError, match=r"one label for each sample. Received: 8 labels for 40"):
+        decompose(model, x, LABELS)
+    modular = mk.ModularModel.from_model(model)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    modular.compile("sgd", loss, modular_loss=mk.MODALoss(), run_eagerly=True)
+    with pytest.raises(ValueError, match=r"one label for each sample. Received: 8 labels for 40"):
+        modular.fit(x, LABELS, batch_size=8, verbose=0)
+
+
+def test_progress_is_a_bar_without_figures(model, x, capsys):
+    mk.decompose(model, x, LABELS, batch_size=8, verbose=1)
+    shown = capsys.readouterr().out
+    assert "3/3" in shown and "step" in shown
+    assert "samples" not in shown
+
+
 def test_labels_may_be_lists_and_names(x, modules, model):
     names = ["ant", "bee", "cat"]
     assert same_counts(modules, decompose(model, x, LABELS.tolist()))

@@ -21,6 +21,22 @@ def test_composed_size_is_that_of_the_composed_model(modules, classes):
     assert composed_size(modules, classes) == expected
 
 
+@pytest.mark.parametrize(
+    "measure",
+    [
+        mk.metrics.module_size,
+        mk.metrics.module_overlap,
+        mk.metrics.mean_overlap,
+        mk.metrics.layer_overlap,
+        lambda modules: composed_size(modules, [0]),
+    ],
+)
+def test_what_is_no_module_set_is_named(measure, modules):
+    for wrong in ([modules[0], modules[1]], modules.model):
+        with pytest.raises(ValueError, match="Expected `modules` to be a `ModuleSet`"):
+            measure(wrong)
+
+
 def test_size_of_the_composed_model_by_hand(modules):
     conv1, conv2, fc = (
         int((units[0] | units[2]).sum()) for units in (modules.units[n] for n in NAMES)

@@ -228,26 +228,64 @@ def test_layer_without_weights_that_cannot_be_made_from_its_config(make):
     assert len(odd._inbound_nodes) == 1
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="layers of TensorFlow")
-@pytest.mark.parametrize("output_mode", ["int", "tf_idf"])
-def test_adapted_vocabulary_is_copied(output_mode, tmp_path):
-    text = np.array(["a b c", "b c", "c", "a a"], dtype=object)
-    vectorize = layers.TextVectorization(
-        output_mode=output_mode, output_sequence_length=3 if output_mode == "int" else None
-    )
-    vectorize.adapt(text)
-    inputs = keras.Input((), dtype="string")
-    x = keras.ops.cast(vectorize(inputs), "float32")
+TEXTS = np.array(["a b c", "b c", "c", "a a"], dtype=object)
+NUMBERS = np.array([[7, 3], [3, 3], [5, 7], [9, 5]])
+VOCABULARIES = {
+    "numbers": (lambda: layers.IntegerLookup(output_mode="count"), NUMBERS),
+    "strings": (lambda: layers.StringLookup(output_mode="multi_hot"), TEXTS[:, None]),
+    "words": (lambda: layers.TextVectorization(output_sequence_length=3), TEXTS),
+    "frequencies": (lambda: layers.TextVectorization(output_mode="tf_idf"), TEXTS),
+}
+if keras.backend.backend() != "tensorflow":  # only TensorFlow has tensors of strings
+    VOCABULARIES = {"numbers": VOCABULARIES["numbers"]}
+
+
+@pytest.mark.parametrize("kind", VOCABULARIES)
+def test_adapted_vocabulary_is_copied(kind, tmp_path):
+    make, data = VOCABULARIES[kind]
+    lookup = make()
+    lookup.adapt(data)
+    inputs = keras.Input(data.shape[1:], dtype="string" if data.dtype == object else "int64")
+    x = keras.ops.cast(lookup(inputs), "float32")
     x = layers.Dense(6, activation="relu", name="units")(x)
     model = randomize(keras.Model(inputs, layers.Dense(4)(x)))
     modules = mk.ModuleSet.from_units(model, {"units": np.arange(24).reshape(4, 6) % 2 == 0})
-    import tensorflow as tf
+    data = keras.ops.convert_to_tensor(data)
 
-    outputs = [build(modules, [1, 3])(tf.constant(text)) for build in (mk.compose, mk.masked_model)]
-    np.testing.assert_allclose(*map(np.asarray, outputs), rtol=1e-5)
-    mk.compose(modules, [1, 3]).save(tmp_path / "small.keras")
+    def outputs(built):
+        return keras.ops.convert_to_numpy(built(data))
+
+    composed, masked = (build(modules, [1, 3]) for build in (mk.compose, mk.masked_model))
+    expected = outputs(masked)
+    assert np.ptp(expected, axis=0).min() > 0
+    np.testing.assert_allclose(outputs(composed), expected, rtol=1e-5)
+    composed.save(tmp_path / "small.keras")
     loaded = keras.saving.load_model(tmp_path / "small.keras")
-    np.testing.assert_allclose(np.asarray(loaded(tf.constant(text))), outputs[0], rtol=1e-5)
+    np.testing.assert_allclose(outputs(loaded), expected, rtol=1e-5)
+    patched = mk.replace(model, modules[3], target_class=0)
+    np.testing.assert_allclose(outputs(patched)[:, 1:], outputs(model)[:, 1:], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs(patched)[:, 0], expected[:, 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="a layer of PyTorch")
+def test_torch_module_is_copied_with_weights_of_its_own():
+    import torch
+
+    inputs = keras.Input((5,))
+    wrapped = layers.TorchModuleWrapper(torch.nn.Linear(5, 6), output_shape=(None, 6))
+    x = layers.Dense(6, activation="relu", name="units")(wrapped(inputs))
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    modules = mk.ModuleSet.from_units(model, {"units": np.arange(24).reshape(4, 6) % 2 == 0})
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype("float32")
+    composed, masked = (build(modules, [1, 3]) for build in (mk.compose, mk.masked_model))
+    np.testing.assert_allclose(
+        composed.predict(x, verbose=0), masked.predict(x, verbose=0), rtol=1e-4, atol=1e-6
+    )
+    before = model.predict(x, verbose=0)
+    for built in (composed, masked):
+        for weight in built.weights:
+            weight.assign(weight + 1.0)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), before)
 
 
 class DoubleDense(keras.layers.Dense):

@@ -76,7 +76,7 @@ def test_search_goes_from_the_smallest_modules_to_the_largest(seed, limit):
     found = find_smallest(modules, Losses(loss), ModuleSizes(modules), limit)
     distinct = mk.tuning.distinct_thresholds(modules).tolist()
     sizes = [mean_size(modules.with_threshold(t)) for t in distinct if loss[t] <= limit]
-    assert mean_size(found) == min(sizes)
+    assert mean_size(found) == pytest.approx(min(sizes), rel=1e-12)  # means differ by rounding
     assert loss[found.threshold] <= limit
 
 
