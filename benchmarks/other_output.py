@@ -16,7 +16,6 @@ all others:
 
 import argparse
 import itertools
-from collections import defaultdict
 from pathlib import Path
 
 import keras
@@ -63,6 +62,11 @@ def measure(modules, classes: list[int], data, x_other: np.ndarray, full: np.nda
     ]
 
 
+def subtasks_of(classes: int, k: int, number: int) -> list[list[int]]:
+    random = np.random.default_rng(0)
+    return random.permutation(list(itertools.combinations(range(classes), k)))[:number].tolist()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -82,37 +86,21 @@ def main() -> None:
         samples_per_class=arguments.samples_per_class,
         test_samples_per_class=arguments.test_samples_per_class,
     )
-    random = np.random.default_rng(0)
-    subtasks = [
-        each
-        for k in SIZES
-        for each in random.permutation(
-            list(itertools.combinations(range(len(data.class_names)), k))
-        )[: arguments.subtasks].tolist()
-    ]
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    x_other = data.x_train[: arguments.other_samples]
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for path in arguments.models:
         model = keras.saving.load_model(path, compile=False)
         full = probabilities(model, data.x_test)
-        modules = mk.decompose(model, data.x_train, data.y_train, verbose=0)
-        for threshold in arguments.thresholds:
-            rows = defaultdict(list)
-            for classes in subtasks:
-                rows[len(classes)].append(
-                    measure(
-                        modules.with_threshold(threshold),
-                        classes,
-                        data,
-                        data.x_train[: arguments.other_samples],
-                        full,
-                    )
-                )
-            for k, measured in rows.items():
-                values = [f"{100 * value:.1f}" for value in np.mean(measured, axis=0)]
-                print(
-                    f"| {' | '.join([Path(path).stem, str(threshold), str(k), *values])} |",
-                    flush=True,
-                )
+        found = mk.decompose(model, data.x_train, data.y_train, verbose=0)
+        for threshold, k in itertools.product(arguments.thresholds, SIZES):
+            modules = found.with_threshold(threshold)
+            rows = [
+                measure(modules, classes, data, x_other, full)
+                for classes in subtasks_of(modules.num_classes, k, arguments.subtasks)
+            ]
+            values = [f"{100 * value:.1f}" for value in np.mean(rows, axis=0)]
+            cells = (Path(path).stem, str(threshold), str(k), *values)
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
