@@ -28,7 +28,10 @@ ON_ONE_BACKEND = (
     "native",
     "reporting",
     "tuning",
+    "modules/test_model_file.py",
+    "reuse/test_other_calibration.py",
     "test_architecture.py",
+    "test_arguments.py",
     "test_files.py",
 )
 if keras.backend.backend() != "torch" and os.environ.get("MODA_KERAS_TEST_ALL") != "1":
