@@ -436,8 +436,9 @@ def test_what_the_relu_stops_costs_no_accuracy_elsewhere(intercept):
     stopped = wanted * rectifier.sign < 0
     target = np.where(stopped, wanted - 5 * rectifier.sign * random.random(wanted.shape), wanted)
     rows = Rows(x, target - rectifier.before, np.arange(samples) % 4)
-    linear = find_correction(sums_of_rows(rows), intercept=intercept)
-    found = refine(rows, rectifier, linear, intercept=intercept)
+    sums = sums_of_rows(rows)
+    linear = find_correction(sums, intercept=intercept)
+    found = refine(rows, sums, rectifier, linear, intercept=intercept)
 
     def error(correction):
         given = rectifier.before + x @ correction.kernel + correction.bias

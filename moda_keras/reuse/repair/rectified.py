@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moda_keras.reuse.repair.least_squares import Correction, Rows, sums_of_rows
+from moda_keras.reuse.repair.least_squares import Correction, ProductSums, Rows, all_but
 
 # How strongly z is pulled towards p, step by step.
 PULLS = (0.1, 0.1, 0.3, 0.3, 1.0, 1.0)
@@ -33,11 +33,14 @@ class Rectifier:
     sign: np.ndarray
 
 
-def refine(rows: Rows, rectifier: Rectifier, linear: Correction, *, intercept: bool) -> Correction:
+def refine(
+    rows: Rows, sums: ProductSums, rectifier: Rectifier, linear: Correction, *, intercept: bool
+) -> Correction:
     """Improves a correction for the ReLU behind the layer.
 
     Args:
         rows: Inputs of the layer and what its output lacks.
+        sums: Their sums of products.
         rectifier: The ReLU.
         linear: The correction without it.
         intercept: Whether the bias can change.
@@ -49,19 +52,26 @@ def refine(rows: Rows, rectifier: Rectifier, linear: Correction, *, intercept: b
         return linear
     held_out = rows.folds == 0
     parts = [_part(rows, rectifier, mask) for mask in (~held_out, held_out)]
-    start = _Problem(*parts[0], linear.ridge, intercept)
+    start = _Problem(*parts[0], sums.total(all_but(sums, 0)), linear.ridge, intercept)
     before = start.solve(parts[0][0].y)
     if _error(*parts[1], start.improved(before)) >= _error(*parts[1], before):
         return linear
-    return _Problem(rows, rectifier, linear.ridge, intercept).improved(linear)
+    every = sums.total(np.arange(len(sums.rows)))
+    return _Problem(rows, rectifier, every, linear.ridge, intercept).improved(linear)
 
 
 class _Problem:
     """Rows, their ReLU, and the inverse of the matrix of the normal equations."""
 
-    def __init__(self, rows: Rows, rectifier: Rectifier, ridge: float, intercept: bool):
+    def __init__(
+        self,
+        rows: Rows,
+        rectifier: Rectifier,
+        sums: ProductSums,
+        ridge: float,
+        intercept: bool,
+    ):
         self.rows, self.rectifier, self.ridge = rows, rectifier, ridge
-        sums = sums_of_rows(Rows(rows.x, rows.y[:, :0], np.zeros(len(rows.x), int)))
         self.mean = sums.x[0] / sums.rows[0] if intercept else np.zeros(rows.x.shape[1])
         gram = sums.xx[0] - np.outer(sums.x[0], self.mean)
         scale = np.trace(gram) / len(gram)

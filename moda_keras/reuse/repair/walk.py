@@ -342,10 +342,11 @@ class _Walk:
 def _correct(
     rows: Rows, given: np.ndarray, cut: np.ndarray | None, sign: np.ndarray, *, intercept: bool
 ) -> Correction:
-    linear = find_correction(sums_of_rows(rows), intercept=intercept)
+    sums = sums_of_rows(rows)
+    linear = find_correction(sums, intercept=intercept)
     if cut is None:
         return linear
-    return refine(rows, Rectifier(given, cut, sign), linear, intercept=intercept)
+    return refine(rows, sums, Rectifier(given, cut, sign), linear, intercept=intercept)
 
 
 def _call(step: Step, operation: Any, values: list) -> Any:
