@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import keras
 import pytest
 from small_models import BACKEND
 
@@ -16,7 +17,9 @@ def test_examples_run():
     pytest.importorskip("sklearn")
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     names = {}
-    for block in blocks:
+    keras.utils.set_random_seed(0)
+    *others, fine_tuning = blocks
+    for block in others:
         exec(block.replace("epochs=20", "epochs=8"), names)
     assert len(blocks) == 7
     assert names["by_magnitude"].criterion == "magnitude"
@@ -26,3 +29,5 @@ def test_examples_run():
     full = mk.metrics.full_accuracy(names["model"], classes, *data)
     assert [row["model"] for row in names["rows"]][:3] == ["full", "head only", "slim"]
     assert mk.metrics.reuse_accuracy(names["pair"], classes, *data) >= full - 0.01
+    exec(fine_tuning, names)  # changes the model
+    assert names["tuned"].num_classes == 10
