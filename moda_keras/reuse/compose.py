@@ -9,7 +9,7 @@ from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module, check_output
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.other_output import add_other, check_other, plan_with_other
-from moda_keras.reuse.repair import build_repaired
+from moda_keras.reuse.repair import build_repaired, require_data
 from moda_keras.slicing import Plan
 
 
@@ -84,6 +84,7 @@ def compose(
         (None, 3)
     """
     modules, classes = chosen_modules(modules, classes)
+    require_data(calibration_data, repair)
     check_other(other, other_data)
     chosen = modules.resolve_classes(classes)
 

@@ -25,7 +25,7 @@ from moda_keras.reuse.other_output import (
     outputs_with_other,
     plan_with_other,
 )
-from moda_keras.reuse.repair import build_repaired
+from moda_keras.reuse.repair import build_repaired, require_data
 
 
 def masked_model(
@@ -73,6 +73,7 @@ def masked_model(
         [True, True, False, False, True, True]
     """
     modules, classes = chosen_modules(modules, classes)
+    require_data(calibration_data, repair)
     check_other(other)
     indices = modules.resolve_classes(classes)
     outputs = outputs_with_other(modules, indices) if other else indices

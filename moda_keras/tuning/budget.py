@@ -69,7 +69,8 @@ def within(
         validation_data: For `max_accuracy_loss`: `(x, y)`, or a dataset.
         calibration_data: With `classes`: samples of them without labels, as `compose` takes them.
             For `parameters` and `flops`, units are then chosen in steps: after each, the model is
-            repaired and importance is measured again, which takes longer and chooses better. For
+            repaired and importance is measured again, which takes longer and chooses better; one
+            class is chosen at once, for the loss of one output is constant. For
             `max_accuracy_loss`, the models that are measured are repaired. Pass the data to
             `compose` too.
         batch_size: Positive int, the samples in a batch whose latency is measured.

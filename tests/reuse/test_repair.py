@@ -7,6 +7,7 @@ from keras import layers
 
 import moda_keras as mk
 from moda_keras.graph import trace
+from moda_keras.reuse.repair import walk
 from moda_keras.reuse.repair.least_squares import (
     RIDGES,
     ProductSums,
@@ -326,6 +327,53 @@ def test_every_layer_is_fitted_to_the_original_as_in_loops():
     expected = [k1[:, first], b1[first], k2, b2, k3, b3]
     for weight, values in zip(small.weights, expected, strict=True):
         np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), values, atol=1e-4)
+
+
+def test_last_summand_makes_up_for_the_others_and_its_norm_takes_the_shift():
+    """The projection is fitted to the original's sum less what arrives, before its norm."""
+    keras.utils.set_random_seed(2)
+    image = keras.Input((6,))
+    x = layers.Dense(16, activation="gelu", name="first")(image)
+    norm = layers.BatchNormalization(name="norm")
+    y = norm(layers.Dense(16, use_bias=False, name="second")(x))
+    x = layers.Activation("tanh", name="third")(layers.Add()([y, x]))
+    model = keras.Model(image, layers.Dense(4)(x))
+    norm.gamma.assign(RNG.uniform(0.5, 2.0, 16))
+    norm.moving_variance.assign(RNG.uniform(0.5, 2.0, 16))
+    mask = np.arange(16) % 3 > 0
+    modules = mk.ModuleSet.from_units(model, {"first": np.tile(mask, (4, 1))})
+    data = samples(model, 60)
+    inner = keras.Model(image, model.get_layer("first").output)
+    hidden = outputs(inner, data).astype("float64")
+    kernel = keras.ops.convert_to_numpy(model.get_layer("second").kernel).astype("float64")
+    variance, gamma = (
+        keras.ops.convert_to_numpy(weight).astype("float64")
+        for weight in (norm.moving_variance, norm.gamma)
+    )
+    lacking = hidden * ~mask * np.sqrt(variance + norm.epsilon) / gamma
+    rest = hidden @ kernel + lacking - hidden[:, mask] @ kernel[mask]
+    change, shift, _ = best_correction(hidden[:, mask], rest, np.arange(60) % 4, True)
+    small = mk.compose(modules, [0, 1], calibration_data=data)
+    found = keras.ops.convert_to_numpy(small.get_layer("second").kernel)
+    np.testing.assert_allclose(found, kernel[mask] + change, atol=1e-4)
+    mean = keras.ops.convert_to_numpy(small.get_layer("norm").moving_mean)
+    np.testing.assert_allclose(mean, -shift, atol=1e-4)
+    assert np.abs(shift).max() > 1e-2
+
+
+def test_layers_before_a_relu_are_refined(monkeypatch):
+    model = with_random_weights(residual_model)
+    modules, x = half_of(model), samples(model, 64)
+    refined = outputs(mk.compose(modules, [2, 0], calibration_data=x), x)
+    monkeypatch.setattr(walk, "refine", lambda rows, sums, relu, linear, intercept: linear)
+    linear = outputs(mk.compose(modules, [2, 0], calibration_data=x), x)
+    assert np.abs(refined - linear).max() > 1e-4
+
+
+@pytest.mark.parametrize("build", [mk.compose, mk.masked_model])
+def test_repair_without_data_is_refused(build):
+    with pytest.raises(ValueError, match="`calibration_data` with repair='moments'"):
+        build(half_of(with_random_weights(residual_model)), [0, 1], repair="moments")
 
 
 def test_shared_layers_and_the_users_model_are_left_alone():

@@ -8,6 +8,6 @@ Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (I
 """
 
 from moda_keras.reuse.repair.calibration import calibration_arrays
-from moda_keras.reuse.repair.walk import build_repaired
+from moda_keras.reuse.repair.walk import build_repaired, require_data
 
-__all__ = ["build_repaired", "calibration_arrays"]
+__all__ = ["build_repaired", "calibration_arrays", "require_data"]

@@ -75,7 +75,7 @@ class _Problem:
         self.mean = sums.x[0] / sums.rows[0] if intercept else np.zeros(rows.x.shape[1])
         gram = sums.xx[0] - np.outer(sums.x[0], self.mean)
         scale = np.trace(gram) / len(gram)
-        gram[np.diag_indices(len(gram))] += ridge * scale
+        gram[np.diag_indices(len(gram))] += ridge * (scale or 1.0)  # inputs may all be constant
         self.inverse = np.linalg.inv(gram)
         self.intercept = intercept
 

@@ -76,6 +76,14 @@ def build_repaired(
     return built.model, walk.weights
 
 
+def require_data(calibration_data: Any, method: str) -> None:
+    """Raises a ValueError if a method of repair is chosen, and there is no data to repair with."""
+    if calibration_data is None and method != METHODS[0]:
+        raise ValueError(
+            f"Expected `calibration_data` with repair={method!r}. Received: calibration_data=None"
+        )
+
+
 def _check_method(method: str, plan: Plan) -> None:
     if method not in METHODS:
         raise ValueError(f"Expected `repair` to be one of {METHODS}. Received: repair={method!r}")
