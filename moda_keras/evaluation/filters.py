@@ -4,7 +4,6 @@ A kernel is a filter of a convolutional layer, that is, a channel of a hidden ac
 map. In a model without maps, the units of its dense layers take the place of kernels.
 """
 
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from moda_keras.evaluation.samples import check_samples
 from moda_keras.graph import HiddenActivation
 from moda_keras.modules.checks import check_modules
+from moda_keras.modules.jaccard import mean_jaccard
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.activation_probe import ActivationProbe
 from moda_keras.observing.labelled_arrays import draw_of_each_class, loadable, take_samples
@@ -106,23 +106,3 @@ def _active_kernels(probe: ActivationProbe, x: Any, epsilon: float) -> np.ndarra
         for h in _kernel_activations(list(probe.hidden))
     ]
     return np.concatenate(active, axis=1)
-
-
-def mean_jaccard(sets: np.ndarray) -> float:
-    """Mean Jaccard index over pairs of rows; that of two empty rows is 1.
-
-    Args:
-        sets: Bool array (sets, elements).
-
-    Returns:
-        Float in [0, 1]; NaN if there is no pair.
-    """
-    sets = sets.astype("float64")
-    common, sizes = sets @ sets.T, sets.sum(axis=1)
-    pairs = list(combinations(range(len(sets)), 2))
-    if not pairs:
-        return float("nan")
-    rows, columns = np.array(pairs).T
-    union = sizes[rows] + sizes[columns] - common[rows, columns]
-    index = np.where(union > 0, common[rows, columns] / np.maximum(union, 1), 1.0)
-    return float(index.mean())

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from moda_keras.evaluation.filters import mean_jaccard
 from moda_keras.modules.checks import check_modules
+from moda_keras.modules.jaccard import mean_jaccard
 from moda_keras.modules.module_set import ModuleSet
 
 

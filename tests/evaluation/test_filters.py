@@ -9,7 +9,7 @@ from small_models import cnn, inputs_of, mlp, random_modules
 
 import moda_keras as mk
 from moda_keras.evaluation import cohesion, coupling, kernel_retention_rate
-from moda_keras.evaluation.filters import mean_jaccard
+from moda_keras.modules.jaccard import mean_jaccard
 
 LABELS = np.arange(20) % 4
 
