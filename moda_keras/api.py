@@ -27,6 +27,7 @@ from moda_keras.observing.epsilons import choose_epsilons
 from moda_keras.reuse.compose import compose
 from moda_keras.reuse.masked_model import masked_model
 from moda_keras.reuse.replace import replace
+from moda_keras.reuse.side_by_side import side_by_side
 from moda_keras.reuse.two_class_model import two_class_model
 from moda_keras.training import modularity_monitor as callbacks
 from moda_keras.training.moda_loss import MODALoss
@@ -79,6 +80,7 @@ __all__ = [
     "ops",
     "replace",
     "report",
+    "side_by_side",
     "slicing",
     "tuning",
     "two_class_model",

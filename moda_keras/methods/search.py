@@ -143,7 +143,12 @@ class Search(ABC):
         """
         problem = self.check(model, x, y, class_names=class_names, batch_size=batch_size)
         found = self.run(problem, state=state, verbose=verbose)
-        return ModuleSet.from_units(model, self.units(problem, found), problem.class_names)
+        return self.module_set(problem, found)
+
+    def module_set(self, problem: SearchProblem, state: SearchState) -> ModuleSet:
+        """The `ModuleSet` of the last state; a search for a sub-task says so here."""
+        units = self.units(problem, state)
+        return ModuleSet.from_units(problem.model, units, problem.class_names)
 
     def run(
         self,
