@@ -29,13 +29,18 @@ def convolved(x, kernel, bias):
     return np.maximum(found, 0)
 
 
-def masked_logits(model, x, masks):
+def weights_of(model):
+    """Kernel and bias of each layer."""
+    names = ("conv1", "conv2", "logits")
+    return [[each.astype("float64") for each in model.get_layer(n).get_weights()] for n in names]
+
+
+def masked_logits(weights, x, masks):
     """Logits of one sample; masks: one array for each convolution."""
     values = x.astype("float64")
-    for name, mask in zip(("conv1", "conv2"), masks, strict=True):
-        weights = [each.astype("float64") for each in model.get_layer(name).get_weights()]
-        values = convolved(values, *weights) * mask
-    kernel, bias = (each.astype("float64") for each in model.get_layer("logits").get_weights())
+    for layer, mask in zip(weights[:-1], masks, strict=True):
+        values = convolved(values, *layer) * mask
+    kernel, bias = weights[-1]
     return values.reshape(-1) @ kernel + bias
 
 

@@ -324,9 +324,7 @@ class MaskSearch(Search):
             for step, rule in slicer.rules.items()
             if rule.feeds_back and step.outputs[0] in slicer.hidden
         }
-        return [
-            each.name for each in self.masked_activations(problem) if each.name not in fed_back
-        ]
+        return [each.name for each in self.masked_activations(problem) if each.name not in fed_back]
 
     def _warn_of_small_budget(self, problem: SearchProblem) -> None:
         rows, _ = self._drawn(problem, self._split(problem)[0], self.random(-1))

@@ -5,6 +5,7 @@ Batches are rows of all modules, module by module: of S modules and b samples fo
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -103,7 +104,7 @@ class Heads(keras.layers.Layer):
                 self.add_weight((modules, inputs, outputs), name=f"kernel_{index}"),
                 self.add_weight((modules, 1, outputs), "zeros", name=f"bias_{index}"),
             )
-            for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for index, (inputs, outputs) in enumerate(pairwise(sizes))
         ]
         self.built = True
 

@@ -31,4 +31,4 @@ def reengineering_loss(outputs: Any, labels: Any, shares: Any, alpha: float) -> 
     """
     target = ops.one_hot(labels, outputs.shape[-1], dtype=outputs.dtype)
     losses = -ops.sum(target * ops.log_softmax(outputs, axis=-1), axis=-1)
-    return ops.sum(ops.mean(losses, axis=1) + alpha * shares)
+    return ops.sum(ops.mean(losses, axis=1)) + alpha * ops.sum(shares)
