@@ -47,6 +47,7 @@ CALLS = {
     "compose_other": lambda model, modules: mk.compose(modules, [0, 1], other=True),
     "masked_model": lambda model, modules: mk.masked_model(modules, [0, 2]),
     "to_model": lambda model, modules: modules[1].to_model(),
+    "side_by_side": lambda model, modules: mk.side_by_side(modules, [0, 2], logits=True),
     "module_size": lambda model, modules: mk.metrics.module_size(modules),
     "module_overlap": lambda model, modules: mk.metrics.module_overlap(modules),
     "count_flops": lambda model, modules: mk.metrics.count_flops(model),

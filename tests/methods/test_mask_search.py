@@ -61,7 +61,7 @@ def whole_states(trained, tmp_path_factory):
 
 
 # GradSplitter's epochs 5 to 9 train masks, 10 and 11 heads; SeaM's 0 and 5 heads.
-@pytest.mark.parametrize("rounds_before", [0, 4, 7, 11])
+@pytest.mark.parametrize("rounds_before", [7, 11])
 @pytest.mark.parametrize("kind", ["gradsplitter", "seam"])
 def test_interrupted_search_comes_to_the_same_state(
     kind, rounds_before, trained, whole_states, tmp_path
@@ -194,3 +194,23 @@ def test_labels_are_needed(method, trained):
         method().decompose(model, x, None, verbose=0)
     with pytest.raises(ValueError, match="two samples of every class"):
         method().decompose(model, x[:7], y[:7], verbose=0)
+
+
+@pytest.mark.parametrize("method", [GradSplitter, SeaM])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "epochs": [0, -1, 1.5, None, True],
+        "alpha": [-0.1, np.nan, np.inf, "1", None, True],
+        "learning_rate": [0, -1, np.inf],
+        "head_learning_rate": [0, None],
+        "validation": [0, 1, 1.5, None],
+        "samples": [0, 1, 0.0, 1.5, "all"],
+        "max_accuracy_loss": [-0.1, None],
+        "seed": [-1, 0.5],
+    }.items(),
+)
+def test_argument_out_of_range_is_refused(method, name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"`{name}`.*Received"):
+            method(**{name: value})

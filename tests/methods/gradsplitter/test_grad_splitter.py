@@ -42,7 +42,7 @@ def test_modules_are_of_one_epoch():
 
 
 def test_dense_units_stay_whole():
-    modules = GradSplitter(epochs=7, learning_rate=0.3).decompose(
+    modules = GradSplitter(8, head=False, learning_rate=0.3, max_accuracy_loss=1).decompose(
         mk.zoo.lenet5((28, 28, 1), classes=2),
         np.random.default_rng(0).random((8, 28, 28, 1)),
         np.arange(8) % 2,

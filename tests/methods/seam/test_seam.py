@@ -71,26 +71,6 @@ def test_recurrent_units_stay_whole():
         SeaM().decompose(only, *data, verbose=0)
 
 
-@pytest.mark.parametrize("method", [GradSplitter, SeaM])
-@pytest.mark.parametrize(
-    ("name", "values"),
-    {
-        "epochs": [0, -1, 1.5, None, True],
-        "alpha": [-0.1, np.nan, np.inf, "1", None, True],
-        "learning_rate": [0, -1, np.inf],
-        "head_learning_rate": [0, None],
-        "validation": [0, 1, 1.5, None],
-        "samples": [0, 1, 0.0, 1.5, "all"],
-        "max_accuracy_loss": [-0.1, None],
-        "seed": [-1, 0.5],
-    }.items(),
-)
-def test_argument_out_of_range_is_refused(method, name, values):
-    for value in values:
-        with pytest.raises(ValueError, match=f"`{name}`.*Received"):
-            method(**{name: value})
-
-
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
