@@ -34,6 +34,18 @@ def final_state(search, model, x, y, path):
         return {name: file[name] for name in file.files if not name.startswith("__")}
 
 
+def stop_at(search, round_index):
+    """Makes a search stop before a round, as Ctrl-C does."""
+    advance = search.advance
+
+    def advance_or_stop(problem, state, index):
+        if index == round_index:
+            raise KeyboardInterrupt
+        return advance(problem, state, index)
+
+    search.advance = advance_or_stop
+
+
 def assert_equal(first, second):
     assert first.keys() == second.keys()
     for key, values in first.items():
@@ -66,14 +78,8 @@ def whole_states(trained, tmp_path_factory):
 def test_interrupted_search_comes_to_the_same_state(
     kind, rounds_before, trained, whole_states, tmp_path
 ):
-    interrupted, advance = SEARCHES[kind](epochs=13), type(SEARCHES[kind]()).advance
-
-    def advance_or_stop(problem, state, index):
-        if index == rounds_before:
-            raise KeyboardInterrupt
-        return advance(interrupted, problem, state, index)
-
-    interrupted.advance = advance_or_stop
+    interrupted = SEARCHES[kind](epochs=13)
+    stop_at(interrupted, rounds_before)
     with pytest.raises(KeyboardInterrupt):
         final_state(interrupted, *trained, tmp_path / "state.npz")
     resumed = final_state(SEARCHES[kind](epochs=13), *trained, tmp_path / "state.npz")
@@ -84,14 +90,31 @@ def test_interrupted_search_comes_to_the_same_state(
 def test_search_goes_on_with_another_problem_after_an_interruption(trained, tmp_path):
     """Nothing of an interrupted search is left in the object."""
     model, x, y = trained
-    search, advance = SEARCHES["seam"](epochs=2), SeaM.advance
-    search.advance = lambda problem, state, index: (_ for _ in ()).throw(KeyboardInterrupt)
+    path = tmp_path / "state.npz"
+
+    first, second = SEARCHES["seam"](epochs=2), SEARCHES["seam"](epochs=2)
+    stop_at(first, 1)
     with pytest.raises(KeyboardInterrupt):
-        search.decompose(model, x + 1, y, verbose=0)
-    search.advance = lambda *arguments: advance(search, *arguments)
-    found = final_state(search, *trained, tmp_path / "found.npz")
-    fresh = SEARCHES["seam"](epochs=2)
-    assert_equal(found, final_state(fresh, *trained, tmp_path / "fresh.npz"))
+        final_state(first, *trained, path)
+    advance = second.advance
+    stop_at(second, 1)
+    with pytest.raises(KeyboardInterrupt):
+        second.decompose(model, x + 1, y, batch_size=4, verbose=0)
+    second.advance = advance
+    found = final_state(second, *trained, path)
+    whole = final_state(SEARCHES["seam"](epochs=2), *trained, tmp_path / "whole.npz")
+    assert_equal(found, whole)
+
+
+# Steps of an epoch: GradSplitter 5, of 20 samples; SeaM 3, of 5 samples and 5 others.
+@pytest.mark.parametrize(
+    ("kind", "joint", "heads"), [("gradsplitter", 1 * 5, 2 * 5), ("seam", 10 * 3, 3 * 3)]
+)
+def test_optimizers_begin_anew_with_each_phase_of_gradsplitter_alone(
+    kind, joint, heads, whole_states
+):
+    steps = [int(whole_states[kind][f"{name}_adam:0"]) for name in ("joint", "heads")]
+    assert steps == [joint, heads]
 
 
 @pytest.mark.parametrize("kind", SEARCHES)
