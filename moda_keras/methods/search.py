@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import HiddenActivation
+from moda_keras.graph import HiddenActivation, explain_no_activation
 from moda_keras.methods.search_state import SearchState, digest_of, read_state, write_state
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
@@ -180,6 +180,8 @@ class Search(ABC):
     ) -> SearchProblem:
         """The arguments of `decompose`, checked."""
         slicer = Slicer(model)
+        if not slicer.hidden_activations:
+            raise ValueError(explain_no_activation(slicer.graph))
         classes = model.outputs[0].shape[-1]
         names = check_class_names(class_names, classes)
         check_data(x, len(model.inputs))
