@@ -40,12 +40,12 @@ class MaskedOutputs(GatedProbe):
         >>> model = keras.Sequential([
         ...     keras.Input((2,)),
         ...     keras.layers.Dense(2, activation="relu", kernel_initializer="ones", name="hidden"),
-        ...     keras.layers.Dense(1, kernel_initializer="ones"),
+        ...     keras.layers.Dense(2, kernel_initializer="ones"),
         ... ])
         >>> outputs = MaskedOutputs(Slicer(model), ["hidden"])
         >>> masks = {"hidden": np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])}
-        >>> outputs.of(np.array([[1.0, 2.0]]), masks, batch_size=8).ravel().tolist()
-        [6.0, 3.0, 0.0]
+        >>> outputs.of(np.array([[1.0, 2.0]]), masks, batch_size=8)[:, 0].tolist()
+        [[6.0, 6.0], [3.0, 3.0], [0.0, 0.0]]
     """
 
     def __init__(self, slicer: Slicer, names: Sequence[str], *, logits: bool = True):

@@ -25,9 +25,7 @@ class MeanMagnitude(Criterion):
     def observe(self, activation, gradients):
         is_non_negative = activation.non_negative
         return [
-            unit_magnitudes(
-                activation.values, axis=activation.axis, non_negative=is_non_negative
-            )
+            unit_magnitudes(activation.values, axis=activation.axis, non_negative=is_non_negative)
         ]
 
     def importance(self, sums, samples, outgoing):

@@ -10,7 +10,7 @@ def top_share(scores: np.ndarray, share: float) -> np.ndarray:
 
     Args:
         scores: Float array (C, D).
-        share: In (0, 1]: how many of the D to mark, rounded up. Of equal scores the first counts.
+        share: In [0, 1]: how many of the D to mark, rounded up. Of equal scores the first counts.
 
     Returns:
         Bool array (C, D).
@@ -28,16 +28,17 @@ def top_share(scores: np.ndarray, share: float) -> np.ndarray:
     return found
 
 
-def check_share(name: str, share: Any) -> float:
-    """The share as a float; a ValueError if it is none in (0, 1].
+def check_share(name: str, share: Any, *, may_be_zero: bool = False) -> float:
+    """The share as a float; a ValueError if it is no number in (0, 1], or [0, 1].
 
     Args:
         name: Name of the argument.
         share: Its value.
+        may_be_zero: Whether 0 is one.
     """
     is_number = isinstance(share, (int, float, np.integer, np.floating))
-    if not is_number or isinstance(share, bool) or not 0 < share <= 1:
-        raise ValueError(
-            f"Expected `{name}` to be a number above 0, at most 1. Received: {name}={share!r}"
-        )
-    return float(share)
+    value = float(share) if is_number and not isinstance(share, bool) else -1.0
+    if 0 < value <= 1 or (may_be_zero and value == 0):
+        return value
+    expected = "from 0 to 1" if may_be_zero else "above 0, at most 1"
+    raise ValueError(f"Expected `{name}` to be a number {expected}. Received: {name}={share!r}")

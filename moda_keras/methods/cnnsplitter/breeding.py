@@ -28,7 +28,7 @@ def breed(population: np.ndarray, fitness: np.ndarray, best: int, seed: int) -> 
     pygad = import_pygad()
     number = len(population)
     # Selection takes the order alone, and ranks leave it no ties.
-    order = np.lexsort((-np.arange(number), np.arange(number) == best, fitness))
+    order = np.argsort(fitness, kind="stable")
     order = np.append(order[order != best], best)
     ranks = np.empty(number)
     ranks[order] = np.arange(number)

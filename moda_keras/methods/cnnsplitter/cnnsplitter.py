@@ -19,6 +19,7 @@ from moda_keras.methods.cnnsplitter.layer_sensitivity import accuracy_drops
 from moda_keras.methods.masked_outputs import MaskedOutputs, own_logits, refuse_recurrent
 from moda_keras.methods.search import Search, SearchProblem, check_positive
 from moda_keras.methods.search_state import SearchState
+from moda_keras.methods.top_share import check_share
 
 
 class CNNSplitter(Search):
@@ -35,8 +36,8 @@ class CNNSplitter(Search):
         alpha: In [0, 1]: the weight of the accuracy; the distance has the weight 1 - alpha.
         groups: The number of groups in which a layer's filters are kept or dropped; None for 10,
             or 100 from 256 filters on.
-        dropped: In (0, 1): the share of a layer's filters whose loss tells its sensitivity.
-        accuracy_loss: Float >= 0: a layer is sensitive if losing `dropped` of its filters costs
+        dropped: In [0, 1]: the share of a layer's filters whose loss tells its sensitivity.
+        accuracy_loss: In [0, 1]: a layer is sensitive if losing `dropped` of its filters costs
             more accuracy; partial compositions that lose more are dropped first.
         compositions: The least and the largest number of partial compositions that are kept.
         seed: Int >= 0.
@@ -79,17 +80,14 @@ class CNNSplitter(Search):
         super().__init__(seed=seed)
         check_positive(generations=generations, **({} if groups is None else {"groups": groups}))
         _check_population(population)
-        _check_number("alpha", alpha, 0 <= _number(alpha) <= 1, "from 0 to 1")
-        _check_number("dropped", dropped, 0 < _number(dropped) < 1, "above 0 and below 1")
-        _check_number("accuracy_loss", accuracy_loss, _number(accuracy_loss) >= 0, ">= 0")
         _check_compositions(compositions)
-        self.generations = generations
-        self.population = population
-        self.alpha = alpha
-        self.groups = groups
-        self.dropped = dropped
-        self.accuracy_loss = accuracy_loss
-        self.compositions = tuple(compositions)
+        self.generations = int(generations)
+        self.population = int(population)
+        self.alpha = check_share("alpha", alpha, may_be_zero=True)
+        self.groups = None if groups is None else int(groups)
+        self.dropped = check_share("dropped", dropped, may_be_zero=True)
+        self.accuracy_loss = check_share("accuracy_loss", accuracy_loss, may_be_zero=True)
+        self.compositions = tuple(map(int, compositions))
         self._compiled: tuple[SearchProblem, MaskedOutputs] | None = None
 
     def get_config(self) -> dict[str, Any]:
@@ -107,11 +105,6 @@ class CNNSplitter(Search):
     def check(self, model: Any, x: Any, y: Any, **arguments: Any) -> SearchProblem:
         import_pygad()
         problem = super().check(model, x, y, **arguments)
-        if problem.classes < 2:
-            raise ValueError(
-                "Expected a model of at least two classes for CNNSplitter, which compares their "
-                f"modules. Received: model {model.name!r} with one output"
-            )
         refuse_recurrent(problem.slicer, [each.name for each in problem.maps])
         return problem
 
@@ -215,16 +208,6 @@ def _check_population(population: Any) -> None:
             "Expected `population` to be an integer >= 2: a candidate needs another to mate. "
             f"Received: population={population!r}"
         )
-
-
-def _number(value: Any) -> float:
-    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return float(value) if is_number else float("nan")
-
-
-def _check_number(name: str, value: Any, is_right: bool, expected: str) -> None:
-    if not is_right:
-        raise ValueError(f"Expected `{name}` to be a number {expected}. Received: {name}={value!r}")
 
 
 def _check_compositions(compositions: Any) -> None:

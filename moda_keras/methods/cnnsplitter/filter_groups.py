@@ -1,6 +1,7 @@
 """Groups of filters of like importance: the genes of a chromosome."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -75,7 +76,7 @@ class FilterGroups:
         """
         genes = chromosomes.astype(bool)
         starts = np.cumsum([0, *self.sizes])
-        for start, end in zip(starts[:-1], starts[1:], strict=True):
+        for start, end in pairwise(starts):
             genes[:, start] |= ~genes[:, start:end].any(axis=1)
         return {name: genes[:, table[class_index]] for name, table in self.gene_of.items()}
 

@@ -34,7 +34,7 @@ def first_population(
         >>> from moda_keras.methods.cnnsplitter.first_population import first_population
         >>> drawn = first_population(3, [10, 5], [True, False], np.random.default_rng(0))
         >>> drawn.shape, drawn[:, :10].sum(axis=1).tolist()
-        ((3, 15), [8, 6, 6])
+        ((3, 15), [8, 8, 8])
 
     Source: CNNSplitter, section "sensitivity-based initialization"; shares and weights are those of
     the authors' code.
