@@ -61,7 +61,8 @@ class MaskedOutputs(GatedProbe):
     def call(self, inputs, training=False):
         x, masks = inputs
         flat = keras.tree.flatten(self.entry(x, training=False))
-        number, samples = masks[0].shape[0], flat[0].shape[0]
+        # Not static: TensorFlow traces a model for any number once it has met a few.
+        number, samples = ops.shape(masks[0])[0], ops.shape(flat[0])[0]
         wide: set[Tensor] = set()  # tensors with a row for each mask and sample
 
         def widen(leaf, value):
@@ -102,8 +103,9 @@ class MaskedOutputs(GatedProbe):
             Which masks, which samples, and their outputs: a float32 array (masks, samples, C).
 
         Raises:
-            ValueError: If an output is NaN or infinite.
+            ValueError: If an input or an output is NaN or infinite.
         """
+        _require_finite_inputs(x)
         tables = [np.asarray(masks[name], "float32") for name in self.names]
         number, samples = len(tables[0]), number_of_samples(x)
         size = min(batch_size, samples)
@@ -179,6 +181,13 @@ def _power_of_two(number: int) -> int:
 def _full(start: int, end: int, size: int) -> np.ndarray:
     """Indices from start to end, filled up to `size`: JAX compiles every new shape."""
     return np.minimum(np.arange(start, start + size), end - 1)
+
+
+def _require_finite_inputs(x: Any) -> None:
+    """TensorFlow's ReLU may turn NaN into 0, so that outputs do not show it."""
+    arrays = [each for each in keras.tree.flatten(x) if isinstance(each, np.ndarray)]
+    if not all(np.isfinite(each).all() for each in arrays if each.dtype.kind == "f"):
+        raise ValueError("Expected finite inputs. Received: NaN or infinity in `x`. Remove them")
 
 
 def _require_finite(outputs: np.ndarray) -> None:
