@@ -28,6 +28,8 @@ ON_ONE_BACKEND = (
     "native",
     "reporting",
     "tuning",
+    "methods/cnnsplitter",
+    "methods/incite/test_incite.py",
     "modules/test_model_file.py",
     "reuse/test_other_calibration.py",
     "test_architecture.py",

@@ -13,7 +13,15 @@ Everything downstream (compose, masked models, metrics, sub-tasks, reports, file
 `ModuleSet` and knows nothing of methods.
 """
 
-from moda_keras.methods import gradsplitter, seam
+from moda_keras.methods import cnnsplitter, gradsplitter, incite, magnitude, seam
 from moda_keras.methods.search import Search, SearchProblem
 
-__all__ = ["Search", "SearchProblem", "gradsplitter", "seam"]
+__all__ = [
+    "Search",
+    "SearchProblem",
+    "cnnsplitter",
+    "gradsplitter",
+    "incite",
+    "magnitude",
+    "seam",
+]

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import HiddenActivation
+from moda_keras.graph import HiddenActivation, explain_no_activation
 from moda_keras.methods.search_state import SearchState, digest_of, read_state, write_state
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
@@ -19,6 +19,8 @@ from moda_keras.observing.labelled_arrays import (
     check_batch_size,
     check_data,
     check_labelled_arrays,
+    number_of_samples,
+    refuse_dataset,
 )
 from moda_keras.slicing import Slicer
 
@@ -31,7 +33,8 @@ class SearchProblem:
         model: The trained model. A search never changes it.
         slicer: Its `Slicer`, with the traced graph and the hidden activations.
         x: Inputs: an array (N, ...), or a list or dict of arrays.
-        y: Int64 array (N,), the class of each sample. Every class has one at least.
+        y: Int64 array (N,), the class of each sample. Every class has one at least. None for a
+            search that needs no labels.
         classes: C, the number of classes.
         class_names: Tuple of C names.
         batch_size: Number of samples in a batch.
@@ -40,7 +43,7 @@ class SearchProblem:
     model: keras.Model
     slicer: Slicer
     x: Any
-    y: np.ndarray
+    y: np.ndarray | None
     classes: int
     class_names: tuple[str, ...]
     batch_size: int
@@ -73,10 +76,13 @@ class Search(ABC):
     Attributes:
         name: Name of the method, as in `moda_keras.methods`.
         needs_maps: Whether the model must have convolutional layers.
+        needs_labels: Whether samples have classes; False for regression, whose outputs stand in
+            for the classes.
     """
 
     name: str
     needs_maps: bool = False
+    needs_labels: bool = True
 
     def __init__(self, *, seed: int = 0):
         if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
@@ -111,7 +117,7 @@ class Search(ABC):
         self,
         model: keras.Model,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         class_names: Sequence[str] | None = None,
         batch_size: int = 128,
@@ -125,7 +131,7 @@ class Search(ABC):
                 changed.
             x: Inputs: an array of N samples, or a list or dict of arrays.
             y: Labels: integers (N,) or (N, 1), one-hot (N, C), or class names (N,). Every class
-                needs a sample.
+                needs a sample. None for a search that needs none.
             class_names: C names; "0", "1", ... by default.
             batch_size: Number of samples in a batch.
             state: A file for the state of the search, written after each round. If it exists, the
@@ -178,19 +184,22 @@ class Search(ABC):
         self,
         model: keras.Model,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         class_names: Sequence[str] | None = None,
         batch_size: int = 128,
     ) -> SearchProblem:
         """The arguments of `decompose`, checked."""
         slicer = Slicer(model)
+        if not slicer.hidden_activations:
+            raise ValueError(explain_no_activation(slicer.graph))
         classes = model.outputs[0].shape[-1]
         names = check_class_names(class_names, classes)
         check_data(x, len(model.inputs))
         check_batch_size(batch_size, is_optional=False)
-        x, y = check_labelled_arrays(x, as_class_indices(y, class_names), classes)
-        absent = [names[index] for index in np.flatnonzero(np.bincount(y, minlength=classes) == 0)]
+        x, y = self._checked_samples(x, y, classes, class_names)
+        counts = np.ones(classes) if y is None else np.bincount(y, minlength=classes)
+        absent = [names[index] for index in np.flatnonzero(counts == 0)]
         if absent:
             raise ValueError(
                 f"Expected data with samples of every class for {type(self).__name__}. Received: "
@@ -204,6 +213,20 @@ class Search(ABC):
                 f"activations {[each.name for each in problem.hidden]}, none of them a map"
             )
         return problem
+
+    def _checked_samples(
+        self, x: Any, y: Any, classes: int, class_names: Sequence[str] | None
+    ) -> tuple[Any, np.ndarray | None]:
+        if self.needs_labels:
+            return check_labelled_arrays(x, as_class_indices(y, class_names), classes)
+        if y is not None:
+            raise ValueError(
+                f"Expected no labels: this {type(self).__name__} looks at the model's own outputs. "
+                f"Received: `y`, a {type(y).__name__}. Pass `x` alone"
+            )
+        refuse_dataset(x)
+        x, _ = check_labelled_arrays(x, np.zeros(number_of_samples(x), "int64"), classes)
+        return x, None
 
     def random(self, index: int) -> np.random.Generator:
         """The random numbers of round `index`; -1 is for `start`."""

@@ -25,7 +25,8 @@ def digest_of(search: "Search", problem: "SearchProblem") -> str:
     settings = [search.name, search.get_config(), problem.batch_size]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     weights = problem.model.get_weights()
-    for values in (*weights, *keras.tree.flatten(problem.x), problem.y):
+    arrays = (*weights, *keras.tree.flatten(problem.x), problem.y)
+    for values in (each for each in arrays if each is not None):
         digest.update(f"{values.dtype} {values.shape}".encode())
         digest.update(_content(values))
     return digest.hexdigest()

@@ -21,16 +21,18 @@ def mean_jaccard(sets: np.ndarray) -> float:
     return float(jaccard_indices(sets)[rows, columns].mean())
 
 
-def jaccard_indices(sets: np.ndarray) -> np.ndarray:
+def jaccard_indices(sets: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
     """The size of the intersection of every two rows over the size of their union.
 
     Args:
         sets: Bool array (S, elements).
+        others: Bool array (T, elements), the rows to compare with; `sets` by default.
 
     Returns:
-        Float64 array (S, S); 1 for two empty rows.
+        Float64 array (S, T); 1 for two empty rows.
     """
-    sets = sets.astype("float64")
-    common, sizes = sets @ sets.T, sets.sum(axis=1)
-    union = sizes[:, np.newaxis] + sizes - common
+    others = sets if others is None else others
+    sets, others = sets.astype("float64"), others.astype("float64")
+    common = sets @ others.T
+    union = sets.sum(axis=1)[:, np.newaxis] + others.sum(axis=1) - common
     return np.where(union > 0, common / np.maximum(union, 1), 1.0)
