@@ -1,5 +1,6 @@
 """The modular loss of NeMo: one contrastive objective."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from numbers import Real
@@ -121,7 +122,7 @@ class NeMoLoss(ModularLoss):
                 against=self.against,
                 form=self.form,
             )
-            for start, end in zip(ends, ends[1:], strict=False)
+            for start, end in itertools.pairwise(ends)
         ]
         return {"contrast": sum(values) / len(values)}
 

@@ -5,8 +5,8 @@ import keras
 from moda_keras.graph import Graph, Step, Tensor, activation_name, unique_name
 from moda_keras.layers.modular_activation import ModularActivation
 
-# Layers that leave the units of their one input in place: between the layer whose units are gated and
-# the hidden activation. So do calls of `keras.ops` that are activations.
+# Layers that leave the units of their one input in place, as calls of `keras.ops` that are
+# activations do: they may lie between the layer whose units are gated and the hidden activation.
 _PASSED_THROUGH = (
     keras.layers.Activation,
     keras.layers.BatchNormalization,

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from masking import randomize
 from small_models import cnn, inputs_of, mlp
 
 import moda_keras as mk
@@ -46,13 +47,11 @@ def test_masks_multiply_the_hidden_activations():
     plain = cnn()
     model, x = nemo.NeMoModel.from_model(plain), inputs_of(plain, 5)
     values = x
-    sources = {"relu1": 0, "conv2": 0, "fc": 0}
     for step, name in (("conv1", "relu1"), ("conv2", "conv2"), ("fc", "fc")):
         if name == "fc":
             values = values.reshape(len(values), -1)
         generator = [model.get_layer(f"{name}_generator_{role}") for role in ("hidden", "tanh")]
         mask = mask_of(generator, values)
-        sources[name] = mask
         shown = next(h for h in model.hidden_activations if h.name == f"{name}_mask")
         np.testing.assert_allclose(outputs_of(model, shown.tensor, x), mask, atol=1e-5)
         layer = plain.get_layer(step)
@@ -78,19 +77,18 @@ def test_original_is_not_changed_and_shares_nothing(build):
 
 @pytest.mark.parametrize("build", MODELS)
 def test_composed_modules_equal_the_masked_model(build):
-    keras.utils.set_random_seed(1)
-    model = nemo.NeMoModel.from_model(build())
+    model = randomize(nemo.NeMoModel.from_model(build()))
     x = inputs_of(model, 12)
     modules = mk.decompose(model, x, np.arange(12) % 3, threshold=0.6, verbose=0)
     small, masked = mk.compose(modules, [2, 0]), mk.masked_model(modules, [2, 0])
     np.testing.assert_allclose(small.predict(x, verbose=0), masked.predict(x, verbose=0), atol=1e-5)
-    assert small.count_params() < model.count_params()
+    masks = mk.find_hidden_activations(small)
+    assert sum(h.units for h in masks) < sum(h.units for h in model.hidden_activations)
 
 
 def test_module_is_the_units_whose_mask_is_on_for_most_samples():
-    keras.utils.set_random_seed(2)
-    plain = mlp()
-    model, x, y = nemo.NeMoModel.from_model(plain), inputs_of(plain, 30), np.arange(30) % 3
+    model = randomize(nemo.NeMoModel.from_model(mlp()))
+    x, y = inputs_of(model, 30), np.arange(30) % 3
     modules = mk.decompose(model, x, y, threshold=0.7, verbose=0)
     (first, _) = model.hidden_activations
     mask = outputs_of(model, first.tensor, x)
@@ -129,14 +127,15 @@ def test_trains_saves_and_loads(tmp_path):
     keras.utils.set_random_seed(0)
     model = nemo.NeMoModel.from_model(residual())
     model.compile(
-        keras.optimizers.SGD(0.1),
+        keras.optimizers.Adam(0.01),
         keras.losses.SparseCategoricalCrossentropy(),
         modular_loss=nemo.NeMoLoss(0.5),
     )
-    x, y = inputs_of(model, 24), np.arange(24) % 3
+    y = np.arange(24) % 3
+    x = inputs_of(model, 24) + y[:, None, None]
     before = weights_of(model)
-    history = model.fit(x, y, epochs=3, batch_size=12, verbose=0).history
-    assert history["contrast"][-1] < history["contrast"][0]
+    history = model.fit(x, y, epochs=15, batch_size=24, verbose=0).history
+    assert history["contrast"][-1] < 0.9 * history["contrast"][0]
     generators = [path for path in before if "generator" in path]
     assert all(
         (before[path] != value).any()
@@ -154,7 +153,7 @@ def test_trains_saves_and_loads(tmp_path):
 
 @pytest.mark.parametrize("masked", ["first", [], ["third"], ["first", "third"]])
 def test_unknown_activations_are_named(masked):
-    with pytest.raises(ValueError, match="Expected `masked`.*'first', 'second'"):
+    with pytest.raises(ValueError, match=r"Expected `masked`.*'first', 'second'"):
         nemo.NeMoModel.from_model(mlp(), masked=masked)
 
 
@@ -167,7 +166,7 @@ def test_marked_activations_are_refused():
 
 def test_model_without_hidden_activation_is_refused():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)], name="flat")
-    with pytest.raises(ValueError, match="hidden activation.*'flat'"):
+    with pytest.raises(ValueError, match=r"hidden activation.*'flat'"):
         nemo.NeMoModel.from_model(model)
 
 
