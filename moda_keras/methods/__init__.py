@@ -13,7 +13,7 @@ Everything downstream (compose, masked models, metrics, sub-tasks, reports, file
 `ModuleSet` and knows nothing of methods.
 """
 
-from moda_keras.methods import nemo
+from moda_keras.methods import baselines, nemo
 from moda_keras.methods.search import Search, SearchProblem
 
-__all__ = ["Search", "SearchProblem", "nemo"]
+__all__ = ["Search", "SearchProblem", "baselines", "nemo"]
