@@ -69,7 +69,7 @@ def scratch_model(small: keras.Model, *, seed: int | None = None) -> keras.Model
     for original, copy in made.items():
         if isinstance(original, keras.layers.Normalization):
             copy_weights(copy, original)
-    model.trainable = True
+    _unfreeze(model)
     _require_own_weights(model, small)
     return model
 
@@ -89,7 +89,7 @@ def _fresh(operation: Any) -> Any:
             f"{operation.name!r}, which wraps a PyTorch module"
         )
     try:
-        return type(operation).from_config(_without_seeds(operation.get_config()))
+        return type(operation).from_config(_as_new(operation.get_config()))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
         raise ValueError(
             f"Layer {operation.name!r} of class {type(operation).__name__} cannot be made anew: it "
@@ -98,16 +98,26 @@ def _fresh(operation: Any) -> Any:
         ) from error
 
 
-def _without_seeds(config: Any, key: str = "") -> Any:
-    """A config whose initializers, at any depth, have no seed of their own."""
+def _as_new(config: Any, key: str = "") -> Any:
+    """A config without seeds of initializers and without frozen layers, at any depth."""
+    if key == "trainable":
+        return True
     if isinstance(config, (list, tuple)):
-        return type(config)(_without_seeds(each, key) for each in config)
+        return type(config)(_as_new(each, key) for each in config)
     if not isinstance(config, dict):
         return config
     inner = config.get("config")
     if key.endswith("initializer") and isinstance(inner, dict) and "seed" in inner:
         return {**config, "config": {**inner, "seed": None}}
-    return {name: _without_seeds(value, str(name)) for name, value in config.items()}
+    return {name: _as_new(value, str(name)) for name, value in config.items()}
+
+
+def _unfreeze(model: keras.Model) -> None:
+    """With TensorFlow, the flag of a model does not reach the layers of models inside it."""
+    for layer in model.layers:
+        layer.trainable = True
+        if isinstance(layer, keras.Model):
+            _unfreeze(layer)
 
 
 @contextmanager

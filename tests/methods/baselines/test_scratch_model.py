@@ -26,15 +26,17 @@ def sequence_model():
 
 
 def kernels(model):
-    """The weights that are drawn at random."""
+    """Copies of the weights that are drawn at random."""
     drawn = ("kernel", "embeddings")
-    return [keras.ops.convert_to_numpy(w) for w in model.weights if w.name.endswith(drawn)]
+    return [
+        np.array(keras.ops.convert_to_numpy(w)) for w in model.weights if w.name.endswith(drawn)
+    ]
 
 
 @pytest.mark.parametrize("build", [mlp, composed, sequence_model])
 def test_architecture_is_the_same_and_every_weight_is_drawn_again(build):
     small = build()
-    before = small.get_weights()
+    before = [np.array(value) for value in small.get_weights()]
     fresh = baselines.scratch_model(small, seed=0)
     assert [tuple(w.shape) for w in fresh.weights] == [tuple(w.shape) for w in small.weights]
     assert [type(each) for each in fresh.layers if each.weights] == [
@@ -149,6 +151,19 @@ def test_frozen_layers_learn():
     fresh.fit(inputs_of(fresh, 16), np.arange(16) % 3, verbose=0)
     assert all((a != b).any() for a, b in zip(before, kernels(fresh), strict=True))
     assert not small.get_layer("first").trainable
+
+
+def test_frozen_layers_inside_others_learn():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4)])
+    wrapped = layers.TimeDistributed(layers.Dense(4))
+    inputs = keras.Input((3, 4))
+    x = layers.GlobalAveragePooling1D()(wrapped(inputs))
+    small = keras.Model(inputs, layers.Dense(2)(inner(x)))
+    wrapped.layer.trainable = False
+    inner.trainable = False
+    for layer in inner.layers:
+        layer.trainable = False
+    assert len(baselines.scratch_model(small).trainable_weights) == 6
 
 
 def test_compiled_model_gives_one_that_is_not():

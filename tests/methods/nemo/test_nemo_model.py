@@ -27,7 +27,7 @@ MODELS = [mlp, cnn, residual]
 
 
 def weights_of(model):
-    return {each.path: keras.ops.convert_to_numpy(each) for each in model.weights}
+    return {each.path: np.array(keras.ops.convert_to_numpy(each)) for each in model.weights}
 
 
 def mask_of(generator, source):
