@@ -214,7 +214,7 @@ def _joint_statistics(
 ) -> JointStatistics:
     """The reference, from activation vectors (B, U)."""
     member = membership(units, magnitudes.dtype)
-    normalized, nonzero = _normalize(magnitudes, member)
+    normalized, nonzero = normalize(magnitudes, member)
     columns = [nonzero, ops.ones_like(nonzero[:, :1]), backend.matmul(magnitudes, member)]
     totals = sum_by_class(ops.concatenate(columns, axis=1), ids, num_classes)
     count = len(units)
@@ -227,11 +227,19 @@ def _joint_statistics(
     )
 
 
-def _normalize(magnitudes: Any, member: Any) -> tuple[Any, Any]:
-    """The vectors (B, U) of all activations divided by their norms, and (B, A) 1 for each nonzero.
+def normalize(magnitudes: Any, member: Any) -> tuple[Any, Any]:
+    """Divides the activation vectors of every activation by their norms.
 
     Dividing by the largest element first, a constant to the gradient, keeps squares of huge and
     tiny elements finite; it cancels out of value and gradient.
+
+    Args:
+        magnitudes: Float tensor (B, U) of non-negative elements, U the units of all activations.
+        member: From `membership`, (U, A).
+
+    Returns:
+        The normalised vectors (B, U), and a float tensor (B, A): 1 for each vector that is not all
+        zero. An all-zero vector stays zero and gets gradient zero.
     """
     # `initial` is for batches of no sample, of which there is no largest element.
     scale = ops.stop_gradient(ops.max(magnitudes, axis=-1, keepdims=True, initial=0))
