@@ -1,6 +1,6 @@
 """The building blocks and the argument checks that all architectures share."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import keras
 from keras import layers
@@ -59,6 +59,22 @@ def resolve_stem(stem: str, image: keras.KerasTensor) -> str:
     channels_first = keras.config.image_data_format() == "channels_first"
     height_and_width = image.shape[2:] if channels_first else image.shape[1:3]
     return "cifar" if max(height_and_width) <= 64 else "imagenet"
+
+
+def scaled(units: int, width: float) -> int:
+    """A number of channels or units times the width of the network; at least 1.
+
+    Args:
+        units: Number at width 1.
+        width: Positive float.
+
+    Raises:
+        ValueError: If `width` is not a positive number.
+    """
+    is_number = isinstance(width, Real) and not isinstance(width, bool)
+    if not is_number or not 0 < width < float("inf"):
+        raise ValueError(f"Expected `width` to be a positive number. Received: width={width!r}")
+    return max(1, round(width * units))
 
 
 def convolution(
