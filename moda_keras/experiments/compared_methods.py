@@ -39,7 +39,8 @@ class Found:
         modules: A module for each class; None for a method that makes a model for a sub-task.
         seconds: Wall-clock time of what is done once for all sub-tasks after the training.
         model_of: `model_of(subtask)` returns a model of a sub-task.
-        is_retrained: Whether `model_of` trains the model.
+        is_costly: Whether a model takes so long that only those to be retrained are measured.
+        is_retrained: Whether `model_of` has trained the model already.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Found:
     modules: ModuleSet | None
     seconds: float
     model_of: Callable[[Subtask], keras.Model]
+    is_costly: bool = False
     is_retrained: bool = False
 
 
@@ -126,9 +128,17 @@ class OfSearch(ComparedMethod):
 
     def find(self, workspace: Workspace, name: str, network: str, seed: int) -> Found:
         trained = workspace.train(network, "standard", seed)
+        found = f"{trained.name}-{name}"
+        modules, seconds = self.run(workspace, trained, found, seed)
+        return _of_modules(found, trained, modules, seconds)
+
+    def run(
+        self, workspace: Workspace, trained: TrainedModel, name: str, seed: int, **options: Any
+    ) -> tuple[ModuleSet, float]:
+        """The modules that the search finds, and its seconds; kept in files of this name."""
 
         def search(state: Path) -> ModuleSet:
-            return self.make(seed=seed).decompose(
+            return self.make(seed=seed, **options).decompose(
                 trained.modules.model,
                 workspace.data.x_train,
                 workspace.data.y_train,
@@ -137,9 +147,27 @@ class OfSearch(ComparedMethod):
                 verbose=0,
             )
 
+        return _once(workspace.folder / "modules" / name, search)
+
+
+class OfSubtaskSearch(OfSearch):
+    """A model for each sub-task, of the units that a search of its own finds.
+
+    Args:
+        search: A class of searches with an argument `classes`, as of `OfSearch`.
+        **options: Its arguments but `classes` and the seed.
+    """
+
+    def find(self, workspace: Workspace, name: str, network: str, seed: int) -> Found:
+        trained = workspace.train(network, "standard", seed)
         found = f"{trained.name}-{name}"
-        modules, seconds = _once(workspace.folder / "modules" / found, search)
-        return _of_modules(found, trained, modules, seconds)
+
+        def model_of(subtask: Subtask) -> keras.Model:
+            own = f"{found}-{'-'.join(map(str, subtask))}"
+            modules, _ = self.run(workspace, trained, own, seed, classes=list(subtask))
+            return compose(modules, subtask)
+
+        return Found(found, trained, None, 0.0, model_of, is_costly=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +246,15 @@ class FromScratch(ComparedMethod):
             train_on_subtask(workspace, model, subtask, rate, seed=seed, epochs=epochs)
             return model
 
-        return Found(f"{trained.name}-{name}", trained, None, 0.0, model_of, is_retrained=True)
+        return Found(
+            f"{trained.name}-{name}",
+            trained,
+            None,
+            0.0,
+            model_of,
+            is_costly=True,
+            is_retrained=True,
+        )
 
 
 class HeadOnly(ComparedMethod):
@@ -254,6 +290,7 @@ COMPARED_METHODS: dict[str, Callable[..., ComparedMethod]] = {
     "cnnsplitter": partial(OfSearch, "cnnsplitter.CNNSplitter"),
     "incite": partial(OfSearch, "incite.INCITE"),
     "seam": partial(OfSearch, "seam.SeaM"),
+    "seam_subtask": partial(OfSubtaskSearch, "seam.SeaM"),
     "magnitude": partial(OfSearch, "magnitude.Magnitude"),
     "importance": ByImportance,
     "head_only": HeadOnly,

@@ -49,7 +49,7 @@ def measure_method(workspace: Workspace, found: Found, seed: int) -> Row:
     few = choose_subtasks(len(data.class_names), config.sizes, config.retrained_per_size)
     return {
         "accuracy": found.trained.accuracy,
-        **_of_subtasks(workspace, found, few if found.is_retrained else subtasks),
+        **_of_subtasks(workspace, found, few if found.is_costly else subtasks),
         **_of_retrained(workspace, found, few, seed),
         **_of_modules(workspace, found),
         "parameters": _parameters(found.trained.modules.model),
@@ -117,7 +117,7 @@ def _of_subtasks(workspace: Workspace, found: Found, subtasks: list[Subtask]) ->
     accuracy = _mean(row["accuracy"] for row in rows)
     seconds = [row["seconds"] for row in rows if "seconds" in row]
     return {
-        "reuse_accuracy": None if found.is_retrained else accuracy,
+        "reuse_accuracy": None if found.is_costly else accuracy,
         "full_accuracy": _full_accuracy(workspace, found, subtasks),
         "size": _mean(row["size"] for row in rows),
         "flops": _mean(row["flops"] for row in rows),

@@ -36,8 +36,8 @@ class MethodsConfig(ExperimentConfig):
         sizes: Numbers of classes of the sub-tasks.
         subtasks_per_size: How many sub-tasks of each size to measure, drawn at random, the same
             for all methods and seeds.
-        retrained_per_size: How many of these to retrain. Models from scratch are trained for these
-            alone.
+        retrained_per_size: How many of these to retrain. Methods that train or search anew for
+            each sub-task are measured on these alone, and have no `reuse_accuracy`.
         retrain_epochs: Epochs of retraining on the data of the sub-task; 0 for no retraining.
         retrain_learning_rate: Initial learning rate of retraining.
     """
