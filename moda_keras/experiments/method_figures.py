@@ -27,6 +27,7 @@ from moda_keras.evaluation.samples import predict
 from moda_keras.evaluation.subtasks import Subtask, draw_subtasks, subtasks_of
 from moda_keras.experiments.compared_methods import Found, train_on_subtask
 from moda_keras.experiments.experiment import Row, Workspace
+from moda_keras.graph import find_hidden_activations
 from moda_keras.modules.module_set import ModuleSet
 
 OF_MODELS = ("accuracy", "size", "flops", "seconds")
@@ -87,17 +88,22 @@ def _of_modules(workspace: Workspace, found: Found) -> Row:
         names = ("module_size", "module_overlap", "kernels_kept", "cohesion", "coupling")
         return dict.fromkeys(names)
     modules, data = found.modules, workspace.data
-    # Of a model with mask generators, the masks are the kernels that a sample activates.
-    activated = modules
-    if found.trained.wrapper is not None:
-        activated = ModuleSet.from_units(found.trained.wrapper, {}, data.class_names)
     return {
         "module_size": float(np.nanmean(module_size(modules))),
         "module_overlap": _number(mean_overlap(modules)),
         "kernels_kept": kernel_retention_rate(modules),
-        "cohesion": _number(cohesion(activated, data.x_test, data.y_test)),
+        "cohesion": _number(cohesion(_with_masks(found, modules), data.x_test, data.y_test)),
         "coupling": _number(coupling(modules)),
     }
+
+
+def _with_masks(found: Found, modules: ModuleSet) -> ModuleSet:
+    """The modules of the model that was trained, whose masks tell which kernels are active."""
+    if found.trained.wrapper is None:
+        return modules
+    names = [each.name for each in find_hidden_activations(found.trained.wrapper)]
+    units = {name: modules.units[name] for name in names if name in modules.units}
+    return ModuleSet.from_units(found.trained.wrapper, units, modules.class_names)
 
 
 def _parameters(model: keras.Model) -> int:

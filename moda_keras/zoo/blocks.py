@@ -123,10 +123,18 @@ def relu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def dense_relu(
-    x: keras.KerasTensor, units: int, name: str, *, dropout: float = 0.0
+    x: keras.KerasTensor,
+    units: int,
+    name: str,
+    *,
+    dropout: float = 0.0,
+    kernel_initializer: keras.initializers.Initializer | None = None,
 ) -> keras.KerasTensor:
-    """A dense layer, a ReLU layer and, if its rate is not zero, dropout."""
-    x = relu(_dense(x, units, name), name)
+    """A dense layer, a ReLU layer and, if its rate is not zero, dropout.
+
+    The kernel starts from a normal distribution of standard deviation 0.01 by default.
+    """
+    x = relu(_dense(x, units, name, kernel_initializer), name)
     return layers.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x
 
 
@@ -148,6 +156,11 @@ def check_classes(classes: int) -> None:
         )
 
 
-def _dense(x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
-    kernel_initializer = keras.initializers.RandomNormal(0.0, 0.01)
+def _dense(
+    x: keras.KerasTensor,
+    units: int,
+    name: str,
+    kernel_initializer: keras.initializers.Initializer | None = None,
+) -> keras.KerasTensor:
+    kernel_initializer = kernel_initializer or keras.initializers.RandomNormal(0.0, 0.01)
     return layers.Dense(units, kernel_initializer=kernel_initializer, name=name)(x)

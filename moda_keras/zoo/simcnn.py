@@ -47,6 +47,8 @@ def simcnn(
     x = vgg16_convolutions(image, use_batch_norm=False, width=width)
     x = layers.Flatten(name="flatten")(x)
     units = blocks.scaled(512, width)
-    x = blocks.dense_relu(x, units, "fc1", dropout=dropout)
-    x = blocks.dense_relu(x, units, "fc2", dropout=dropout)
+    for dense in ("fc1", "fc2"):
+        # As in LeNet5: without BatchNormalization, smaller weights leave next to no signal.
+        he_normal = keras.initializers.HeNormal()
+        x = blocks.dense_relu(x, units, dense, dropout=dropout, kernel_initializer=he_normal)
     return keras.Model(image, blocks.logits(x, classes), name=name)

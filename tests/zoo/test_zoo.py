@@ -214,6 +214,16 @@ def test_initial_weights_are_the_papers():
     assert not bias.any()
 
 
+@structure
+def test_dense_layers_without_batch_normalization_start_with_a_signal():
+    model = zoo.simcnn(width=0.25)
+    first, second = (model.get_layer(name).kernel for name in ("fc1", "fc2"))
+    for kernel in (first, second):
+        found = keras.ops.convert_to_numpy(kernel)
+        assert found.std() == pytest.approx(np.sqrt(2 / 128), rel=0.05)
+    assert not np.array_equal(*map(keras.ops.convert_to_numpy, (first, second)))
+
+
 def test_config_round_trip_keeps_names_and_outputs():
     model = zoo.lenet5(name="weak")
     image = np.random.default_rng(0).random((2, 32, 32, 3), dtype="float32")
