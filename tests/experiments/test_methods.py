@@ -4,6 +4,7 @@ import importlib.machinery
 import sys
 import types
 from functools import partial
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -32,9 +33,11 @@ class Halves(Search):
     """Gives each class, round by round, one more random half of the units."""
 
     name = "halves"
+    asked: ClassVar[list] = []
 
     def __init__(self, halves=2, *, classes=None, seed=0):
         super().__init__(seed=seed)
+        self.asked.append(classes)
         self.halves = halves
         self.classes = classes
 
@@ -189,6 +192,7 @@ def test_search_for_a_sub_task_is_told_its_classes(output, rows):
     assert [path.partition("halves_subtask-")[2] for path in found] == sorted(
         "-".join(map(str, subtask)) for subtask in few
     )
+    assert all(list(subtask) in Halves.asked for subtask in few)
     assert rows["halves_subtask"]["before_retraining"] is not None
 
 
@@ -225,12 +229,13 @@ def test_interrupted_search_goes_on_and_its_seconds_add_up(output, rows, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         METHODS.run(config, tmp_path)
     (spent,) = (tmp_path / "modules").glob("*.seconds")
-    before = float(spent.read_text())
+    assert float(spent.read_text()) > 0
+    spent.write_text("1000.0")
     rounds = []
     monkeypatch.setattr(Halves, "advance", lambda *of: rounds.append(of[-1]) or advance(*of))
     (row,) = METHODS.run(config, tmp_path)
     assert rounds == [1]
-    assert row["modularize_seconds"] == float(spent.read_text()) > before > 0
+    assert row["modularize_seconds"] == float(spent.read_text()) > 1000
     same = [name for name in row if "seconds" not in name]
     assert [row[name] for name in same] == [rows["halves"][name] for name in same]
 
@@ -261,12 +266,12 @@ def test_summary_has_the_figures_that_only_some_methods_have(output, rows):
 # ----------------------------------------------------------------- methods with their own model
 
 
-class Doubled(mk.ModularModel):
-    """A model whose logits are twice those of a network."""
+class Negated(mk.ModularModel):
+    """A model whose logits are those of a network with the other sign."""
 
     @classmethod
     def from_model(cls, model):
-        return cls(model.input, model.output * 2.0)
+        return cls(model.input, model.output * -1.0)
 
 
 def plain_modules(model, batches, *, class_names, threshold, verbose):
@@ -276,34 +281,37 @@ def plain_modules(model, batches, *, class_names, threshold, verbose):
 
 
 @pytest.fixture
-def doubled(monkeypatch):
-    """A folder `moda_keras.methods.doubled` and the method in the table."""
-    name = "moda_keras.methods.doubled"
+def negated(monkeypatch):
+    """A folder `moda_keras.methods.negated` and the method in the table."""
+    name = "moda_keras.methods.negated"
     module = types.ModuleType(name)
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-    module.Loss, module.Model, module.find = mk.MODALoss, Doubled, plain_modules
+    module.Loss, module.Model, module.find = mk.MODALoss, Negated, plain_modules
     monkeypatch.setitem(sys.modules, name, module)
-    names = {"loss": "doubled.Loss", "model": "doubled.Model", "find": "doubled.find"}
-    monkeypatch.setitem(COMPARED_METHODS, "doubled", partial(OfLoss, names))
-    keras.saving.register_keras_serializable(package="tests")(Doubled)
+    names = {"loss": "negated.Loss", "model": "negated.Model", "find": "negated.find"}
+    monkeypatch.setitem(COMPARED_METHODS, "negated", partial(OfLoss, names))
+    keras.saving.register_keras_serializable(package="tests")(Negated)
 
 
-def test_method_with_a_model_of_its_own(doubled, tmp_path, data):
-    options = {"doubled": {"gamma": 0.1, "small_cnn": {"threshold": 0.5}}}
-    config = config_of(compared=["doubled"], options=options, retrain_epochs=0)
+def test_method_with_a_model_of_its_own(negated, tmp_path, data):
+    options = {"negated": {"gamma": 0.1, "small_cnn": {"threshold": 0.5}}}
+    config = config_of(compared=["negated"], options=options, retrain_epochs=0)
     (row,) = METHODS.run(config, tmp_path)
-    (path,) = (tmp_path / "models").glob("small_cnn-doubled-seed0-*.modules")
+    (path,) = (tmp_path / "models").glob("small_cnn-negated-seed0-*.modules")
     modules = mk.load_modules(path)
     assert modules.threshold == 0.5
     trained = keras.saving.load_model(path.with_suffix(".keras"))
-    assert isinstance(trained, Doubled)
+    assert isinstance(trained, Negated)
     assert trained.get_compile_config()["modular_loss"]["config"]["gamma"] == 0.1
     np.testing.assert_allclose(
         trained.predict(data.x_test, verbose=0),
-        2 * modules.model.predict(data.x_test, verbose=0),
+        -modules.model.predict(data.x_test, verbose=0),
         rtol=1e-5,
     )
     assert row["accuracy"] == pytest.approx(accuracy(trained, data, list(range(10))))
+    full = [accuracy(trained, data, s, list(s)) for s in choose_subtasks(10, [2, 3], 2)]
+    assert row["full_accuracy"] == pytest.approx(np.mean(full))
+    assert row["full_accuracy"] > row["reuse_accuracy"]
     assert row["parameters"] == parameters(modules.model)
     assert row["before_retraining"] is None and row["retrained_accuracy"] is None
     assert METHODS.run(config, tmp_path) == [row]
