@@ -28,7 +28,7 @@ OWN = {
     "modules": {"methods": ["standard", "modular"]},
     "reuse": {"methods": ["modular"], "verified": 1},
     "methods": {
-        "compared": ["standard", "importance"],
+        "compared": ["importance", "standard"],
         "options": {"importance": {"parameters": 0.5, "calibration_samples": 20}},
         "subtasks_per_size": 1,
         "retrain_epochs": 1,
