@@ -148,9 +148,7 @@ def _list(experiments: dict[str, "Experiment"]) -> Answer:
     document = {
         name: {
             "title": each.title,
-            "fields": {
-                field.name: field.default for field in dataclasses.fields(each.config_class)
-            },
+            "fields": dataclasses.asdict(each.config()),
         }
         for name, each in experiments.items()
     }

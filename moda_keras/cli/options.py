@@ -13,15 +13,16 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 Network = Literal[
-    "lenet5", "mobilenet", "rescnn", "resnet18", "simcnn", "small_cnn", "small_vgg", "vgg16"
-]
+    "lenet5", "mobilenet", "quarter_rescnn", "quarter_resnet18", "quarter_simcnn", "rescnn",
+    "resnet18", "simcnn", "small_cnn", "small_vgg", "vgg16",
+]  # fmt: skip
 Augmentation = Literal["none", "crop", "crop_flip"]
 Format = Literal["keras", "litert", "onnx", "openvino", "tf_saved_model", "torch"]
 Pixels = Literal["0-1", "0-255", "-1-1", "imagenet", "caffe"]
 Backend = Literal["torch", "tensorflow", "jax"]
 EXPERIMENTS = (
     "training", "modules", "reuse", "replacement", "threshold", "ablation", "suppression",
-    "stability",
+    "stability", "methods",
 )  # fmt: skip
 DATA = (
     "digits", "cifar10", "cifar100", "svhn", "stanford_dogs", "imagenet100r", "imagenet100d",

@@ -17,6 +17,7 @@ from moda_keras.evaluation.subtask_measurement import SubtaskMeasurement
 from moda_keras.evaluation.subtask_sweep import sweep_subtasks
 from moda_keras.evaluation.subtasks import draw_subtasks, sample_size, subtasks_of
 from moda_keras.evaluation.verification import Verification, verify
+from moda_keras.experiments.compared_methods import COMPARED_METHODS
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment, summarize
 from moda_keras.experiments.recipe import Recipe, calibrate, fit_by_recipe
@@ -27,6 +28,7 @@ from moda_keras.experiments.settings import (
     parse_setting,
 )
 from moda_keras.experiments.tables.ablation import ABLATION
+from moda_keras.experiments.tables.methods import METHODS
 from moda_keras.experiments.tables.modules import MODULES
 from moda_keras.experiments.tables.replacement import REPLACEMENT, target_accuracy
 from moda_keras.experiments.tables.reuse import REUSE
@@ -41,11 +43,12 @@ from moda_keras.zoo.registry import NETWORKS, build_network
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
-        TRAINING, MODULES, REUSE, REPLACEMENT, THRESHOLD, ABLATION, SUPPRESSION, STABILITY,
+        TRAINING, MODULES, REUSE, REPLACEMENT, THRESHOLD, ABLATION, SUPPRESSION, STABILITY, METHODS,
     )
 }  # fmt: skip
 
 __all__ = [
+    "COMPARED_METHODS",
     "EXPERIMENTS",
     "NETWORKS",
     "Experiment",

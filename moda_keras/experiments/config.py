@@ -1,6 +1,7 @@
 """The settings that all experiments have; the defaults are the paper's."""
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,11 +83,8 @@ class ExperimentConfig(DataSettings):
     def identity(self) -> dict[str, Any]:
         """All settings that the results depend on, as JSON values."""
         fields = dataclasses.asdict(self).items()
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in fields
-            if name not in NOT_OF_THE_RESULT
-        }
+        of_the_result = {name: value for name, value in fields if name not in NOT_OF_THE_RESULT}
+        return json.loads(json.dumps(of_the_result))
 
 
 def _check_choices(name: str, received: tuple, known: tuple) -> None:

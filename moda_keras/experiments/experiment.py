@@ -2,6 +2,7 @@
 
 import functools
 import json
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.environment import describe_environment
 from moda_keras.experiments.recipe import Recipe
 from moda_keras.experiments.trained_model import TrainedModel, train_model
-from moda_keras.files import write_text
+from moda_keras.files import replacing, write_text
 from moda_keras.modules.module_set import ModuleSet
 
 Row = dict[str, Any]
@@ -66,17 +67,10 @@ class Workspace:
         """The data, each channel with mean 0 and deviation 1 over the training images."""
         return self.config.load_data().standardized()
 
-    def train(
-        self,
-        network: str,
-        method: str,
-        seed: int,
-        data: datasets.Dataset | datasets.StreamedDataset | None = None,
-        **changes: Any,
-    ) -> TrainedModel:
-        """A model trained by the config's recipe, with `changes` of the `Recipe`'s fields."""
+    def recipe(self, network: str, method: str, seed: int) -> Recipe:
+        """The config's recipe of a network, a kind of training and a seed."""
         config = self.config
-        recipe = Recipe(
+        return Recipe(
             network=network,
             weights=config.weights(method),
             epochs=config.scaled(config.epochs),
@@ -86,7 +80,23 @@ class Workspace:
             seed=seed,
             warmup=None if method == "standard" else config.warmup,
         )
-        recipe, data = replace(recipe, **changes), data or self.data
+
+    def train(
+        self,
+        network: str,
+        method: str,
+        seed: int,
+        data: datasets.Dataset | datasets.StreamedDataset | None = None,
+        **changes: Any,
+    ) -> TrainedModel:
+        """A model trained by the config's recipe, with `changes` of the `Recipe`'s fields."""
+        return self.train_by(replace(self.recipe(network, method, seed), **changes), data)
+
+    def train_by(
+        self, recipe: Recipe, data: datasets.Dataset | datasets.StreamedDataset | None = None
+    ) -> TrainedModel:
+        """A model trained by a recipe."""
+        data = data or self.data
         key = (recipe, data.digest())
         folder = self.folder / "models"
         return self.once(key, lambda: train_model(recipe, data, folder, self.callbacks))
@@ -123,6 +133,7 @@ class Experiment:
         measure: `measure(workspace, **cell)` returns a dict with the figures' columns.
         group_by: Names of key columns; the summary averages over the others.
         relabel: Applied to each row before the summary; rows that get equal keys are averaged.
+        draw: `draw(summary)` returns a matplotlib figure; None if there is none.
     """
 
     name: str
@@ -134,6 +145,7 @@ class Experiment:
     measure: Callable[..., Row]
     group_by: Sequence[str]
     relabel: Callable[[Row], Row] = dict
+    draw: Callable[[Sequence[Row]], Any] | None = None
 
     def config(self, **arguments: Any) -> ExperimentConfig:
         """A config; settings that are not given have the paper's values.
@@ -214,11 +226,23 @@ class Experiment:
         rows = results.rows()
         summary = self.summary(rows)
         if summary:
-            write_rows(folder / f"{self.name}-summary.csv", summary)
+            write_rows(folder / f"{self.name}-summary.csv", _of_equal_keys(summary))
+            self._write_figure(folder / f"{self.name}.png", summary)
         record.finish(summary)
         if progress:
             progress(len(cells), len(cells), "done")
         return rows
+
+    def _write_figure(self, path: Path, summary: Sequence[Row]) -> None:
+        if self.draw is None:
+            return
+        try:
+            figure = self.draw(summary)
+        except ImportError as error:
+            warnings.warn(f"{path.name!r} is not drawn: {error}", stacklevel=3)
+            return
+        with replacing(path) as beside:
+            figure.savefig(beside, dpi=150, format="png")
 
 
 class _Record:
@@ -276,6 +300,12 @@ def summarize(rows: Sequence[Row], group_by: Sequence[str], figures: Sequence[st
         {**dict(zip(group_by, key, strict=True)), "cells": len(group), **_figures(group, figures)}
         for key, group in groups.items()
     ]
+
+
+def _of_equal_keys(rows: list[Row]) -> list[Row]:
+    """The rows with all keys of any; what a row lacks is None."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def _figures(rows: list[Row], names: Sequence[str]) -> Row:

@@ -13,8 +13,12 @@ from moda_keras.datasets import Dataset, StreamedDataset
 from moda_keras.evaluation.results_file import ResultsFile
 from moda_keras.evaluation.samples import predict
 from moda_keras.graph import activation_name, trace
+from moda_keras.methods.moda.decompose import decompose
+from moda_keras.modules.module_set import ModuleSet
 from moda_keras.slicing.logits import find_output_activation
 from moda_keras.training.moda_loss import MODALoss
+from moda_keras.training.modular_loss import ModularLoss
+from moda_keras.training.modular_model import ModularModel
 
 FIGURES = ("loss", "accuracy")
 # Images from which it is told whether a model puts out probabilities.
@@ -44,9 +48,23 @@ class Recipe:
     warmup: str | None = None
 
     @property
-    def modular_loss(self) -> MODALoss | None:
+    def method(self) -> str:
+        """The kind of training, for names of files."""
+        return "standard" if self.weights is None else "modular"
+
+    @property
+    def modular_loss(self) -> ModularLoss | None:
         """The loss; None for standard training."""
         return None if self.weights is None else MODALoss(*self.weights, warmup=self.warmup)
+
+    def model_to_train(self, network: keras.Model) -> keras.Model:
+        """The model that is trained, with the layers of the network."""
+        return ModularModel.from_model(network)
+
+    def find_modules(self, model: keras.Model, data: Dataset | StreamedDataset) -> ModuleSet:
+        """The modules of the trained model."""
+        batches = data.unaugmented_batches()
+        return decompose(model, batches, class_names=data.class_names, verbose=0)
 
 
 def compile_by_recipe(
@@ -122,7 +140,7 @@ def fit_by_recipe(
     modular = {} if loss is None else {"modular_loss": loss}
     compile_by_recipe(model, data, learning_rate=recipe.learning_rate, steps=steps, **modular)
     log = _EpochLog(
-        f"{state}.csv", FIGURES + (("task_loss", *MODALoss.objective_names) if modular else ())
+        f"{state}.csv", FIGURES + (("task_loss", *loss.objective_names) if modular else ())
     )
     # Two copies, because a kill may come while one is written.
     restore = keras.callbacks.BackupAndRestore(
@@ -140,21 +158,23 @@ def calibrate(
     epochs: int = 5,
     batch_size: int = 128,
     learning_rate: float = 0.05,
+    augment: str = "none",
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    """Trains the calibration layer of a model that `replace` returned, by the papers' recipe.
+    """Trains the trainable part of a model by the papers' recipe, such as what `replace` returned.
 
     Args:
         model: The model.
-        data: The weak model's data; training images are used, without augmentation.
-        epochs: Number of epochs; 3 to 5 are enough.
+        data: Data of the model's classes, such as the weak model's; training images are used.
+        epochs: Number of epochs; for a calibration layer, 3 to 5 are enough.
         batch_size: Samples in a batch.
         learning_rate: Initial learning rate.
+        augment: As in `Dataset.train_batches`.
         seed: Seed of the order of samples.
         callbacks: Keras callbacks.
     """
-    batches = data.train_batches(batch_size, augment="none", seed=seed)
+    batches = data.train_batches(batch_size, augment=augment, seed=seed)
     compile_by_recipe(model, data, learning_rate=learning_rate, steps=epochs * len(batches))
     callbacks = [batches.tell_epoch(), *callbacks]
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)

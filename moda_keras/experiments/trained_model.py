@@ -15,10 +15,8 @@ import keras
 from moda_keras.datasets import Dataset, StreamedDataset
 from moda_keras.experiments.recipe import Recipe, fit_by_recipe
 from moda_keras.files import write_text
-from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.training.modular_model import ModularModel
 from moda_keras.zoo.registry import build_network
 
 
@@ -31,7 +29,9 @@ class TrainedModel:
         accuracy: Test accuracy.
         seconds: Wall-clock time of its epochs.
         name: Name of its files; it identifies recipe and data.
-        decompose_seconds: Wall-clock time of `decompose`; NaN for models of older versions.
+        decompose_seconds: Wall-clock time of finding the modules; NaN for models of older versions.
+        wrapper: The model that was trained, where a method trains another one than
+            `modules.model`, such as one with mask generators; None otherwise.
     """
 
     modules: ModuleSet
@@ -39,6 +39,12 @@ class TrainedModel:
     seconds: float
     name: str
     decompose_seconds: float = math.nan
+    wrapper: keras.Model | None = None
+
+    @property
+    def model(self) -> keras.Model:
+        """The model that was trained."""
+        return self.wrapper or self.modules.model
 
 
 def train_model(
@@ -61,19 +67,20 @@ def train_model(
     Returns:
         A `TrainedModel`.
     """
-    name = f"{recipe.network}-{_method(recipe)}-seed{recipe.seed}-{_digest(recipe, data)}"
+    name = f"{recipe.network}-{recipe.method}-seed{recipe.seed}-{_digest(recipe, data)}"
     path = Path(folder) / name
     done = path.with_suffix(".json")
     if not done.exists():
         _train(recipe, data, path, callbacks)
     figures = json.loads(done.read_text())
-    modules = load_modules(path.with_suffix(".modules"))
+    wrapper = path.with_suffix(".keras")
     return TrainedModel(
-        modules,
+        load_modules(path.with_suffix(".modules")),
         figures["accuracy"],
         figures["seconds"],
         name,
         figures.get("decompose_seconds", math.nan),
+        keras.saving.load_model(wrapper) if wrapper.exists() else None,
     )
 
 
@@ -86,11 +93,11 @@ def _train(
     """Writes the modules and then, as the sign of completion, the figures."""
     keras.utils.set_random_seed(recipe.seed)
     network = build_network(recipe.network, data.image_shape, len(data.class_names))
-    model = ModularModel.from_model(network)
+    model = recipe.model_to_train(network)
     epochs = fit_by_recipe(model, recipe, data, path, callbacks)
     _, accuracy, *_ = model.evaluate(data.test_batches(), verbose=0)
     start = time.perf_counter()
-    modules = decompose(model, data.unaugmented_batches(), class_names=data.class_names, verbose=0)
+    modules = recipe.find_modules(model, data)
     figures = {
         "accuracy": accuracy,
         "seconds": sum(row["seconds"] for row in epochs),
@@ -98,12 +105,10 @@ def _train(
         **dataclasses.asdict(recipe),
     }
     modules.save(path.with_suffix(".modules"), overwrite=True)
+    if modules.model is not model:
+        model.save(path.with_suffix(".keras"))
     write_text(path.with_suffix(".json"), json.dumps(figures, indent=2))
     shutil.rmtree(path.with_suffix(".backup"), ignore_errors=True)
-
-
-def _method(recipe: Recipe) -> str:
-    return "standard" if recipe.weights is None else "modular"
 
 
 def _digest(recipe: Recipe, data: Dataset | StreamedDataset) -> str:

@@ -23,6 +23,12 @@ from moda_keras.evaluation.shared_units import shared_units
 from moda_keras.modules.module_set import ModuleSet
 
 MAX_LABELLED_CLASSES = 20
+MARKERS = "osD^vP*Xp<>h"
+SIZES = {
+    "module_size": "mean module, share of the model's parameters",
+    "size": "mean composed model, share of the model's parameters",
+    "flops": "mean composed model, share of the model's multiply-accumulates",
+}
 
 
 def plot_overlap(
@@ -258,6 +264,47 @@ def plot_size_curve(
     ax.set_title(title or "What smaller models cost")
     ax.grid(alpha=0.3)
     ax.legend()
+    return ax
+
+
+def plot_methods(
+    rows: Sequence[Mapping[str, Any]],
+    ax: Axes | None = None,
+    title: str | None = None,
+    *,
+    size: str = "module_size",
+    accuracy: str = "reuse_accuracy",
+) -> Axes:
+    """Marks: the accuracy of methods against the size of their modules, one mark a method.
+
+    Args:
+        rows: Dicts with `method` and the figures, such as the summary of the experiment `methods`
+            for one network. Methods without one of the two figures are left out.
+        ax: Axes to draw into.
+        title: Title of the plot.
+        size: "module_size", "size" or "flops": the figure on the x axis.
+        accuracy: The figure on the y axis, such as "retrained_accuracy".
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If `size` is none of these.
+    """
+    if size not in SIZES:
+        raise ValueError(f"Expected `size` out of {list(SIZES)}. Received: size={size!r}")
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    for index, row in enumerate(rows):  # a method has the same mark in every plot of the rows
+        if row.get(size) is not None and row.get(accuracy) is not None:
+            mark = {"marker": MARKERS[index % len(MARKERS)], "color": f"C{index % 10}"}
+            ax.plot(row[size], row[accuracy], linestyle="", label=row["method"], **mark)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set(xlabel=SIZES[size], ylabel=accuracy.replace("_", " "))
+    ax.set_title(title or "Accuracy and size by method")
+    ax.grid(alpha=0.3)
+    if ax.lines:
+        ax.legend(fontsize=8)
     return ax
 
 

@@ -1,6 +1,6 @@
 """The building blocks and the argument checks that all architectures share."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import keras
 from keras import layers
@@ -61,6 +61,22 @@ def resolve_stem(stem: str, image: keras.KerasTensor) -> str:
     return "cifar" if max(height_and_width) <= 64 else "imagenet"
 
 
+def scaled(units: int, width: float) -> int:
+    """A number of channels or units times the width of the network; at least 1.
+
+    Args:
+        units: Number at width 1.
+        width: Positive float.
+
+    Raises:
+        ValueError: If `width` is not a positive number.
+    """
+    is_number = isinstance(width, Real) and not isinstance(width, bool)
+    if not is_number or not 0 < width < float("inf"):
+        raise ValueError(f"Expected `width` to be a positive number. Received: width={width!r}")
+    return max(1, round(width * units))
+
+
 def convolution(
     x: keras.KerasTensor,
     filters: int,
@@ -107,10 +123,18 @@ def relu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def dense_relu(
-    x: keras.KerasTensor, units: int, name: str, *, dropout: float = 0.0
+    x: keras.KerasTensor,
+    units: int,
+    name: str,
+    *,
+    dropout: float = 0.0,
+    kernel_initializer: keras.initializers.Initializer | None = None,
 ) -> keras.KerasTensor:
-    """A dense layer, a ReLU layer and, if its rate is not zero, dropout."""
-    x = relu(_dense(x, units, name), name)
+    """A dense layer, a ReLU layer and, if its rate is not zero, dropout.
+
+    The kernel starts from a normal distribution of standard deviation 0.01 by default.
+    """
+    x = relu(_dense(x, units, name, kernel_initializer), name)
     return layers.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x
 
 
@@ -132,6 +156,11 @@ def check_classes(classes: int) -> None:
         )
 
 
-def _dense(x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
-    kernel_initializer = keras.initializers.RandomNormal(0.0, 0.01)
+def _dense(
+    x: keras.KerasTensor,
+    units: int,
+    name: str,
+    kernel_initializer: keras.initializers.Initializer | None = None,
+) -> keras.KerasTensor:
+    kernel_initializer = kernel_initializer or keras.initializers.RandomNormal(0.0, 0.01)
     return layers.Dense(units, kernel_initializer=kernel_initializer, name=name)(x)

@@ -14,12 +14,14 @@ def rescnn(
     input_shape: tuple[int, int, int] | None = None,
     classes: int = 10,
     *,
+    width: float = 1.0,
     dropout: float = 0.0,
     name: str = "rescnn",
 ) -> keras.Model:
     """ResCNN: twelve 3x3 convolutions with three residual additions, and one dense layer.
 
-    At 32x32 with ten classes it has 16,010,122 trainable parameters and 12 hidden activations.
+    At 32x32 with ten classes it has 16,010,122 trainable parameters and 12 hidden activations;
+    with `width=0.25`, 1,002,730 parameters.
     After the ReLU of the fourth, eighth and twelfth convolution, a shortcut adds the input of the
     last two convolutions. Five poolings reduce 32x32 to 1x1.
 
@@ -32,6 +34,7 @@ def rescnn(
         input_shape: Shape of one image, in the order of `keras.config.image_data_format()`, at
             least 32x32. Defaults to 32x32 with three channels.
         classes: Number of logits.
+        width: Factor of the numbers of channels; 1.0 is the papers' network.
         dropout: Fraction of the flattened features dropped in training.
         name: Name of the model.
 
@@ -39,7 +42,7 @@ def rescnn(
         A functional model from images `(batch, *input_shape)` to logits `(batch, classes)`.
 
     Raises:
-        ValueError: If `input_shape` or `classes` is impossible.
+        ValueError: If `input_shape`, `classes` or `width` is impossible.
 
     Example:
         >>> from moda_keras import zoo
@@ -55,6 +58,7 @@ def rescnn(
     for index, filters in enumerate(FILTERS, start=1):
         if index + 1 in RESIDUAL_CONVOLUTIONS:
             shortcut = x
+        filters = blocks.scaled(filters, width)
         x = blocks.relu(blocks.convolution(x, filters, 3, f"conv{index}"), f"conv{index}")
         if index in RESIDUAL_CONVOLUTIONS:
             x = layers.Add(name=f"conv{index}_add")([x, shortcut])

@@ -11,11 +11,13 @@ def resnet18(
     classes: int = 10,
     *,
     stem: str = "auto",
+    width: float = 1.0,
     name: str = "resnet18",
 ) -> keras.Model:
     """ResNet18: four stages of two residual blocks, and one dense layer.
 
-    At 32x32 with ten classes it has 11,173,962 trainable parameters and 17 hidden activations.
+    At 32x32 with ten classes it has 11,173,962 trainable parameters and 17 hidden activations;
+    with `width=0.25`, 701,466 parameters.
 
     Args:
         input_shape: Shape of one image, in the order of `keras.config.image_data_format()`.
@@ -24,13 +26,14 @@ def resnet18(
         stem: `"cifar"`: a 3x3 convolution, for images of at least 8x8. `"imagenet"`: a 7x7
             convolution of stride 2 and max pooling, for images of at least 32x32. `"auto"`:
             `"cifar"` for images of up to 64 pixels per side, `"imagenet"` for larger ones.
+        width: Factor of the numbers of channels; 1.0 is the papers' network.
         name: Name of the model.
 
     Returns:
         A functional model from images `(batch, *input_shape)` to logits `(batch, classes)`.
 
     Raises:
-        ValueError: If `input_shape`, `classes` or `stem` is impossible.
+        ValueError: If `input_shape`, `classes`, `stem` or `width` is impossible.
 
     Example:
         >>> from moda_keras import zoo
@@ -41,12 +44,14 @@ def resnet18(
         He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
     image = blocks.image_input(input_shape, minimum_size=32 if stem == "imagenet" else 8)
+    first = blocks.scaled(64, width)
     if blocks.resolve_stem(stem, image) == "imagenet":
-        x = _convolution_batch_norm_relu(image, 64, "stem_conv", kernel_size=7, strides=2)
+        x = _convolution_batch_norm_relu(image, first, "stem_conv", kernel_size=7, strides=2)
         x = layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
     else:
-        x = _convolution_batch_norm_relu(image, 64, "stem_conv")
+        x = _convolution_batch_norm_relu(image, first, "stem_conv")
     for stage, filters in enumerate([64, 128, 256, 512], start=1):
+        filters = blocks.scaled(filters, width)
         x = _residual_block(x, filters, f"stage{stage}_block1", strides=1 if stage == 1 else 2)
         x = _residual_block(x, filters, f"stage{stage}_block2")
     x = layers.GlobalAveragePooling2D(name="average_pool")(x)

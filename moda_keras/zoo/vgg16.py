@@ -51,15 +51,18 @@ def vgg16(
     return keras.Model(image, blocks.logits(x, classes), name=name)
 
 
-def vgg16_convolutions(x: keras.KerasTensor, *, use_batch_norm: bool) -> keras.KerasTensor:
+def vgg16_convolutions(
+    x: keras.KerasTensor, *, use_batch_norm: bool, width: float = 1.0
+) -> keras.KerasTensor:
     """VGG16's five blocks of 3x3 convolutions, each block ending in 2x2 max pooling.
 
     Args:
         x: Symbolic batch of images.
         use_batch_norm: Whether BatchNormalization stands between a convolution and its ReLU.
+        width: Factor of the numbers of channels.
 
     Returns:
-        A symbolic batch of maps with 512 channels, a 32nd of the height and width of `x`.
+        A symbolic batch of maps with `512 * width` channels, a 32nd of the height and width of `x`.
     """
     activate = blocks.batch_norm_relu if use_batch_norm else blocks.relu
     for block, (filters, depth) in enumerate(
@@ -67,6 +70,6 @@ def vgg16_convolutions(x: keras.KerasTensor, *, use_batch_norm: bool) -> keras.K
     ):
         for index in range(1, depth + 1):
             name = f"block{block}_conv{index}"
-            x = activate(blocks.convolution(x, filters, 3, name), name)
+            x = activate(blocks.convolution(x, blocks.scaled(filters, width), 3, name), name)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     return x

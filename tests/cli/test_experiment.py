@@ -57,6 +57,26 @@ def test_tables_for_people_and_pages(folder, arguments):
     assert page[2].count("|") == page[3].count("|") == page[4].count("|")
 
 
+def test_methods_side_by_side(folder):
+    settings = "methods:\n  compared: [standard, importance]\n  subtasks_per_size: 1\n"
+    settings += "  retrain_epochs: 0\n  options: {importance: {calibration_samples: 10}}\n"
+    own = TINY.replace("methods: [modular]\n", "") + settings
+    (folder / "methods.yaml").write_text(own)
+    output = folder / "methods"
+    arguments = ("--config", folder / "methods.yaml", "--scale", 0.25, "-o", output)
+    page = run("experiment", "methods", *arguments, "--markdown").splitlines()
+    columns = [cell.strip() for cell in page[2].split("|")]
+    standard, importance = ([cell.strip() for cell in row.split("|")] for row in page[4:6])
+    assert columns[1:3] == ["network", "method"] and importance[2] == "importance"
+    place = columns.index("module_size")
+    assert float(standard[place]) > 0 and importance[place] == ""
+    assert (output / "methods.png").exists()
+    message = fail("experiment", "methods", *arguments, "--set", "methods.compared=magic")
+    assert "Expected `compared` to have names out of" in message
+    fields = ask("experiment", "--list")["methods"]["fields"]
+    assert fields["options"] == {} and fields["sizes"] == [2, 3, 5]
+
+
 def test_settings_come_after_the_file_and_flags_last(folder):
     output = ("-o", folder / "other", "--set", "epochs=1", "--set", "training.scale=0.9")
     found = ask("experiment", "training", "--config", folder / "tiny.yaml", *output, "--scale", 1)

@@ -27,6 +27,12 @@ OWN = {
     "threshold": {"thresholds": [0.5, 0.9]},
     "modules": {"methods": ["standard", "modular"]},
     "reuse": {"methods": ["modular"], "verified": 1},
+    "methods": {
+        "compared": ["importance", "standard"],
+        "options": {"importance": {"parameters": 0.5, "calibration_samples": 20}},
+        "subtasks_per_size": 1,
+        "retrain_epochs": 1,
+    },
 }
 # Rows: networks x methods x seeds, times what is the experiment's own.
 ROWS = {
@@ -37,6 +43,7 @@ ROWS = {
     "threshold": 2,
     "ablation": 3,
     "stability": 2,
+    "methods": 2,
 }
 
 

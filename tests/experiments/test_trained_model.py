@@ -90,7 +90,7 @@ def test_interrupted_training_resumes_to_the_same_result(data, undisturbed, tmp_
 
 def test_training_killed_after_its_last_epoch_is_not_done_again(data, undisturbed, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("moda_keras.experiments.trained_model.decompose", _killed)
+        patch.setattr("moda_keras.experiments.recipe.decompose", _killed)
         with pytest.raises(KeyboardInterrupt):
             train_model(RECIPE, data, tmp_path)
     log = tmp_path / f"{undisturbed.name}.csv"

@@ -199,3 +199,25 @@ def test_size_curve_shows_slim_models_and_the_head_only(measure):
     assert [x for x, _ in lines["chosen size"]] == [0.2, 0.2]
     assert measure in ax.get_ylabel() and "multiply-accumulates" in ax.get_xlabel()
     assert ax.get_title() == "What smaller models cost"
+
+
+def test_methods_have_one_mark_each_and_keep_it():
+    rows = [
+        {"method": "a", "module_size": 0.2, "size": 0.3, "reuse_accuracy": 0.9},
+        {"method": "b", "module_size": None, "size": 0.5, "reuse_accuracy": 0.8},
+        {"method": "c", "size": 0.4, "module_size": 0.1, "reuse_accuracy": 0.7},
+        {"method": "d", "size": 0.4, "module_size": 0.1, "reuse_accuracy": None},
+    ]
+    modules, composed = (plots.plot_methods(rows, size=name) for name in ("module_size", "size"))
+    found = {line.get_label(): line for line in modules.lines}
+    assert {name: line.get_xydata().tolist() for name, line in found.items()} == {
+        "a": [[0.2, 0.9]],
+        "c": [[0.1, 0.7]],
+    }
+    assert [line.get_label() for line in composed.lines] == ["a", "b", "c"]
+    others = {line.get_label(): line for line in composed.lines}
+    assert all(found[name].get_marker() == others[name].get_marker() for name in found)
+    assert len({line.get_marker() for line in composed.lines}) == 3
+    assert modules.get_ylabel() == "reuse accuracy" and "module" in modules.get_xlabel()
+    with pytest.raises(ValueError, match="Expected `size` out of"):
+        plots.plot_methods(rows, size="weight")

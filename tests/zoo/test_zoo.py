@@ -86,6 +86,41 @@ def test_vgg16_options_change_the_dense_layers(options, parameters):
     assert trainable_parameters(zoo.vgg16(**options)) == parameters
 
 
+@pytest.mark.parametrize(
+    ("architecture", "parameters", "widest"),
+    [
+        (zoo.simcnn, 955_098, 128),
+        (zoo.rescnn, 1_002_730, 128),
+        (zoo.resnet18, 701_466, 128),
+    ],
+)
+@structure
+def test_width_scales_every_layer_but_the_logits(architecture, parameters, widest):
+    model, whole = architecture(width=0.25), architecture()
+    assert trainable_parameters(model) == parameters
+    kinds = (keras.layers.Conv2D, keras.layers.Dense)
+    units = [layer.kernel.shape[-1] for layer in layers_of(model, kinds)]
+    assert max(units) == widest and units[-1] == 10
+    assert units[:-1] == [layer.kernel.shape[-1] // 4 for layer in layers_of(whole, kinds)[:-1]]
+    by_name = mk.experiments.build_network(f"quarter_{architecture.__name__}", (32, 32, 3), 10)
+    assert by_name.name == f"quarter_{architecture.__name__}"
+    assert [w.shape for w in by_name.weights] == [w.shape for w in model.weights]
+
+
+@structure
+def test_narrowest_width_keeps_a_channel():
+    model = zoo.resnet18((8, 8, 1), width=0.001)
+    assert {layer.kernel.shape[-1] for layer in layers_of(model, keras.layers.Conv2D)} == {1}
+
+
+@pytest.mark.parametrize("width", [0, -1, "wide", None, True, float("inf"), float("nan")])
+@pytest.mark.parametrize("architecture", [zoo.simcnn, zoo.rescnn, zoo.resnet18])
+@structure
+def test_impossible_width_is_refused(architecture, width):
+    with pytest.raises(ValueError, match="`width` to be a positive number"):
+        architecture(width=width)
+
+
 @structure
 def test_vgg16_has_the_same_topology_at_imagenet_size():
     model = zoo.vgg16((224, 224, 3), classes=100, dense_units=8)
@@ -179,6 +214,16 @@ def test_initial_weights_are_the_papers():
     assert not bias.any()
 
 
+@structure
+def test_dense_layers_without_batch_normalization_start_with_a_signal():
+    model = zoo.simcnn(width=0.25)
+    first, second = (model.get_layer(name).kernel for name in ("fc1", "fc2"))
+    for kernel in (first, second):
+        found = keras.ops.convert_to_numpy(kernel)
+        assert found.std() == pytest.approx(np.sqrt(2 / 128), rel=0.05)
+    assert not np.array_equal(*map(keras.ops.convert_to_numpy, (first, second)))
+
+
 def test_config_round_trip_keeps_names_and_outputs():
     model = zoo.lenet5(name="weak")
     image = np.random.default_rng(0).random((2, 32, 32, 3), dtype="float32")
@@ -241,6 +286,8 @@ def test_unknown_stem_is_refused():
 def test_networks_by_name():
     model = mk.experiments.build_network("small_cnn", (8, 8, 1), 3)
     assert model.name == "small_cnn" and model.output_shape == (None, 3)
-    assert {each.__name__ for each in ARCHITECTURES} == set(mk.experiments.NETWORKS)
+    quarters = {"quarter_rescnn", "quarter_resnet18", "quarter_simcnn"}
+    names = {each.__name__ for each in ARCHITECTURES}
+    assert names | quarters == set(mk.experiments.NETWORKS)
     with pytest.raises(ValueError, match=r"Unknown network. Expected one of .*'vgg99'"):
         mk.experiments.build_network("vgg99", (8, 8, 1), 3)
