@@ -13,6 +13,7 @@ Everything downstream (compose, masked models, metrics, sub-tasks, reports, file
 `ModuleSet` and knows nothing of methods.
 """
 
+from moda_keras.methods import mwt
 from moda_keras.methods.search import Search, SearchProblem
 
-__all__ = ["Search", "SearchProblem"]
+__all__ = ["Search", "SearchProblem", "mwt"]

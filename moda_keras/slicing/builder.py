@@ -16,6 +16,7 @@ from moda_keras.graph import (
     unique_name,
 )
 from moda_keras.layers.channel_fill import ChannelFill
+from moda_keras.layers.modular_activation import ModularActivation
 from moda_keras.slicing.copying import copy_operation, set_weights
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
 from moda_keras.slicing.rules.opaque import Opaque
@@ -102,6 +103,9 @@ class _Builder:
             self.fill(tensor, fill, step.name)
             for tensor, fill in zip(step.inputs, planned.fills, strict=True)
         ]
+        if passes_through(step):
+            self.values[step.outputs[0]] = fed[0]
+            return
         args, kwargs = call_arguments(step, fed)
         results = keras.tree.flatten(self.operation(planned)(*args, **kwargs))
         self.values.update(zip(step.outputs, results, strict=True))
@@ -142,6 +146,8 @@ class _Builder:
     def set_weights(self, planned: PlannedStep) -> None:
         """Gives a new layer its part of the original's weights."""
         original = planned.step.operation
+        if passes_through(planned.step):
+            return
         layer = self.copies.get(original)
         is_whole = isinstance(planned.rule, Opaque) and not planned.slice.config
         copy_hidden_state(layer or self.copies[planned.step], original, is_whole=is_whole)
@@ -163,6 +169,11 @@ class _Builder:
                 f"{expected}. Received: {received}"
             )
         set_weights(layer, original, values)
+
+
+def passes_through(step: Step) -> bool:
+    """Whether a step only marks a tensor, for training and decomposition: new models have none."""
+    return isinstance(step.operation, ModularActivation) and step.operation.passes_through
 
 
 def call_arguments(step: Step, values: list) -> tuple[tuple, dict]:
