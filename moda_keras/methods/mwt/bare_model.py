@@ -10,7 +10,7 @@ from moda_keras.graph import Step, Tensor, in_structure_of, new_inputs, unique_n
 from moda_keras.layers import ModularActivation
 from moda_keras.methods.mwt.convolutions import NORMALIZATIONS
 from moda_keras.methods.mwt.layer_copies import LayerCopies
-from moda_keras.methods.mwt.masked_graph import Mask, MaskedGraph
+from moda_keras.methods.mwt.masked_graph import MaskedGraph
 
 # Their last axis is that of the output channels; the output is linear in them taken together.
 _WEIGHTS_OF_OUTPUTS = ("kernel", "pointwise_kernel", "bias", "gamma", "beta")
@@ -53,8 +53,13 @@ class _Writer:
         if step in self.masks:
             hidden = self.masks[step].hidden
             return _mark(args[0], hidden.name, hidden.operation)
-        is_scaled = step in self.scaled and isinstance(step.operation, NORMALIZATIONS)
-        return self.copies.call(step, args, kwargs, **({"scale": True} if is_scaled else {}))
+        layer = step.operation
+        if step in self.scaled and isinstance(layer, NORMALIZATIONS) and not layer.scale:
+            # Not `copy_operation`, of whose copies all weights must be set.
+            name = unique_name(step.name, self.copies.names)
+            config = {**layer.get_config(), "scale": True, "name": name}
+            self.copies.by_operation[layer] = type(layer).from_config(config)
+        return self.copies.call(step, args, kwargs)
 
     def transform(self, tensor: Tensor, value: Any) -> Any:
         if tensor not in self.whole:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
-from moda_keras.graph import Graph, Step, Tensor, activation_name, is_keras_class, plain_class
+from moda_keras.graph import Graph, Step, Tensor, activation_name
 
 # One kernel for each output channel. The filters of depthwise convolutions go with their inputs.
 _CONVOLUTIONS = (
@@ -38,7 +38,10 @@ class Convolution:
 
     @property
     def splits_activation(self) -> bool:
-        """Whether the mask goes between the convolution and the activation that is part of it."""
+        """Whether the mask goes between the convolution and the activation that is part of it.
+
+        Not of a layer whose `call` is not Keras's: the mask multiplies what it puts out.
+        """
         is_own = self.masked is self.step.outputs[0]
         return is_own and activation_name(self.layer) != "linear"
 
@@ -55,8 +58,7 @@ def find_convolutions(graph: Graph, on_logit_path: set[Tensor]) -> list[Convolut
         List of `Convolution`.
 
     Raises:
-        ValueError: If a convolution is called several times, or the mask would go between parts of
-            a layer whose `call` is not Keras's.
+        ValueError: If a convolution is called several times.
     """
     behind: set[Tensor] = set()
     found = []
@@ -69,21 +71,6 @@ def find_convolutions(graph: Graph, on_logit_path: set[Tensor]) -> list[Convolut
             behind.update(step.outputs)
     _require_one_call_each(found)
     return found
-
-
-def require_separable_activation(convolution: Convolution) -> None:
-    """Raises a ValueError if a mask cannot go between a convolution and its activation.
-
-    Args:
-        convolution: One that gets a mask.
-    """
-    layer = convolution.layer
-    if convolution.splits_activation and not is_keras_class(plain_class(layer)):
-        raise ValueError(
-            "Expected convolutions of Keras, or activations as layers of their own, because the "
-            f"mask goes before the activation. Received: layer {layer.name!r} of class "
-            f"{type(layer).__name__} with activation={activation_name(layer)!r}"
-        )
 
 
 def _require_one_call_each(found: list[Convolution]) -> None:
@@ -118,8 +105,8 @@ def _only_reader(graph: Graph, tensor: Tensor) -> Step | None:
 
 
 def _is_own_normalization(graph: Graph, step: Step) -> bool:
-    layer, output = step.operation, step.outputs[0]
+    layer, source = step.operation, step.inputs[0]
     if not isinstance(layer, NORMALIZATIONS):
         return False
-    is_of_channels = layer.axis % len(output.shape) == output.channel_axis
+    is_of_channels = layer.axis % len(source.shape) == source.channel_axis
     return is_of_channels and sum(each.operation is layer for each in graph.steps) == 1

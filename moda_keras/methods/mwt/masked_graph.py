@@ -94,3 +94,17 @@ def _steps_without(graph: Graph, products: dict[Step, Step]) -> list[Step]:
             steps.append(products.get(step, step))
             needed.update(steps[-1].inputs)
     return steps[::-1]
+
+
+def count_unmasked_kernels(graph: Graph, on_logit_path: set[Tensor]) -> int:
+    """The number of kernels without a mask in a model with masks; 0 of any other model.
+
+    Args:
+        graph: The graph of the model.
+        on_logit_path: As of `read_masks`.
+
+    Returns:
+        Int.
+    """
+    masked = read_masks(graph, on_logit_path)
+    return 0 if masked is None else sum(each.layer.filters for each in masked.whole)

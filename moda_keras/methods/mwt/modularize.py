@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from moda_keras.graph import require_graph
+from moda_keras.methods.moda.decompose import decompose
 from moda_keras.methods.mwt.bare_model import bare_model
 from moda_keras.methods.mwt.masked_graph import MaskedGraph, read_masks
 from moda_keras.methods.mwt.mwt_model import MwTModel
-from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold, frequencies
 from moda_keras.observing.criteria import Criterion
@@ -98,7 +98,9 @@ def modularize(
     Source: MwT (ICSE 2024), section 3.3, with "at least" and the lowering of the authors' code.
     """
     if factors not in FACTORS:
-        raise ValueError(f"Expected `factors` to be one of {FACTORS}. Received: factors={factors!r}")
+        raise ValueError(
+            f"Expected `factors` to be one of {FACTORS}. Received: factors={factors!r}"
+        )
     masked = _require_masks(model)
     if y is None and is_arrays(x):
         raise ValueError("Expected labels in `y`. Received: y=None")

@@ -13,11 +13,7 @@ from moda_keras.graph import (
     new_inputs,
     unique_name,
 )
-from moda_keras.methods.mwt.convolutions import (
-    Convolution,
-    find_convolutions,
-    require_separable_activation,
-)
+from moda_keras.methods.mwt.convolutions import Convolution, find_convolutions
 from moda_keras.methods.mwt.layer_copies import LayerCopies
 from moda_keras.methods.mwt.mask_generator import generate_mask
 from moda_keras.slicing import Slicer
@@ -73,8 +69,6 @@ HiddenActivation(name='block3_conv1_mask', units=64)]
         masked = [convolution for convolution in found if not convolution.is_first]
         _require_masks(model, found, masked)
         _refuse_inner_marks(slicer.graph)
-        for convolution in masked:
-            require_separable_activation(convolution)
         inputs, output = _Writer(slicer.graph, masked).write()
         return cls(*in_structure_of(model, inputs, output), name=name or model.name)
 
@@ -108,20 +102,21 @@ class _Writer:
         source = keras.tree.flatten((args, kwargs))[0]
         linear = {"activation": "linear"} if convolution.splits_activation else {}
         output = self.copies.call(step, args, kwargs, **linear)
-        self.masks[convolution] = generate_mask(source, convolution.layer, self.copies.names)
+        copy = self.copies.by_operation[convolution.layer]
+        self.masks[convolution] = generate_mask(source, copy, self.copies.names)
         return output
 
     def transform(self, tensor: Tensor, value: Any) -> Any:
         convolution = self.by_tensor.get(tensor)
         if convolution is None:
             return value
-        layer = convolution.layer
-        value = keras.layers.Multiply(dtype=layer.dtype_policy, name=self.named(layer, "masked"))(
+        layer, copy = convolution.layer, self.copies.by_operation[convolution.layer]
+        value = keras.layers.Multiply(dtype=layer.dtype_policy, name=self.named(copy, "masked"))(
             [value, self.masks[convolution]]
         )
         if not convolution.splits_activation:
             return value
-        name = self.named(layer, "activation")
+        name = self.named(copy, "activation")
         return keras.layers.Activation(layer.activation, dtype=layer.dtype_policy, name=name)(value)
 
     def named(self, layer: keras.layers.Layer, part: str) -> str:
