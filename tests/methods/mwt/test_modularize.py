@@ -308,3 +308,28 @@ def test_modules_without_counts_are_refused():
     modules = mk.ModuleSet.from_units(chain(), {})
     with pytest.raises(ValueError, match="with_threshold"):
         mwt.with_threshold(modules, 0.5)
+
+
+@pytest.mark.parametrize("keep_generators", [True, False])
+def test_other_tools_take_the_modules(keep_generators):
+    model = with_masks(residual())
+    x, y = data_of(model)
+    modules = mwt.modularize(model, x, y, keep_generators=keep_generators, verbose=0)
+    evaluator = mk.metrics.MaskedEvaluator(modules)
+    ((rows, logits),) = evaluator.logits([(0, 2)], x, y)
+    expected = run(modules.compose([0, 2]), [x[rows]])
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    repaired = modules.compose([0, 2], calibration_data=x)
+    masked = mk.masked_model(modules, [0, 2], calibration_data=x)
+    np.testing.assert_allclose(run(repaired, [x]), run(masked, [x]), rtol=1e-3, atol=1e-3)
+
+
+def test_marks_stay_if_asked_for():
+    model = with_masks(chain())
+    modules = mwt.modularize(model, *data_of(model), verbose=0)
+    plan = modules.plan([0, 1])
+    kept = modules.slicer.build(plan, keep_marks=True)
+    names = [hidden.name for hidden in mk.find_hidden_activations(kept)]
+    assert names == list(modules.units)
+    x, _ = data_of(model)
+    np.testing.assert_allclose(run(kept, [x]), run(modules.compose([0, 1]), [x]), rtol=1e-5)
