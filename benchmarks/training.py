@@ -4,7 +4,7 @@
 
 The step is `train_on_batch` in float32 at 32x32, SGD with momentum. "modular" uses the
 implementation of the operations that this backend and device get by themselves, "reference" that in
-`keras.ops`.
+`keras.ops`. "mwt" is the step of MwT: mask generators and their loss.
 """
 
 import argparse
@@ -17,12 +17,19 @@ from tables import append_row
 from timing import median_seconds
 
 import moda_keras as mk
+from moda_keras.methods import mwt
 
-MODELS = {"vgg16": mk.zoo.vgg16, "resnet18": mk.zoo.resnet18, "mobilenet": mk.zoo.mobilenet}
+MODELS = {
+    "vgg16": mk.zoo.vgg16,
+    "resnet18": mk.zoo.resnet18,
+    "mobilenet": mk.zoo.mobilenet,
+    "small_vgg": mk.zoo.small_vgg,
+}
 
 
 def compiled(build, modular_loss) -> mk.ModularModel:
-    model = mk.ModularModel.from_model(build())
+    kind = mwt.MwTModel if isinstance(modular_loss, mwt.MwTLoss) else mk.ModularModel
+    model = kind.from_model(build())
     model.compile(
         keras.optimizers.SGD(0.01, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -60,6 +67,7 @@ def measure(name: str, batch_size: int, repeats: int, without: list[str]) -> dic
         ("standard", None, "auto"),
         ("modular", mk.MODALoss(), "auto"),
         ("reference", mk.MODALoss(), "0"),
+        ("mwt", mwt.MwTLoss(), "auto"),
     ):
         if kind not in without:
             model = compiled(MODELS[name], loss)

@@ -1,7 +1,9 @@
 """The kernel-level measures of the MwT paper (ICSE 2024): retention rate, cohesion, coupling.
 
 A kernel is a filter of a convolutional layer, that is, a channel of a hidden activation that is a
-map. In a model without maps, the units of its dense layers take the place of kernels.
+map. In a model without maps, the units of its dense layers take the place of kernels. In a model
+with mask generators (`moda_keras.methods.mwt`), the masks say which kernels a sample needs, and the
+kernels of convolutions without a mask are in every module and needed by every sample.
 """
 
 from typing import Any
@@ -10,11 +12,16 @@ import numpy as np
 
 from moda_keras.evaluation.samples import check_samples
 from moda_keras.graph import HiddenActivation
+from moda_keras.layers import ModularActivation
+from moda_keras.methods.mwt.masked_graph import count_unmasked_kernels
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.jaccard import mean_jaccard
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.activation_probe import ActivationProbe
 from moda_keras.observing.labelled_arrays import draw_of_each_class, loadable, take_samples
+
+# For activations that are never exactly zero, of modules that do not know what counted as active.
+_EPSILON = 1e-3
 
 
 def kernel_retention_rate(modules: ModuleSet) -> float:
@@ -40,7 +47,7 @@ def coupling(modules: ModuleSet) -> float:
     Returns:
         Float in [0, 1]; lower is better. NaN if there is no pair.
 
-    Source: MwT (ICSE 2024), definition 3.
+    Source: MwT (ICSE 2024), definition 3 and equation 3.
     """
     return mean_jaccard(_kernels_of_modules(modules))
 
@@ -52,9 +59,15 @@ def cohesion(
     *,
     samples_per_class: int = 200,
     seed: int = 0,
-    epsilon: float = 1e-3,
+    epsilon: float | None = None,
+    within_modules: bool = True,
 ) -> float:
     """Jaccard index of the kernels that two samples of a class activate, averaged over classes.
+
+    A kernel is active in a sample if its mask is above 0, in a model with mask generators; in
+    others, if its map is not zero at some position. Where a `ModularActivation` passes its input
+    through, as in `mwt.modularize` without generators, it is active if its map is above 0 at some
+    position: what a ReLU behind it lets through.
 
     Args:
         modules: The modules.
@@ -64,22 +77,28 @@ def cohesion(
             grows with its square.
         seed: Seed of that draw.
         epsilon: Magnitude above which a kernel counts as active if its non-linearity never gives
-            exact zeros.
+            exact zeros. By default what counted as active when the modules were made, if they know
+            it, and 0.001 otherwise.
+        within_modules: Whether only the kernels of the class's module count, as in the paper's
+            tables, where cohesion depends on the threshold. False takes all kernels, as in its
+            figure 5.
 
     Returns:
         Float in [0, 1]; higher is better. NaN if no class has two samples.
 
-    Source: MwT (ICSE 2024), definition 2.
+    Source: MwT (ICSE 2024), definition 2 and equation 2.
     """
     check_modules(modules)
     x, y = check_samples(modules, x, y)
     probe = ActivationProbe(modules.slicer.graph)
-    drawn = draw_of_each_class(y, modules.classes_with_modules(), samples_per_class, seed)
-    values = [
-        mean_jaccard(_active_kernels(probe, take_samples(x, rows), epsilon))
-        for rows in drawn
-        if len(rows) > 1
-    ]
+    classes = modules.classes_with_modules()
+    drawn = draw_of_each_class(y, classes, samples_per_class, seed)
+    kernels = _kernels_of_modules(modules)
+    values = []
+    for own, rows in zip(kernels, drawn, strict=True):
+        if len(rows) > 1:
+            active = _active_kernels(modules, probe, take_samples(x, rows), epsilon)
+            values.append(mean_jaccard(active & own if within_modules else active))
     return float(np.mean(values)) if values else float("nan")
 
 
@@ -92,17 +111,42 @@ def _kernels_of_modules(modules: ModuleSet) -> np.ndarray:
     check_modules(modules)
     present = modules.classes_with_modules()
     hidden = _kernel_activations(modules.hidden_activations)
-    return np.concatenate([modules.units[h.name][present] for h in hidden], axis=1)
+    return _with_unmasked(modules, [modules.units[h.name][present] for h in hidden])
 
 
-def _active_kernels(probe: ActivationProbe, x: Any, epsilon: float) -> np.ndarray:
+def _active_kernels(
+    modules: ModuleSet, probe: ActivationProbe, x: Any, epsilon: float | None
+) -> np.ndarray:
     """Bool array (samples, kernels): which kernels each sample activates."""
     activations = dict(zip(probe.hidden, probe.predict(loadable(x), verbose=0), strict=True))
     active = [
         np.any(
-            np.abs(activations[h]) > (0.0 if h.exact_zero else epsilon),
+            _is_active(modules, h, activations[h], epsilon),
             axis=tuple(i for i in range(1, activations[h].ndim) if i != h.channel_axis),
         )
         for h in _kernel_activations(list(probe.hidden))
     ]
-    return np.concatenate(active, axis=1)
+    return _with_unmasked(modules, active)
+
+
+def _is_active(
+    modules: ModuleSet, hidden: HiddenActivation, values: np.ndarray, epsilon: float | None
+) -> np.ndarray:
+    known = (modules.epsilons or {}).get(hidden.name)
+    if hidden.exact_zero:
+        return values != 0
+    if epsilon is None and known is None and _only_marks(hidden.operation):
+        return values > 0
+    chosen = known if epsilon is None else epsilon
+    return np.abs(values) > (_EPSILON if chosen is None else chosen)
+
+
+def _only_marks(operation: Any) -> bool:
+    return isinstance(operation, ModularActivation) and operation.passes_through
+
+
+def _with_unmasked(modules: ModuleSet, tables: list[np.ndarray]) -> np.ndarray:
+    """Tables (rows, kernels) side by side, and the kernels that have no mask."""
+    slicer = modules.slicer
+    unmasked = count_unmasked_kernels(slicer.graph, slicer.on_logit_path)
+    return np.concatenate([*tables, np.ones((len(tables[0]), unmasked), bool)], axis=1)

@@ -131,7 +131,7 @@ def _slim_model(
     for units in (modules.union(classes), {}):
         plan = modules.slicer.plan(units, classes, logits=True)
         kept = _kept_units(modules, plan)
-        model = modules.slicer.build(plan)
+        model = modules.slicer.build(plan, keep_marks=True)
         found = {h.name: h.units for h in graph.find_hidden_activations(model)}
         if found == {name: len(indices) for name, indices in kept.items()}:
             return model, kept

@@ -61,6 +61,11 @@ class ModularActivation(keras.layers.Layer):
             calls.append((self, outputs))
         return outputs
 
+    @property
+    def passes_through(self) -> bool:
+        """Whether the layer puts out its input, and does nothing but mark it."""
+        return self.activation is keras.activations.linear
+
     def channel_axis(self, rank: int) -> int:
         """Axis of the units of an output of this rank."""
         data_format = self.data_format or keras.config.image_data_format()

@@ -13,25 +13,11 @@ Everything downstream (compose, masked models, metrics, sub-tasks, reports, file
 `ModuleSet` and knows nothing of methods.
 """
 
-from moda_keras.methods import (
-    baselines,
-    cnnsplitter,
-    gradsplitter,
-    incite,
-    magnitude,
-    nemo,
-    seam,
-)
+from moda_keras.methods import mwt
 from moda_keras.methods.search import Search, SearchProblem
 
 __all__ = [
     "Search",
     "SearchProblem",
-    "baselines",
-    "cnnsplitter",
-    "gradsplitter",
-    "incite",
-    "magnitude",
-    "nemo",
-    "seam",
+    "mwt",
 ]

@@ -16,6 +16,7 @@ from moda_keras.graph import (
     unique_name,
 )
 from moda_keras.layers.channel_fill import ChannelFill
+from moda_keras.layers.modular_activation import ModularActivation
 from moda_keras.slicing.copying import copy_operation, set_weights
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
 from moda_keras.slicing.rules.opaque import Opaque
@@ -40,7 +41,11 @@ class BuiltModel:
 
 
 def build_model(
-    plan: Plan, *, name: str | None = None, weights: Weights | None = None
+    plan: Plan,
+    *,
+    name: str | None = None,
+    weights: Weights | None = None,
+    keep_marks: bool = False,
 ) -> BuiltModel:
     """Builds the model of a plan, with the original's input and layer names.
 
@@ -48,6 +53,8 @@ def build_model(
         plan: What to build.
         name: Name of the new model.
         weights: Values of the original's shapes in place of some of its weights.
+        keep_marks: Whether a `ModularActivation` that passes its input through stays. It only says
+            where units are observed, in training and decomposition.
 
     Returns:
         A `BuiltModel`.
@@ -55,12 +62,13 @@ def build_model(
     Raises:
         ValueError: If a registered rule's decision does not fit its layer.
     """
-    return _Builder(plan, weights or {}).build(name)
+    return _Builder(plan, weights or {}, keep_marks=keep_marks).build(name)
 
 
 class _Builder:
-    def __init__(self, plan: Plan, weights: Weights):
+    def __init__(self, plan: Plan, weights: Weights, *, keep_marks: bool):
         self.plan = plan
+        self.keep_marks = keep_marks
         self.weights = weights
         self.names: set[str] = {t.name for t in plan.model.inputs}
         self.copies: dict[Any, Any] = {}
@@ -102,6 +110,9 @@ class _Builder:
             self.fill(tensor, fill, step.name)
             for tensor, fill in zip(step.inputs, planned.fills, strict=True)
         ]
+        if self.is_left_out(step):
+            self.values[step.outputs[0]] = fed[0]
+            return
         args, kwargs = call_arguments(step, fed)
         results = keras.tree.flatten(self.operation(planned)(*args, **kwargs))
         self.values.update(zip(step.outputs, results, strict=True))
@@ -109,6 +120,11 @@ class _Builder:
             step.outputs, planned.slice.outputs, results, strict=True
         ):
             _check_output(planned, tensor, channels.kept, value)
+
+    def is_left_out(self, step: Step) -> bool:
+        """Whether a step only marks a tensor, and marks are not kept."""
+        is_mark = isinstance(step.operation, ModularActivation) and step.operation.passes_through
+        return is_mark and not self.keep_marks
 
     def operation(self, planned: PlannedStep) -> Any:
         """The new layer of a step: a copy for every call, or one for all if it has weights."""
@@ -142,6 +158,8 @@ class _Builder:
     def set_weights(self, planned: PlannedStep) -> None:
         """Gives a new layer its part of the original's weights."""
         original = planned.step.operation
+        if self.is_left_out(planned.step):
+            return
         layer = self.copies.get(original)
         is_whole = isinstance(planned.rule, Opaque) and not planned.slice.config
         copy_hidden_state(layer or self.copies[planned.step], original, is_whole=is_whole)

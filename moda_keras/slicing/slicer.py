@@ -158,7 +158,12 @@ class Slicer:
         return Plan(self.model, self.graph, steps, passes.skipped, fill, passes.outputs, appended)
 
     def build(
-        self, plan: Plan, *, name: str | None = None, weights: Weights | None = None
+        self,
+        plan: Plan,
+        *,
+        name: str | None = None,
+        weights: Weights | None = None,
+        keep_marks: bool = False,
     ) -> keras.Model:
         """Builds the model of a plan.
 
@@ -167,11 +172,13 @@ class Slicer:
             name: Name of the new model.
             weights: By operation of the original and name of the weight: arrays of the original's
                 shapes in place of its values.
+            keep_marks: Whether to keep every `moda_keras.layers.ModularActivation` that passes its
+                input through, and only marks it.
 
         Returns:
             A functional `keras.Model` with weights of its own.
         """
-        return self.build_parts(plan, name=name, weights=weights).model
+        return build_model(plan, name=name, weights=weights, keep_marks=keep_marks).model
 
     def build_parts(
         self, plan: Plan, *, name: str | None = None, weights: Weights | None = None
