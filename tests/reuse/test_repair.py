@@ -9,7 +9,9 @@ import moda_keras as mk
 from moda_keras.graph import trace
 from moda_keras.reuse.repair import walk
 from moda_keras.reuse.repair.least_squares import (
+    BLOCK,
     RIDGES,
+    CholeskyFactor,
     ProductSums,
     Rows,
     find_correction,
@@ -80,6 +82,28 @@ def test_correction_is_the_best_on_held_out_samples(samples, noise, intercept):
     np.testing.assert_allclose(found.bias, bias, atol=1e-5 * max(1, np.abs(bias).max()))
 
 
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
+def test_cholesky_factor_solves_as_numpy_does(size):
+    random = np.random.default_rng(size)
+    x = random.normal(size=(size + 5, size))
+    matrix, right = x.T @ x + np.eye(size), random.normal(size=(size, 3))
+    np.testing.assert_allclose(
+        CholeskyFactor(matrix).solve(right), np.linalg.solve(matrix, right), rtol=1e-8, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_inputs_that_never_change_correct_the_bias_alone(value):
+    x, y = np.full((40, 3), value), np.random.default_rng(0).normal(5.0, 1.0, (40, 2))
+    rows = Rows(x.astype("float32"), y, np.arange(40) % 4)
+    sums = sums_of_rows(rows)
+    found = find_correction(sums, intercept=True)
+    np.testing.assert_allclose(x @ found.kernel + found.bias, np.tile(y.mean(axis=0), (40, 1)))
+    rectifier = Rectifier(np.zeros_like(y), np.zeros_like(y), np.ones(2))
+    refined = refine(rows, sums, rectifier, found, intercept=True)
+    assert np.isfinite(refined.kernel).all() and np.isfinite(refined.bias).all()
+
+
 def test_noise_alone_corrects_nothing():
     random = np.random.default_rng(3)
     sums = ProductSums(50, 4, 4)
@@ -124,7 +148,7 @@ def test_projection_times_matrix_is_the_layer(layer, shape):
     kernel = keras.ops.convert_to_numpy(layer.kernel)
     matrix = projection.matrix(kernel)
     np.testing.assert_array_equal(projection.kernel(matrix), kernel)
-    rows, targets = projection.rows(x, chosen), projection.targets(expected, chosen)
+    rows, targets = projection.rows(x, chosen), projection.grouped(projection.at(expected, chosen))
     bias = 0.0 if layer.bias is None else keras.ops.convert_to_numpy(layer.bias)
     for group in range(projection.groups):
         part = bias if np.ndim(bias) == 0 else bias.reshape(projection.groups, -1)[group]
@@ -361,6 +385,21 @@ def test_last_summand_makes_up_for_the_others_and_its_norm_takes_the_shift():
     assert np.abs(shift).max() > 1e-2
 
 
+def test_projection_to_heads_before_a_relu_is_repaired():
+    sequence = keras.Input((5, 8))
+    x = layers.Dense(12, activation="relu")(sequence)
+    x = einsum("abc,cde->abde", (None, 4, 3), bias_axes="de", activation="relu")(x)
+    x = layers.GlobalAveragePooling1D()(layers.Reshape((5, 12))(x))
+    model = keras.Model(sequence, layers.Dense(4)(x))
+    modules, x = half_of(model), samples(model, 64)
+    exact = outputs(model, x)[:, [2, 0]]
+    errors = [
+        np.mean((outputs(mk.compose(modules, [2, 0], **options), x) - exact) ** 2)
+        for options in ({}, {"calibration_data": x})
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
 def test_layers_before_a_relu_are_refined(monkeypatch):
     model = with_random_weights(residual_model)
     modules, x = half_of(model), samples(model, 64)
@@ -443,32 +482,20 @@ def test_bad_calibration_data_is_refused(build, data, words):
 # ---------------------------------------------------------------------------------- before a ReLU
 
 
-def random_rectifier(samples, outputs, random):
-    return Rectifier(
-        before=random.normal(size=(samples, outputs)).astype("float32"),
-        cut=random.normal(0.0, 0.5, (samples, outputs)).astype("float32"),
-        sign=np.where(np.arange(outputs) % 2, 1.0, -1.0),
-    )
-
-
 def test_auxiliary_output_is_the_best_of_a_fine_grid():
     random = np.random.default_rng(4)
-    rectifier = random_rectifier(20, 4, random)
-    target, now = random.normal(size=(2, 20, 4))
+    target, now, cut = random.normal(size=(3, 20, 4))
+    cut[:, 0] = -np.inf
     grid = np.linspace(-6, 6, 24001)
-    for pull in (0.1, 1.0):
-        found = auxiliary_output(target, now, rectifier, pull)
-        for row, output in np.ndindex(target.shape):
-            sign, cut = rectifier.sign[output], rectifier.cut[row, output]
+    for pull in (0.1, 0.3, 1.0):
+        found = auxiliary_output(np.maximum(target, cut), now, cut, pull)
+        for place in np.ndindex(target.shape):
 
-            def passed(value, sign=sign, cut=cut):
-                return np.maximum(sign * value, sign * cut)
+            def cost(z, place=place, pull=pull):
+                missed = np.maximum(target[place], cut[place]) - np.maximum(z, cut[place])
+                return missed**2 + pull * (z - now[place]) ** 2
 
-            def cost(z, row=row, output=output, passed=passed, pull=pull):
-                missed = passed(target[row, output]) - passed(z)
-                return missed**2 + pull * (z - now[row, output]) ** 2
-
-            assert cost(found[row, output]) <= cost(grid).min() + 1e-6
+            assert cost(found[place]) <= cost(grid).min() + 1e-6
 
 
 @pytest.mark.parametrize("intercept", [True, False])

@@ -1,8 +1,9 @@
 """Repair of sliced models by calibration data: least squares layer by layer, without labels.
 
 `walk` goes through original and new model side by side. `least_squares` finds what to add to a
-kernel, `projections` shows layers as matrices, `sums` lets one summand of a residual block make up
-for the others, `moments` matches mean and variance, `calibration` checks the data.
+kernel, `rectified` improves it for a ReLU behind, `projections` shows layers as matrices,
+`positions` takes rows of tensors, `followers` finds the sum and the ReLU behind a layer, `moments`
+matches mean and variance, `calibration` checks the data.
 
 Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (ICCV 2017).
 """

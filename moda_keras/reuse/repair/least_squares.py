@@ -11,6 +11,8 @@ FOLDS = 4
 ROWS_AT_ONCE = 4096
 # With more inputs than this, one fold alone is held out: a solution costs inputs ** 3.
 MANY_INPUTS = 2048
+# Rows of a triangular system that are solved at a time.
+BLOCK = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,10 @@ class ProductSums:
         """The sums of several folds as one fold."""
         sums = object.__new__(ProductSums)
         for name, values in vars(self).items():
-            setattr(sums, name, values[folds].sum(axis=0, keepdims=True))
+            total = np.zeros_like(values[:1])
+            for fold in folds:
+                total += values[fold]
+            setattr(sums, name, total)
         return sums
 
 
@@ -118,11 +123,12 @@ def find_correction(sums: ProductSums, *, intercept: bool) -> Correction:
     candidates = [None, *([np.inf] if intercept else []), *reversed(RIDGES)]
     errors = np.zeros(len(candidates))
     for fold in _held_out(sums):
-        rest, held_out = sums.total(all_but(sums, fold)), sums.total(np.array([fold]))
-        errors += [_error(held_out, solve(rest, ridge, intercept)) for ridge in candidates]
+        held_out = sums.total(np.array([fold]))
+        equations = NormalEquations(sums.total(all_but(sums, fold)), intercept=intercept)
+        errors += [_error(held_out, equations.solve(ridge)) for ridge in candidates]
     # The first of equal ones: the smallest change.
     best = candidates[int(np.argmin(errors))]
-    return solve(sums.total(np.arange(len(sums.rows))), best, intercept)
+    return NormalEquations(sums.total(np.arange(len(sums.rows))), intercept=intercept).solve(best)
 
 
 def all_but(sums: ProductSums, fold: int) -> np.ndarray:
@@ -134,29 +140,94 @@ def _held_out(sums: ProductSums) -> range:
     return range(1 if sums.x.shape[1] > MANY_INPUTS else len(sums.rows))
 
 
-def solve(sums: ProductSums, ridge: float | None, intercept: bool) -> Correction:
-    """The correction from sums of one fold."""
-    (_, inputs, outputs) = sums.xy.shape
-    kernel, bias = np.zeros((inputs, outputs)), np.zeros(outputs)
-    if ridge is None or not sums.rows[0]:
-        return Correction(kernel, bias, None)
-    x_mean, y_mean = sums.x[0] / sums.rows[0], sums.y[0] / sums.rows[0]
-    if not intercept:
-        x_mean, y_mean = np.zeros(inputs), bias
-    if np.isfinite(ridge):
-        gram = sums.xx[0] - np.outer(sums.x[0], x_mean)
-        products = sums.xy[0] - np.outer(x_mean, sums.y[0])
-        scale = np.trace(gram) / inputs
-        if scale > 0:
-            gram[np.diag_indices(inputs)] += ridge * scale
-            kernel = np.linalg.solve(gram, products)
-    return Correction(kernel, y_mean - x_mean @ kernel, ridge)
+class NormalEquations:
+    """The equations of least squares, to be solved with several ridges.
+
+    Args:
+        sums: Sums of products of one fold.
+        intercept: Whether the bias can change.
+
+    Attributes:
+        rows: The number of rows.
+        has_intercept: As given.
+        x_mean, y_mean: Float64 arrays (D,) and (O,), what is subtracted of inputs and of errors;
+            zeros without intercept.
+    """
+
+    def __init__(self, sums: ProductSums, *, intercept: bool):
+        self.rows, self.has_intercept = sums.rows[0], intercept
+        divisor = max(self.rows, 1.0) if intercept else np.inf
+        self.x_mean, self.y_mean = sums.x[0] / divisor, sums.y[0] / divisor
+        self._gram = sums.xx[0] - np.outer(sums.x[0], self.x_mean)
+        self._products = sums.xy[0] - np.outer(self.x_mean, sums.y[0])
+        self._scale = np.trace(self._gram) / len(self._gram)
+
+    def solve(self, ridge: float | None) -> Correction:
+        """The correction of least squares.
+
+        Args:
+            ridge: In units of the mean square of an input; infinite for a correction of the bias
+                alone, None for no correction.
+
+        Returns:
+            A `Correction`. Where the inputs are constant up to rounding, it is of the bias alone.
+        """
+        kernel = np.zeros_like(self._products)
+        if ridge is None or not self.rows:
+            return Correction(kernel, np.zeros_like(self.y_mean), None)
+        factor = self.factor(ridge) if np.isfinite(ridge) else None
+        if factor is not None:
+            kernel = factor.solve(self._products)
+        return Correction(kernel, self.y_mean - self.x_mean @ kernel, ridge)
+
+    def factor(self, ridge: float) -> "CholeskyFactor | None":
+        """The factor of the matrix; None if the inputs are constant up to rounding."""
+        if self._scale <= 0:
+            return None
+        matrix = self._gram.copy()
+        matrix[np.diag_indices(len(matrix))] += ridge * self._scale
+        try:
+            return CholeskyFactor(matrix)
+        except np.linalg.LinAlgError:
+            return None
+
+
+class CholeskyFactor:
+    """Solves equations of a symmetric positive definite matrix, in half the time of `linalg.solve`.
+
+    NumPy has no solver for triangular matrices. This one goes block by block, with products of
+    matrices for nearly all of the work.
+
+    Args:
+        matrix: Float64 array (D, D).
+
+    Raises:
+        numpy.linalg.LinAlgError: If the matrix is not positive definite.
+    """
+
+    def __init__(self, matrix: np.ndarray):
+        self._lower = np.linalg.cholesky(matrix)
+        starts = range(0, len(matrix), BLOCK)
+        self._blocks = [slice(start, start + BLOCK) for start in starts]
+        self._inverses = [np.linalg.inv(self._lower[block, block]) for block in self._blocks]
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
+        """The X of `matrix @ X = right`, float64 arrays (D, O)."""
+        lower, x = self._lower, right.copy()
+        for block, inverse in zip(self._blocks, self._inverses, strict=True):
+            before = slice(block.start)
+            x[block] = inverse @ (x[block] - lower[block, before] @ x[before])
+        for block, inverse in zip(reversed(self._blocks), reversed(self._inverses), strict=True):
+            behind = slice(block.stop, None)
+            x[block] = inverse.T @ (x[block] - lower[behind, block].T @ x[behind])
+        return x
 
 
 def _error(sums: ProductSums, correction: Correction) -> float:
     """The squared error that is left after a correction, summed over rows and outputs."""
     kernel, bias = correction.kernel, correction.bias
-    of_kernel = sums.yy[0] - 2 * (kernel * sums.xy[0]).sum(axis=0)
-    of_kernel += (kernel * (sums.xx[0] @ kernel)).sum(axis=0)
-    remaining = sums.y[0] - sums.x[0] @ kernel
-    return float((of_kernel - 2 * bias * remaining + sums.rows[0] * bias**2).sum())
+    error, remaining = sums.yy[0].sum(), sums.y[0]
+    if kernel.any():
+        error += np.vdot(kernel, sums.xx[0] @ kernel - 2 * sums.xy[0])
+        remaining = remaining - sums.x[0] @ kernel
+    return float(error + np.sum(bias * (sums.rows[0] * bias - 2 * remaining)))

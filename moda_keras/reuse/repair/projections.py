@@ -1,4 +1,4 @@
-"""Layers that project channels, as matrices: rows of inputs, rows of outputs, and the kernel."""
+"""Layers that project channels, as matrices: rows of inputs and of outputs, and the kernel."""
 
 from abc import ABC, abstractmethod
 
@@ -41,8 +41,20 @@ class Projection(ABC):
         """
 
     @abstractmethod
-    def targets(self, outputs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Rows of the output before the activation, float array (G, B * n, O)."""
+    def at(self, outputs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Chosen positions of a tensor with the output's positions.
+
+        Args:
+            outputs: Array (B, ...); its channels may be others than the layer's.
+            chosen: Int array (B, n), the positions of every sample.
+
+        Returns:
+            Array (B * n, channels, ...): with what is behind the channels in an EinsumDense.
+        """
+
+    def grouped(self, values: np.ndarray) -> np.ndarray:
+        """What `at` gives, at the layer's own channels, as rows (G, B * n, O)."""
+        return values.reshape(len(values), self.groups, -1).swapaxes(0, 1)
 
     @abstractmethod
     def matrix(self, kernel: np.ndarray) -> np.ndarray:
@@ -66,8 +78,8 @@ class DenseProjection(Projection):
     def rows(self, inputs, chosen):
         return _at(inputs.reshape(len(inputs), -1, inputs.shape[-1]), chosen)[np.newaxis]
 
-    def targets(self, outputs, chosen):
-        return self.rows(outputs, chosen)
+    def at(self, outputs, chosen):
+        return _at(outputs.reshape(len(outputs), -1, outputs.shape[-1]), chosen)
 
     def matrix(self, kernel):
         return kernel[np.newaxis]
@@ -99,11 +111,10 @@ class ConvolutionProjection(Projection):
         patches = np.moveaxis(patches, 2, -1)  # (rows, groups, *kernel, channels of the group)
         return patches.reshape(chosen.size, self.groups, -1).swapaxes(0, 1)
 
-    def targets(self, outputs, chosen):
+    def at(self, outputs, chosen):
         if self.is_first:
             outputs = np.moveaxis(outputs, 1, -1)
-        rows = _at(outputs.reshape(len(outputs), -1, outputs.shape[-1]), chosen)
-        return rows.reshape(len(rows), self.groups, -1).swapaxes(0, 1)
+        return _at(outputs.reshape(len(outputs), -1, outputs.shape[-1]), chosen)
 
     def matrix(self, kernel):
         flat = kernel.reshape(-1, kernel.shape[-1])
@@ -143,10 +154,10 @@ class EinsumProjection(Projection):
         return int(np.prod([lengths[label] for label in self.others[1:]]))
 
     def rows(self, inputs, chosen):
-        return self._flat(inputs, self.source, self.summed, chosen)
+        return self.grouped(self._at(inputs, self.source, self.summed, chosen))
 
-    def targets(self, outputs, chosen):
-        return self._flat(outputs, self.result, self.new, chosen)
+    def at(self, outputs, chosen):
+        return self._at(outputs, self.result, self.new, chosen)
 
     def matrix(self, kernel):
         order = [self.weight.index(label) for label in (*self.summed, *self.new)]
@@ -167,11 +178,11 @@ class EinsumProjection(Projection):
         """Whether the layer's bias has one value for each output."""
         return [x for x in self.result if x in (self.layer.bias_axes or "")] == self.new
 
-    def _flat(self, values, labels, last, chosen) -> np.ndarray:
-        order = [labels.index(label) for label in (*self.others, *last)]
-        values = values.transpose(order)
-        positions = int(np.prod(values.shape[1 : len(self.others)]))
-        return _at(values.reshape(len(values), positions, -1), chosen)[np.newaxis]
+    def _at(self, values, labels, last, chosen) -> np.ndarray:
+        values = values.transpose([labels.index(label) for label in (*self.others, *last)])
+        behind = values.shape[len(self.others) :]
+        rows = _at(values.reshape(len(values), -1, int(np.prod(behind))), chosen)
+        return rows.reshape(-1, *behind)
 
 
 def projection_of(layer: keras.layers.Layer, step: Step) -> Projection | None:

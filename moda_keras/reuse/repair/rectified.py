@@ -8,11 +8,19 @@ Source: Zhang et al., Accelerating Very Deep Convolutional Networks for Classifi
 (IEEE TPAMI 2016), section 3.2.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from moda_keras.reuse.repair.least_squares import Correction, ProductSums, Rows, all_but
+from moda_keras.reuse.repair.least_squares import (
+    ROWS_AT_ONCE,
+    Correction,
+    NormalEquations,
+    ProductSums,
+    Rows,
+    all_but,
+)
 
 # How strongly z is pulled towards p, step by step.
 PULLS = (0.1, 0.1, 0.3, 0.3, 1.0, 1.0)
@@ -50,86 +58,104 @@ def refine(
     """
     if linear.ridge is None or not np.isfinite(linear.ridge):
         return linear
+    sign, every = rectifier.sign, _UprightRows.of(rows, rectifier)
     held_out = rows.folds == 0
-    parts = [_part(rows, rectifier, mask) for mask in (~held_out, held_out)]
-    start = _Problem(*parts[0], sums.total(all_but(sums, 0)), linear.ridge, intercept)
-    before = start.solve(parts[0][0].y)
-    if _error(*parts[1], start.improved(before)) >= _error(*parts[1], before):
+    learnt, tested = every.members(~held_out), every.members(held_out)
+    of_learnt = NormalEquations(sums.total(all_but(sums, 0)), intercept=intercept)
+    start = _times(of_learnt.solve(linear.ridge), sign)
+    if tested.error(_improved(start, learnt, of_learnt)) >= tested.error(start):
         return linear
-    every = sums.total(np.arange(len(sums.rows)))
-    return _Problem(rows, rectifier, every, linear.ridge, intercept).improved(linear)
+    of_every = NormalEquations(sums.total(np.arange(len(sums.rows))), intercept=intercept)
+    return _times(_improved(_times(linear, sign), every, of_every), sign)
 
 
-class _Problem:
-    """Rows, their ReLU, and the inverse of the matrix of the normal equations."""
+@dataclass(frozen=True, eq=False)
+class _UprightRows:
+    """Rows with the outputs negated of which the ReLU passes smaller values.
 
-    def __init__(
-        self,
-        rows: Rows,
-        rectifier: Rectifier,
-        sums: ProductSums,
-        ridge: float,
-        intercept: bool,
-    ):
-        self.rows, self.rectifier, self.ridge = rows, rectifier, ridge
-        self.mean = sums.x[0] / sums.rows[0] if intercept else np.zeros(rows.x.shape[1])
-        gram = sums.xx[0] - np.outer(sums.x[0], self.mean)
-        scale = np.trace(gram) / len(gram)
-        gram[np.diag_indices(len(gram))] += ridge * (scale or 1.0)  # inputs may all be constant
-        self.inverse = np.linalg.inv(gram)
-        self.intercept = intercept
+    Attributes:
+        x: Inputs, float array (n, D).
+        before: What the layer gives now, float array (n, O).
+        wanted: What the ReLU should pass, float array (n, O).
+        cut: The value from which the ReLU passes it, float array (n, O).
+    """
 
-    def solve(self, y: np.ndarray) -> Correction:
-        """The correction whose output comes closest to `y`."""
-        shift = y.mean(axis=0) if self.intercept else np.zeros(y.shape[1])
-        products = self.rows.x.T @ (y - shift).astype("float32")
-        kernel = self.inverse @ (products - np.outer(self.mean, (y - shift).sum(axis=0)))
-        return Correction(kernel, shift - self.mean @ kernel, self.ridge)
+    x: np.ndarray
+    before: np.ndarray
+    wanted: np.ndarray
+    cut: np.ndarray
 
-    def improved(self, correction: Correction) -> Correction:
-        target = self.rectifier.before + self.rows.y
-        for pull in PULLS:
-            now = _output(self.rows, self.rectifier, correction)
-            auxiliary = auxiliary_output(target, now, self.rectifier, pull)
-            correction = self.solve(auxiliary - self.rectifier.before)
-        return correction
+    @classmethod
+    def of(cls, rows: Rows, rectifier: Rectifier) -> "_UprightRows":
+        sign = rectifier.sign.astype(rectifier.before.dtype)
+        cut = rectifier.cut * sign
+        wanted = np.maximum((rectifier.before + rows.y) * sign, cut)
+        return cls(rows.x, rectifier.before * sign, wanted, cut)
 
+    def members(self, mask: np.ndarray) -> "_UprightRows":
+        return _UprightRows(*(values[mask] for values in vars(self).values()))
 
-def _part(rows: Rows, rectifier: Rectifier, mask: np.ndarray) -> tuple[Rows, Rectifier]:
-    part = Rows(rows.x[mask], rows.y[mask], rows.folds[mask])
-    return part, Rectifier(rectifier.before[mask], rectifier.cut[mask], rectifier.sign)
+    def blocks(self) -> Iterator["_UprightRows"]:
+        for start in range(0, len(self.x), ROWS_AT_ONCE):
+            yield self.members(slice(start, start + ROWS_AT_ONCE))
 
+    def given(self, correction: Correction) -> np.ndarray:
+        """What the corrected layer gives."""
+        output = self.x @ correction.kernel.astype(self.x.dtype)
+        output += self.before
+        output += correction.bias.astype(output.dtype)
+        return output
 
-def _output(rows: Rows, rectifier: Rectifier, correction: Correction) -> np.ndarray:
-    change = rows.x @ correction.kernel.astype("float32")
-    return rectifier.before + change + correction.bias
+    def error(self, correction: Correction) -> float:
+        """The squared error behind the ReLU."""
+        missed = (b.wanted - np.maximum(b.given(correction), b.cut) for b in self.blocks())
+        return sum(float(np.vdot(each, each)) for each in missed)
 
 
-def _error(rows: Rows, rectifier: Rectifier, correction: Correction) -> float:
-    sign, cut = rectifier.sign, rectifier.cut * rectifier.sign
-    target = np.maximum((rectifier.before + rows.y) * sign, cut)
-    given = np.maximum(_output(rows, rectifier, correction) * sign, cut)
-    return float(((target - given) ** 2).sum())
+def _improved(correction: Correction, rows: _UprightRows, equations: NormalEquations) -> Correction:
+    """The correction after all steps of choosing z and fitting to it."""
+    ridge, mean = correction.ridge, equations.x_mean
+    factor = equations.factor(ridge)
+    for pull in PULLS:
+        # Of what z lacks, its mean is taken first: rows are multiplied in float32.
+        shift = correction.bias + mean @ correction.kernel
+        products, total = np.zeros_like(correction.kernel), np.zeros_like(shift)
+        for block in rows.blocks():
+            lacking = auxiliary_output(block.wanted, block.given(correction), block.cut, pull)
+            lacking -= block.before
+            lacking -= shift.astype(lacking.dtype)
+            products += block.x.T @ lacking
+            total += lacking.sum(axis=0, dtype="float64")
+        products -= np.outer(mean, total)
+        kernel = factor.solve(products) if factor else np.zeros_like(products)
+        if equations.has_intercept:
+            shift = shift + total / len(rows.x)
+        correction = Correction(kernel, shift - mean @ kernel, ridge)
+    return correction
+
+
+def _times(correction: Correction, sign: np.ndarray) -> Correction:
+    return Correction(correction.kernel * sign, correction.bias * sign, correction.ridge)
 
 
 def auxiliary_output(
-    target: np.ndarray, now: np.ndarray, rectifier: Rectifier, pull: float
+    wanted: np.ndarray, now: np.ndarray, cut: np.ndarray, pull: float
 ) -> np.ndarray:
-    """The z that minimizes (max(t, c) - max(z, c))^2 + pull (z - p)^2, for every value.
+    """The z that minimizes (w - max(z, c))^2 + pull (z - p)^2, for every value.
+
+    Passed by the ReLU, z is the mean of w and p, weighted by 1 and `pull`, or c if that is larger.
+    Stopped, it is p. Comparing both costs gives the smallest p from which z is passed.
 
     Args:
-        target: t, float array (n, O).
+        wanted: w, what the ReLU should pass, float array (n, O), at least c.
         now: p, what the layer gives, float array (n, O).
-        rectifier: The ReLU, which has c. Where its sign is -1, max is min.
+        cut: c, the value from which the ReLU passes it, float array (n, O), perhaps -inf.
         pull: Positive float.
 
     Returns:
         Float array (n, O).
     """
-    sign, cut = rectifier.sign, rectifier.cut * rectifier.sign
-    wanted, now = np.maximum(target * sign, cut), now * sign
+    ratio = float(np.sqrt(pull / (1 + pull)))
+    is_passed = now >= cut - (wanted - cut) * ((1 - ratio) / ratio)
     passed = np.maximum((wanted + pull * now) / (1 + pull), cut)
-    stopped = np.minimum(now, cut)
-    cost_passed = (wanted - passed) ** 2 + pull * (passed - now) ** 2
-    cost_stopped = (wanted - cut) ** 2 + pull * (stopped - now) ** 2
-    return np.where(cost_passed <= cost_stopped, passed, stopped) * sign
+    return np.where(is_passed, passed, now)

@@ -20,11 +20,16 @@ from moda_keras.reuse.repair.least_squares import (
     sums_of_rows,
 )
 from moda_keras.reuse.repair.moments import channel_moments, matched_statistics
+from moda_keras.reuse.repair.positions import (
+    as_numpy,
+    channels_known,
+    random_positions,
+    rows_at,
+)
 from moda_keras.reuse.repair.projections import Projection, projection_of
 from moda_keras.reuse.repair.rectified import Rectifier, refine
 from moda_keras.slicing import Plan, Slicer
 from moda_keras.slicing.builder import BuiltModel, Weights, call_arguments
-from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.plan import PlannedStep
 
@@ -156,10 +161,9 @@ class _Walk:
             return
         absorber = self.absorbers.get(step)
         has_bias = step.operation.bias is not None
-        targets, cuts = self._wanted(planned, outputs)
-        groups = self._rows(projection, inputs, targets, cuts)
-        _, sign = self._affine(planned)
-        sign = sign.reshape(len(groups), -1)
+        chosen = self._chosen(projection, outputs)
+        wanted, cut, sign = self._wanted(planned, outputs, chosen)
+        groups = self._rows(projection, inputs, chosen, wanted, cut)
         found = [
             _correct(*each, sign[i], intercept=has_bias or absorber is not None)
             for i, each in enumerate(groups)
@@ -172,86 +176,84 @@ class _Walk:
         elif absorber is not None:
             self._add(self.planned[absorber], "moving_mean", -bias.reshape(-1))
 
-    def _wanted(self, planned: PlannedStep, outputs: list) -> tuple[list, list | None]:
+    def _chosen(self, projection: Projection, outputs: list) -> list[np.ndarray]:
+        """For each batch the positions of every sample that are taken, int array (B, n)."""
+        samples = sum(len(output) for output in outputs)
+        places = projection.positions(tuple(outputs[0].shape))
+        width = projection.matrix(as_numpy(projection.layer.kernel)).shape[1]
+        count = min(places, -(-max(ROWS, ROWS_PER_INPUT * width) // samples))
+        return [random_positions(self.random, len(output), places, count) for output in outputs]
+
+    def _wanted(
+        self, planned: PlannedStep, outputs: list, chosen: list
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """What the layer should give before its activation, at the channels it keeps.
 
         Returns:
-            For each batch the targets; and the values from which a ReLU behind passes them, or
-            None if there is no ReLU.
+            Float array (G, n, O); the values from which a ReLU behind passes it, or None if there
+            is no ReLU; and whether it passes larger values (1) or smaller ones (-1), array (G, O).
         """
         step, channels = planned.step, planned.slice.outputs[0].kept
-        axis, follower = step.outputs[0].channel_axis, self.followers[step]
+        projection, follower = self.projections[step], self.followers[step]
         if not _is_linear(step.operation):
             outputs = self._call_original(step, _linear_copy(step))[0]
-        targets = [_numpy(values).take(channels, axis) for values in outputs]
-        (scale, shift), _ = self._affine(planned)
-        shape = [1] * len(step.outputs[0].shape)
-        shape[axis] = len(channels)
-        scale, shift = scale.reshape(shape), shift.reshape(shape)
+        wanted = rows_at(projection, outputs, chosen).take(channels, 1)
+        shape = (1, len(channels), *[1] * (wanted.ndim - 2))
+        scale, shift = (v.reshape(shape) for v in affine_of(follower.norms, channels))
         is_seen = np.abs(scale) > BARELY_SEEN
         divisor = np.where(is_seen, scale, 1.0)
-        arriving: list[Any] = [0.0] * len(targets)
+        arriving: Any = 0.0
         if follower.add is not None:
-            before, arriving = self._others(follower, channels, axis)
-            targets = [
-                (target + is_seen * (b - n) / divisor).astype("float32")
-                for target, b, n in zip(targets, before, arriving, strict=True)
-            ]
-        if not follower.is_rectified:
-            return targets, None
-        never = np.where(is_seen, 0.0, -np.inf)  # linear
-        return targets, [
-            np.broadcast_to(never - (shift + n) / divisor, target.shape).astype("float32")
-            for target, n in zip(targets, arriving, strict=True)
-        ]
+            before, arriving = self._others(follower, projection, channels, chosen)
+            wanted = (wanted + is_seen * (before - arriving) / divisor).astype("float32")
+        signs = np.broadcast_to(np.where(scale < -BARELY_SEEN, -1.0, 1.0), wanted[:1].shape)
+        cut = None
+        if follower.is_rectified:
+            never = np.where(is_seen, 0.0, -np.inf)  # linear
+            cut = never - (shift + arriving) / divisor
+            cut = projection.grouped(np.broadcast_to(cut, wanted.shape).astype("float32"))
+        return projection.grouped(wanted), cut, projection.grouped(signs)[:, 0]
 
-    def _affine(self, planned: PlannedStep) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-        """What the normalizations behind a projection do, and the signs of their factors."""
-        channels = planned.slice.outputs[0].kept
-        scale, shift = affine_of(self.followers[planned.step].norms, channels)
-        return (scale, shift), np.where(scale < -BARELY_SEEN, -1.0, 1.0)
-
-    def _others(self, follower: Follower, channels: np.ndarray, axis: int) -> tuple[list, list]:
+    def _others(
+        self, follower: Follower, projection: Projection, channels: np.ndarray, chosen: list
+    ) -> tuple[Any, Any]:
         """The sums of the other summands, in the original and as they arrive now."""
         planned = self.planned[follower.add]
-        before: list[Any] = [0.0] * len(self.batches)
-        arriving = list(before)
+        before = arriving = 0.0
         for place, tensor in enumerate(follower.add.inputs):
             if place == follower.place:
                 continue
             fed = planned.slice.inputs[place]
+            old = rows_at(projection, self.original[tensor], chosen)
             new = self._filled(tensor, planned.fills[place])
-            for i, (old, now) in enumerate(zip(self.original[tensor], new, strict=True)):
-                before[i] = before[i] + _numpy(old).take(channels, axis)
-                arriving[i] = arriving[i] + _known(now, fed, channels, axis)
+            before = before + old.take(channels, 1)
+            arriving = arriving + channels_known(rows_at(projection, new, chosen), fed, channels)
         return before, arriving
 
     def _rows(
-        self, projection: Projection, inputs: list, targets: list, cuts: list | None
+        self,
+        projection: Projection,
+        inputs: list,
+        chosen: list,
+        wanted: np.ndarray,
+        cut: np.ndarray | None,
     ) -> list[tuple[Rows, np.ndarray, np.ndarray | None]]:
         """For every group: rows, what the layer gives for them now, and the cuts of the ReLU."""
         layer = projection.layer
-        matrix = projection.matrix(_numpy(layer.kernel))
+        matrix = projection.matrix(as_numpy(layer.kernel))
         bias = np.zeros((len(matrix), matrix.shape[2]), "float32")
         if layer.bias is not None:
-            bias = _numpy(layer.bias).reshape(bias.shape)
-        width = matrix.shape[1]
-        samples = sum(len(target) for target in targets)
-        places = projection.positions(targets[0].shape)
-        count = min(places, -(-max(ROWS, ROWS_PER_INPUT * width) // samples))
-        chosen = [_positions(self.random, len(target), places, count) for target in targets]
-
-        def joined(read, values) -> np.ndarray:
-            parts = [read(_numpy(v), at) for v, at in zip(values, chosen, strict=True)]
-            return np.concatenate(parts, axis=1)
-
-        folds = min(FOLDS if width <= MANY_INPUTS else 2, samples)
+            bias = as_numpy(layer.bias).reshape(bias.shape)
+        parts = [projection.rows(as_numpy(v), at) for v, at in zip(inputs, chosen, strict=True)]
+        x = np.concatenate(parts, axis=1)
+        samples, count = sum(map(len, chosen)), chosen[0].shape[1]
+        folds = min(FOLDS if x.shape[2] <= MANY_INPUTS else 2, samples)
         fold_of_row = np.repeat(np.arange(samples) % folds, count)
-        x, wanted = joined(projection.rows, inputs), joined(projection.targets, targets)
-        cut = joined(projection.targets, cuts) if cuts else [None] * len(x)
         given = x @ matrix + bias[:, np.newaxis]
+        cuts = [None] * len(x) if cut is None else cut
         return [
-            (Rows(x[g], wanted[g] - given[g], fold_of_row), given[g], cut[g]) for g in range(len(x))
+            (Rows(x[g], wanted[g] - given[g], fold_of_row), given[g], cuts[g])
+            for g in range(len(x))
         ]
 
     # -------------------------------------------------------------------------- normalizations
@@ -261,13 +263,13 @@ class _Walk:
         if self._is_unchanged(step, inputs):
             return
         axis, kept = step.outputs[0].channel_axis, planned.slice.outputs[0].kept
-        before = [_numpy(v).take(kept, axis) for v in self.original[step.inputs[0]]]
+        before = [as_numpy(v).take(kept, axis) for v in self.original[step.inputs[0]]]
         layer = self.built.operation(planned)
         wanted = channel_moments(before, axis)
-        received = channel_moments([_numpy(v) for v in inputs], axis)
+        received = channel_moments([as_numpy(v) for v in inputs], axis)
         mean, variance = matched_statistics(layer, wanted, received)
-        self._add(planned, "moving_mean", mean - _numpy(layer.moving_mean))
-        self._add(planned, "moving_variance", variance - _numpy(layer.moving_variance))
+        self._add(planned, "moving_mean", mean - as_numpy(layer.moving_mean))
+        self._add(planned, "moving_variance", variance - as_numpy(layer.moving_variance))
 
     # -------------------------------------------------------------------------------- the graph
 
@@ -307,17 +309,17 @@ class _Walk:
         """Whether the new layer sees all that the original's sees, unchanged."""
         before = self.original[step.inputs[0]]
         pairs = zip(before, inputs, strict=True)
-        return all(a is b or np.array_equal(_numpy(a), _numpy(b)) for a, b in pairs)
+        return all(a is b or np.array_equal(as_numpy(a), as_numpy(b)) for a, b in pairs)
 
     def _add(self, planned: PlannedStep, name: str, change: np.ndarray) -> None:
         """Adds to a weight of the new layer, and to the original's values in `weights`."""
         original, layer = planned.step.operation, self.built.operation(planned)
         names = [weight.name for weight in original.weights]
         weight = next(w for w in layer.weights if w.name == name)
-        weight.assign(_numpy(weight) + change)
+        weight.assign(as_numpy(weight) + change)
         full = self.weights.setdefault(original, {})
         if name not in full:
-            full[name] = _numpy(original.weights[names.index(name)]).astype("float64")
+            full[name] = as_numpy(original.weights[names.index(name)]).astype("float64")
         part = planned.slice.weights.get(name)
         indices = part.indices(full[name].shape) if part else [np.arange(n) for n in change.shape]
         full[name][np.ix_(*indices)] += change
@@ -373,26 +375,3 @@ def _linear_copy(step: Step) -> keras.layers.Layer:
     made.build(step.inputs[0].shape)
     copy_weights(made, step.operation)
     return made
-
-
-def _positions(random: np.random.Generator, samples: int, places: int, count: int) -> np.ndarray:
-    """Int array (samples, count): random positions of every sample, each once."""
-    if count >= places:
-        return np.broadcast_to(np.arange(places), (samples, places))
-    return np.argsort(random.random((samples, places)), axis=1)[:, :count]
-
-
-def _known(values: Any, fed: Channels, channels: np.ndarray, axis: int) -> np.ndarray:
-    """The value at each of `channels`, of which some are there and some are constants."""
-    position = np.full(fed.size, -1)
-    position[fed.kept] = np.arange(len(fed.kept))
-    source = position[channels]
-    shape = [1] * len(values.shape)
-    shape[axis] = len(channels)
-    there = _numpy(values).take(np.maximum(source, 0), axis)
-    return np.where((source >= 0).reshape(shape), there, fed.const[channels].reshape(shape))
-
-
-def _numpy(values: Any) -> np.ndarray:
-    array = keras.ops.convert_to_numpy(values)
-    return array if array.dtype == "float64" else array.astype("float32", copy=False)
