@@ -19,6 +19,7 @@ from moda_keras.graph.hidden_activations import (
     observed_tensors,
 )
 from moda_keras.graph.hidden_state import copy_hidden_state
+from moda_keras.graph.inlining import keep_whole
 from moda_keras.graph.model_inputs import (
     entry_of,
     in_structure_of,
@@ -36,6 +37,7 @@ from moda_keras.graph.operations import (
     has_changed_weights,
     is_keras_class,
     kind_of,
+    named_weights,
     shallow_copy,
 )
 from moda_keras.graph.overlooked_operations import (
@@ -52,7 +54,7 @@ from moda_keras.graph.tracing import (
     runs_graph_alone,
     trace,
 )
-from moda_keras.graph.unique_names import rename, unique_name
+from moda_keras.graph.unique_names import layer_name, rename, unique_name
 from moda_keras.graph.unreadable_layers import (
     contains_marked_activation,
     explain_no_activation,
@@ -85,9 +87,12 @@ __all__ = [
     "is_masked",
     "is_non_negative",
     "is_optional",
+    "keep_whole",
     "kind_of",
     "labels_of_einsum",
     "labels_of_einsum_dense",
+    "layer_name",
+    "named_weights",
     "new_inputs",
     "observed_tensors",
     "plain_class",
