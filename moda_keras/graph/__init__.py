@@ -11,6 +11,12 @@ layer inside MultiHeadAttention.
 """
 
 from moda_keras.graph.channel_axes import at_one_time, labels_of_einsum, labels_of_einsum_dense
+from moda_keras.graph.functional_models import (
+    Functional,
+    is_masked,
+    runs_graph,
+    runs_graph_alone,
+)
 from moda_keras.graph.graph import Graph, Step, Tensor
 from moda_keras.graph.hidden_activations import (
     HiddenActivation,
@@ -45,15 +51,8 @@ from moda_keras.graph.overlooked_operations import (
     find_overlooked_operations,
 )
 from moda_keras.graph.plain_class import plain_class
-from moda_keras.graph.tracing import (
-    Functional,
-    is_masked,
-    require_graph,
-    require_single_output,
-    runs_graph,
-    runs_graph_alone,
-    trace,
-)
+from moda_keras.graph.to_functional import to_functional
+from moda_keras.graph.tracing import require_single_output, trace
 from moda_keras.graph.unique_names import layer_name, rename, unique_name
 from moda_keras.graph.unreadable_layers import (
     contains_marked_activation,
@@ -97,11 +96,11 @@ __all__ = [
     "observed_tensors",
     "plain_class",
     "rename",
-    "require_graph",
     "require_single_output",
     "runs_graph",
     "runs_graph_alone",
     "shallow_copy",
+    "to_functional",
     "trace",
     "unique_name",
 ]

@@ -26,15 +26,20 @@ class Recording:
     Attributes:
         stand_ins: The symbolic tensors of the call, each with the tensor that it stands for.
         nodes: Keras's nodes of the calls inside, in the order of execution.
-        outputs: The symbolic tensors that come out, flat.
+        structure: What the call returns: symbolic tensors in their structure.
         shapes: By the identities of symbolic tensors, the shapes that differ from theirs, because
             the batch size is open.
     """
 
     stand_ins: list[tuple[keras.KerasTensor, Tensor]]
     nodes: list[Any]
-    outputs: list[keras.KerasTensor]
+    structure: Any
     shapes: dict[int, tuple] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> list[keras.KerasTensor]:
+        """The symbolic tensors that come out, flat."""
+        return keras.tree.flatten(self.structure)
 
     @property
     def inputs(self) -> dict[int, Tensor]:
@@ -114,14 +119,15 @@ def _record_once(
     args, kwargs = keras.tree.map_structure(symbolic, (args, kwargs))
     with _without_a_trace(layer):
         try:
-            outputs = keras.tree.flatten(layer.call(*args, **kwargs))
+            structure = layer.call(*args, **kwargs)
         except Exception as error:  # whatever a `call` of the user's raises
             reason = f"its call fails on symbolic tensors ({_first_line(error)})"
             raise Unrecordable(reason) from None
+        outputs = keras.tree.flatten(structure)
         if not outputs or not all(isinstance(each, keras.KerasTensor) for each in outputs):
             raise Unrecordable("it returns something else than tensors made of its inputs")
         nodes = list(_nodes_between({id(each) for each in made.values()}, outputs))
-    return Recording([(symbolic, tensor) for tensor, symbolic in made.items()], nodes, outputs)
+    return Recording([(symbolic, tensor) for tensor, symbolic in made.items()], nodes, structure)
 
 
 def _open_shapes(first: Recording, second: Recording) -> dict[int, tuple]:
@@ -153,9 +159,15 @@ def _without_a_trace(layer: keras.layers.Layer) -> Iterator[None]:
     before = [(len(each._inbound_nodes), len(each._outbound_nodes)) for each in layers]
     called = [each._called for each in layers]
     weights = len(layer.weights)
+    # Keras takes the product of a symbolic tensor and a weight for a sparse one otherwise.
+    dense = [each for each in layer.variables if not hasattr(each, "sparse")]
+    for each in dense:
+        each.sparse = False
     try:
         yield
     finally:
+        for each in dense:
+            del each.sparse
         for each, (inbound, outbound), flag in zip(layers, before, called, strict=True):
             del each._inbound_nodes[inbound:]
             del each._outbound_nodes[outbound:]

@@ -63,20 +63,30 @@ def inline(
     Raises:
         Unrecordable: If the call stays one operation; nothing is appended then.
     """
+    recording = record(layer, args, kwargs)
     start = len(steps)
     try:
-        recording = record(layer, args, kwargs)
-        outputs = _Inlining(steps, layer, recording, trace_node, source).run()
+        outputs = append_recorded(steps, layer, recording, trace_node, source)
         reason = None
         if prove:
             reason = find_difference(layer, args, kwargs, steps[start:], outputs, source)
+        if reason is not None:
+            raise Unrecordable(reason)
     except Unrecordable:
         del steps[start:]
         raise
-    if reason is not None:
-        del steps[start:]
-        raise Unrecordable(reason)
     return outputs
+
+
+def append_recorded(
+    steps: list[Step],
+    layer: keras.layers.Layer,
+    recording: Recording,
+    trace_node: TraceNode,
+    source: Tensor,
+) -> list[Tensor]:
+    """Appends the steps of a recorded call, and returns its outputs; arguments as of `inline`."""
+    return _Inlining(steps, layer, recording, trace_node, source).run()
 
 
 class _Inlining:

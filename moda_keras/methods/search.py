@@ -143,7 +143,7 @@ class Search(ABC):
         """
         problem = self.check(model, x, y, class_names=class_names, batch_size=batch_size)
         found = self.run(problem, state=state, verbose=verbose)
-        return ModuleSet.from_units(model, self.units(problem, found), problem.class_names)
+        return ModuleSet.from_units(problem.model, self.units(problem, found), problem.class_names)
 
     def run(
         self,
@@ -180,6 +180,7 @@ class Search(ABC):
     ) -> SearchProblem:
         """The arguments of `decompose`, checked."""
         slicer = Slicer(model)
+        model = slicer.model
         classes = model.outputs[0].shape[-1]
         names = check_class_names(class_names, classes)
         check_data(x, len(model.inputs))
