@@ -1,7 +1,7 @@
 """Records what a layer's `call` does, by calling it on symbolic tensors."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,16 +81,10 @@ def record(layer: keras.layers.Layer, args: tuple, kwargs: dict) -> Recording:
 def _record_in_both_modes(
     layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None
 ) -> Recording:
-    kwargs = {name: value for name, value in kwargs.items() if name != "training"}
-    if not accepts_training(layer):
-        recording = _record_once(layer, args, kwargs, size)
-    else:
-        recording, training = (
-            _record_once(layer, args, {**kwargs, "training": mode}, size) for mode in (False, True)
-        )
-        if not _are_same(recording, training):
-            raise Unrecordable("it computes something else in training than in inference")
-        _leave_out_mode(recording, training)
+    recording, training = (_record_once(layer, args, kwargs, size, mode) for mode in (False, True))
+    if not _are_same(recording, training):
+        raise Unrecordable("it computes something else in training than in inference")
+    _leave_out_mode(recording, training)
     if any(node.arguments.kwargs.get("training") is not None for node in recording.nodes):
         raise Unrecordable("it asks layers inside for training or inference, whatever the mode")
     return recording
@@ -105,7 +99,7 @@ def _leave_out_mode(recording: Recording, training: Recording) -> None:
 
 
 def _record_once(
-    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None
+    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None, training: bool
 ) -> Recording:
     made: dict[Tensor, keras.KerasTensor] = {}
 
@@ -117,17 +111,52 @@ def _record_once(
         return made[leaf]
 
     args, kwargs = keras.tree.map_structure(symbolic, (args, kwargs))
+    if accepts_training(layer):
+        kwargs = {**kwargs, "training": training}
     with _without_a_trace(layer):
         try:
-            structure = layer.call(*args, **kwargs)
+            with keras.StatelessScope() as scope:
+                structure = _call_in_mode(layer, args, kwargs, training)
         except Exception as error:  # whatever a `call` of the user's raises
             reason = f"its call fails on symbolic tensors ({_first_line(error)})"
             raise Unrecordable(reason) from None
+        if scope.state_mapping:
+            raise Unrecordable("it changes a state, or draws random numbers, when it is called")
         outputs = keras.tree.flatten(structure)
         if not outputs or not all(isinstance(each, keras.KerasTensor) for each in outputs):
             raise Unrecordable("it returns something else than tensors made of its inputs")
         nodes = list(_nodes_between({id(each) for each in made.values()}, outputs))
     return Recording([(symbolic, tensor) for tensor, symbolic in made.items()], nodes, structure)
+
+
+class _Mode(keras.layers.Layer):
+    """Calls a function as a layer does that is asked for training or inference."""
+
+    def __init__(self, function: Callable[[], Any], dtype: Any):
+        super().__init__(dtype=dtype)
+        self.held = (function,)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        self.held[0]()
+        return inputs
+
+
+def _call_in_mode(layer: keras.layers.Layer, args: tuple, kwargs: dict, training: bool) -> Any:
+    """What `call` returns; layers inside are told the mode as if the layer itself were called."""
+    returned: list[Any] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            returned.append(layer.call(*args, **kwargs))
+        except Exception as error:  # here, before Keras wraps it up
+            errors.append(error)
+
+    _Mode(run, layer.dtype_policy)(keras.ops.zeros((1, 1), layer.compute_dtype), training=training)
+    if errors:
+        raise errors[0]
+    return returned[0]
 
 
 def _open_shapes(first: Recording, second: Recording) -> dict[int, tuple]:

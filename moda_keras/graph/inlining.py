@@ -148,16 +148,24 @@ class _Inlining:
 
 def _attribute_names(layer: keras.layers.Layer) -> dict[int, str]:
     """The name of each layer inside: its own if it was given one, or that of its attribute."""
+    # PyTorch keeps attributes that are layers apart; some attributes are lists of the frameworks.
+    attributes = {
+        key: value
+        for key, value in {**vars(layer), **vars(layer).get("_modules", {})}.items()
+        if key not in ("_layers", "_modules") and not key.startswith("_self_")
+    }
     names: dict[int, str] = {}
-    modules = vars(layer).get("_modules", {})  # where PyTorch keeps attributes that are layers
-    for key, value in {**vars(layer), **modules}.items():
-        if key in ("_layers", "_modules"):  # Keras's and PyTorch's own lists of all layers
-            continue
-        leaves = keras.tree.flatten(value) if isinstance(value, (list, tuple, dict)) else [value]
-        for index, leaf in enumerate(leaves):
-            if isinstance(leaf, keras.layers.Layer):
-                place = key.strip("_") if leaves == [value] else f"{key.strip('_')}_{index}"
-                names.setdefault(id(leaf), place if _is_automatic(leaf) else leaf.name)
+    found = list(attributes.items())
+    found += [
+        (f"{key}_{index}", each)
+        for key, value in attributes.items()
+        if isinstance(value, (list, tuple, dict))
+        for index, each in enumerate(keras.tree.flatten(value))
+    ]
+    for place, each in found:
+        if isinstance(each, keras.layers.Layer):
+            name = place.strip("_") if _is_automatic(each) else each.name
+            names.setdefault(id(each), name)
     return names
 
 
