@@ -10,6 +10,7 @@ of time steps comes along with a tensor), `_flatten_layers` (layers inside a lay
 layer inside MultiHeadAttention.
 """
 
+from moda_keras.graph.call_recording import operations_of
 from moda_keras.graph.channel_axes import at_one_time, labels_of_einsum, labels_of_einsum_dense
 from moda_keras.graph.functional_models import (
     Functional,
@@ -94,6 +95,7 @@ __all__ = [
     "named_weights",
     "new_inputs",
     "observed_tensors",
+    "operations_of",
     "plain_class",
     "rename",
     "require_single_output",

@@ -78,6 +78,28 @@ def record(layer: keras.layers.Layer, args: tuple, kwargs: dict) -> Recording:
     raise failure
 
 
+def operations_of(function: Callable) -> list[Any] | None:
+    """The operations that a function of one tensor consists of.
+
+    Args:
+        function: Such as an activation function.
+
+    Returns:
+        List of operations; None if it does not run on a symbolic tensor, uses other tensors, or
+        changes the shape.
+    """
+    stand_in = keras.KerasTensor((None, 4))
+    try:
+        result = function(stand_in)
+        nodes = list(_nodes_between({id(stand_in)}, [result]))
+    except Exception:  # whatever a function of the user's raises
+        return None
+    values = [leaf for n in nodes for leaf in keras.tree.flatten(n.arguments.args)]
+    has_others = any(np.ndim(each) for each in values if not isinstance(each, keras.KerasTensor))
+    is_kept = isinstance(result, keras.KerasTensor) and result.shape == stand_in.shape
+    return [node.operation for node in nodes] if is_kept and not has_others else None
+
+
 def _record_in_both_modes(
     layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None
 ) -> Recording:

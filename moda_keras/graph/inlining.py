@@ -152,7 +152,8 @@ def _attribute_names(layer: keras.layers.Layer) -> dict[int, str]:
     attributes = {
         key: value
         for key, value in {**vars(layer), **vars(layer).get("_modules", {})}.items()
-        if key not in ("_layers", "_modules") and not key.startswith("_self_")
+        if key not in ("_layers", "_modules")
+        and (not key.startswith("_self_") or isinstance(value, keras.layers.Layer))
     }
     names: dict[int, str] = {}
     found = list(attributes.items())
