@@ -1,6 +1,7 @@
 """Records what a layer's `call` does, by calling it on symbolic tensors."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from moda_keras.graph.graph import Tensor
 from moda_keras.graph.operations import accepts_training
+from moda_keras.ops.backends import backend
 
 # Two sizes in place of an unknown batch size, to see whether a call depends on it.
 _SIZES = (2, 3)
@@ -137,10 +139,10 @@ def _record_once(
         kwargs = {**kwargs, "training": training}
     with _without_a_trace(layer):
         try:
-            with keras.StatelessScope() as scope:
+            with keras.StatelessScope() as scope, backend.without_gradients():
                 structure = _call_in_mode(layer, args, kwargs, training)
         except Exception as error:  # whatever a `call` of the user's raises
-            reason = f"its call fails on symbolic tensors ({_first_line(error)})"
+            reason = f"its call fails on symbolic tensors ({describe(error)})"
             raise Unrecordable(reason) from None
         if scope.state_mapping:
             raise Unrecordable("it changes a state, or draws random numbers, when it is called")
@@ -198,9 +200,11 @@ def _stand_in(tensor: Tensor, size: int | None) -> keras.KerasTensor:
     return keras.KerasTensor(shape, dtype=source.dtype, sparse=source.sparse)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+def describe(error: Exception) -> str:
+    """The class and the first line of an error, without what Keras wraps around it."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception encountered when")]
+    return f"{type(error).__name__}: {told[0][:200]}" if told else type(error).__name__
 
 
 @contextlib.contextmanager

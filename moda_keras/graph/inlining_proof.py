@@ -6,8 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from moda_keras.graph.call_recording import describe
 from moda_keras.graph.graph import Graph, Step, Tensor
 from moda_keras.graph.operations import accepts_training
+from moda_keras.ops.backends import backend
 
 # In place of unknown lengths: of the batch axis, and of any other.
 _BATCH, _LENGTH = 2, 4
@@ -51,7 +53,7 @@ def find_difference(
         ("its outputs in training differ from those of its parts", [], True),
     ):
         try:
-            with keras.StatelessScope(weights):
+            with keras.StatelessScope(weights), backend.without_gradients():
                 expected = _call_layer(call, inputs, values, training)
                 if training and not _are_close(
                     expected, _call_layer(call, inputs, values, training)
@@ -59,8 +61,7 @@ def find_difference(
                     continue
                 received = _run(traced, values, training)
         except Exception as error:  # whatever a `call` of the user's raises
-            lines = str(error).strip().splitlines() or [""]
-            return f"it does not run on random inputs ({type(error).__name__}: {lines[0][:200]})"
+            return f"it does not run on random inputs ({describe(error)})"
         if not _are_close(expected, received):
             return what
     return None
