@@ -16,7 +16,7 @@ from moda_keras import (
     tuning,
     zoo,
 )
-from moda_keras.graph import HiddenActivation, find_hidden_activations
+from moda_keras.graph import HiddenActivation, find_hidden_activations, to_functional
 from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module import Module
@@ -29,6 +29,7 @@ from moda_keras.reuse.masked_model import masked_model
 from moda_keras.reuse.replace import replace
 from moda_keras.reuse.side_by_side import side_by_side
 from moda_keras.reuse.two_class_model import two_class_model
+from moda_keras.slicing.explanation import explain
 from moda_keras.training import modularity_monitor as callbacks
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.training.modular_loss import ModularLoss
@@ -71,6 +72,7 @@ __all__ = [
     "datasets",
     "decompose",
     "experiments",
+    "explain",
     "find_hidden_activations",
     "layers",
     "load_modules",
@@ -82,6 +84,7 @@ __all__ = [
     "report",
     "side_by_side",
     "slicing",
+    "to_functional",
     "tuning",
     "two_class_model",
     "zoo",

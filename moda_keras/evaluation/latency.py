@@ -5,7 +5,7 @@ import time
 import keras
 import numpy as np
 
-from moda_keras.graph import inputs_and_outputs
+from moda_keras.graph import inputs_and_outputs, to_functional
 
 # The first calls compile, and fill caches.
 WARM_UP = 3
@@ -32,6 +32,7 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 30) 
         >>> mk.metrics.measure_latency(model) > 0
         True
     """
+    model = to_functional(model)
     inputs = [_zeros(each, batch_size) for each in model.inputs]
     inputs = keras.tree.pack_sequence_as(inputs_and_outputs(model)[0], inputs)
     seconds = []

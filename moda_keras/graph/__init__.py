@@ -10,7 +10,14 @@ of time steps comes along with a tensor), `_flatten_layers` (layers inside a lay
 layer inside MultiHeadAttention.
 """
 
+from moda_keras.graph.call_recording import operations_of
 from moda_keras.graph.channel_axes import at_one_time, labels_of_einsum, labels_of_einsum_dense
+from moda_keras.graph.functional_models import (
+    Functional,
+    is_masked,
+    runs_graph,
+    runs_graph_alone,
+)
 from moda_keras.graph.graph import Graph, Step, Tensor
 from moda_keras.graph.hidden_activations import (
     HiddenActivation,
@@ -19,6 +26,7 @@ from moda_keras.graph.hidden_activations import (
     observed_tensors,
 )
 from moda_keras.graph.hidden_state import copy_hidden_state
+from moda_keras.graph.inlining import keep_whole
 from moda_keras.graph.model_inputs import (
     entry_of,
     in_structure_of,
@@ -36,6 +44,7 @@ from moda_keras.graph.operations import (
     has_changed_weights,
     is_keras_class,
     kind_of,
+    named_weights,
     shallow_copy,
 )
 from moda_keras.graph.overlooked_operations import (
@@ -43,16 +52,9 @@ from moda_keras.graph.overlooked_operations import (
     find_overlooked_operations,
 )
 from moda_keras.graph.plain_class import plain_class
-from moda_keras.graph.tracing import (
-    Functional,
-    is_masked,
-    require_graph,
-    require_single_output,
-    runs_graph,
-    runs_graph_alone,
-    trace,
-)
-from moda_keras.graph.unique_names import rename, unique_name
+from moda_keras.graph.to_functional import to_functional
+from moda_keras.graph.tracing import require_single_output, trace
+from moda_keras.graph.unique_names import layer_name, rename, unique_name
 from moda_keras.graph.unreadable_layers import (
     contains_marked_activation,
     explain_no_activation,
@@ -85,18 +87,22 @@ __all__ = [
     "is_masked",
     "is_non_negative",
     "is_optional",
+    "keep_whole",
     "kind_of",
     "labels_of_einsum",
     "labels_of_einsum_dense",
+    "layer_name",
+    "named_weights",
     "new_inputs",
     "observed_tensors",
+    "operations_of",
     "plain_class",
     "rename",
-    "require_graph",
     "require_single_output",
     "runs_graph",
     "runs_graph_alone",
     "shallow_copy",
+    "to_functional",
     "trace",
     "unique_name",
 ]

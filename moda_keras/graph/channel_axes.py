@@ -5,6 +5,7 @@ import keras
 from moda_keras.graph.einsum_labels import einsum_labels
 from moda_keras.graph.graph import Graph, Step, Tensor
 from moda_keras.graph.operations import kind_of
+from moda_keras.layers.parameter import Parameter
 
 
 def assign_channel_axes(graph: Graph) -> None:
@@ -38,6 +39,9 @@ def _channel_axis(step: Step, tensor: Tensor) -> int:
     if isinstance(operation, keras.layers.TimeDistributed):
         inner = at_one_time(step)
         return 1 + _channel_axis(inner, inner.outputs[0])
+    if isinstance(operation, Parameter):
+        long = [axis for axis, length in enumerate(tensor.shape) if length != 1]
+        return long[0] if len(long) == 1 else rank - 1
     if kind_of(operation) in _AXIS_FINDERS:
         return _AXIS_FINDERS[kind_of(operation)](step)
     data_format = getattr(operation, "data_format", None)

@@ -1,7 +1,7 @@
 """A traced model: tensors and the steps between them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -74,12 +74,15 @@ class Graph:
         inputs, outputs: The tensors that go in and come out, flat.
         steps: The calls between them.
         model: The Keras model that was traced; None for a part of its graph.
+        opaque: The composite layers that stay one operation, each with the reason, in words that
+            follow "because".
     """
 
     inputs: list[Tensor]
     outputs: list[Tensor]
     steps: list[Step]
     model: keras.Model | None = None
+    opaque: dict[Any, str] = field(default_factory=dict)
 
     def run(
         self,

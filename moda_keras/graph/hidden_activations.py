@@ -11,6 +11,7 @@ from moda_keras.graph.non_linearities import (
     activation_name,
     gives_exact_zeros,
     is_feature_activation,
+    is_gate,
     is_non_negative,
 )
 from moda_keras.graph.operations import kind_of
@@ -115,7 +116,37 @@ def _with_states(output: Tensor, step: Step) -> list[Tensor]:
 def _is_hidden_activation(step: Step, graph: Graph, producers: dict[Tensor, Step]) -> bool:
     if any(tensor in graph.outputs for tensor in step.outputs):
         return False
-    return is_feature_activation(step.operation) or _puts_out_heads(step, producers)
+    return (
+        is_feature_activation(step.operation)
+        or _puts_out_heads(step, producers)
+        or _is_gated(step, producers)
+    )
+
+
+def _is_gated(step: Step, producers: dict[Tensor, Step]) -> bool:
+    """Whether the step weighs what a layer puts out by gates, as a gated linear unit does.
+
+    Not if the layer has an activation: then that shows the units.
+    """
+    if kind_of(step.operation) != "Multiply" or len(step.inputs) != 2:
+        return False
+    if len({tensor.shape for tensor in (*step.inputs, *step.outputs)}) > 1:
+        return False
+    gates = [t in producers and is_gate(producers[t].operation) for t in step.inputs]
+    if sum(gates) != 1:
+        return False
+    return _is_linear_output(step.inputs[gates.index(False)], producers)
+
+
+def _is_linear_output(tensor: Tensor, producers: dict[Tensor, Step]) -> bool:
+    """Whether a layer with a kernel made the values, and no activation since."""
+    step = producers.get(tensor)
+    while step is not None and len(step.inputs) == 1 and not is_feature_activation(step.operation):
+        is_normalized = isinstance(step.operation, keras.layers.BatchNormalization)
+        if getattr(step.operation, "weights", ()) and not is_normalized:
+            return not is_gate(step.operation)
+        step = producers.get(step.inputs[0])
+    return False
 
 
 def _puts_out_heads(step: Step, producers: dict[Tensor, Step]) -> bool:

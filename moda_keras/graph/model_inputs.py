@@ -4,12 +4,11 @@ from typing import Any
 
 import keras
 
-from moda_keras.graph.tracing import Functional, require_graph
+from moda_keras.graph.functional_models import Functional
 
 
 def inputs_and_outputs(model: keras.Model) -> tuple[Any, Any]:
     """Inputs and outputs as the user gave them: a tensor, list, or dict."""
-    require_graph(model)
     if isinstance(model, Functional):
         return model.input, model.output
     return tuple(t[0] if len(t) == 1 else t for t in (model.inputs, model.outputs))

@@ -12,6 +12,7 @@ _NO_FEATURES = {
     "linear", "softmax", "logsoftmax", "sigmoid", "hardsigmoid", "logsigmoid", "sparsemax",
     "sparsesigmoid",
 }  # fmt: skip
+_GATES = {"sigmoid", "hardsigmoid", "sparsesigmoid"}
 _ACTIVATION_LAYERS = (
     keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU,
     keras.layers.ELU, keras.layers.Softmax,
@@ -32,6 +33,11 @@ _NON_NEGATIVE = {"relu", "relu6", "sparseplus", "softplus"}
 def is_feature_activation(operation: Any) -> bool:
     """Whether the operation is, or ends in, a non-linearity that gives features."""
     return activation_name(operation) not in _NO_FEATURES
+
+
+def is_gate(operation: Any) -> bool:
+    """Whether the operation is, or ends in, a non-linearity between 0 and 1 that weighs values."""
+    return activation_name(operation) in _GATES
 
 
 def activation_name(operation: Any) -> str:

@@ -29,6 +29,19 @@ def has_changed_weights(operation: Any) -> bool:
     return is_quantized or bool(getattr(operation, "lora_enabled", False))
 
 
+def named_weights(operation: Any) -> list[tuple[str, keras.Variable]]:
+    """The weights of a layer or operation, each with the name that rules know it by.
+
+    It is the weight's own name, but for a `Dense` layer that stands for a product with weights of
+    another layer: these have names of their own.
+    """
+    weights = getattr(operation, "weights", None) or []
+    if type(operation) is not keras.layers.Dense or has_changed_weights(operation):
+        return [(weight.name, weight) for weight in weights]
+    names = {id(operation.kernel): "kernel", id(operation.bias): "bias"}
+    return [(names.get(id(weight), weight.name), weight) for weight in weights]
+
+
 def shallow_copy(operation: Any, name: str) -> Any:
     """A copy without nodes, which shares with the original whatever it holds.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from moda_keras.graph.graph import Graph, Step, Tensor
 from moda_keras.graph.hidden_activations import observed_tensors
-from moda_keras.graph.non_linearities import activation_name
+from moda_keras.graph.non_linearities import is_gate
 from moda_keras.graph.operations import kind_of
 from moda_keras.graph.unreadable_layers import find_unreadable_layers
 
@@ -16,7 +16,6 @@ _NON_LINEAR = {
     "Abs", "Absolute", "Clip", "Cos", "Erf", "Exp", "Glu", "Maximum", "Minimum", "Sign", "Sin",
     "Where",
 }  # fmt: skip
-_GATES = {"sigmoid", "hardsigmoid", "sparsesigmoid"}
 _NORMALIZATIONS = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -101,5 +100,5 @@ def _is_non_linear(step: Step, producers: dict[Tensor, Step]) -> bool:
         is_over_channels = step.inputs[0].channel_axis in [axis % rank for axis in axes if axis]
         return is_over_channels or any(kind_of(maker.operation) == "Reshape" for maker in makers)
     if kind == "Multiply":
-        return any(activation_name(maker.operation) in _GATES for maker in makers)
+        return any(is_gate(maker.operation) for maker in makers)
     return kind in _NON_LINEAR

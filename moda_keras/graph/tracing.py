@@ -1,77 +1,34 @@
-"""Reads the nodes of a Functional or Sequential model, nested models inlined.
-
-Tensors are read from `node.outputs`, never from `layer.output`, which is the layer's first call and
-may belong to another graph.
-"""
-
-from collections.abc import Callable, Iterator
-from typing import Any
+"""Reads a model as a graph."""
 
 import keras
 
 from moda_keras.graph.channel_axes import assign_channel_axes, last_axis
-from moda_keras.graph.expansion import expand
-from moda_keras.graph.graph import Graph, Step, Tensor
-from moda_keras.graph.operations import accepts_training
-
-
-def _functional_class() -> type:
-    """Keras exports no name for the class of `keras.Model(inputs, outputs)`."""
-    tensor = keras.Input((1,), name="probe_of_functional_class")
-    return type(keras.Model(tensor, tensor, name="probe_of_functional_class"))
-
-
-Functional = _functional_class()
-
-
-def runs_graph_alone(call: Callable) -> Callable:
-    """Marks a model's `call` as doing only what the model's graph shows.
-
-    A model whose class defines another `call` may do more: it is one opaque operation.
-    """
-    call.runs_graph_alone = True
-    return call
+from moda_keras.graph.graph import Graph, Tensor
+from moda_keras.graph.to_functional import to_functional
+from moda_keras.graph.tracer import Tracer
 
 
 def trace(model: keras.Model) -> Graph:
-    """Reads a built Functional or Sequential model, nested models inlined.
+    """Reads a built model, nested models and composite layers inlined.
 
     Args:
-        model: A built Functional or Sequential model.
+        model: A built model. Of a subclassed one, the graph is that of `to_functional(model)`.
 
     Returns:
-        Its `Graph`.
+        Its `Graph`; `graph.model` is the functional model.
 
     Raises:
-        ValueError: If the model has no graph (a subclassed model) or is not built yet.
+        ValueError: If the model is not built yet, or its `call` is no graph of layers.
     """
-    require_graph(model)
+    model = to_functional(model)
     inputs = [Tensor(t, last_axis(t)) for t in model.inputs]
-    steps: list[Step] = []
-    outputs = _trace_into(steps, model, inputs, training=None)
-    graph = Graph(inputs, outputs, steps, model)
+    tracer = Tracer(inputs[0])
+    outputs = tracer.trace_into(tracer.steps, model, inputs, training=None)
+    in_graph = {step.operation for step in tracer.steps}
+    opaque = {layer: why for layer, why in tracer.opaque.items() if layer in in_graph}
+    graph = Graph(inputs, outputs, tracer.steps, model, opaque)
     assign_channel_axes(graph)
     return graph
-
-
-def require_graph(model: keras.Model) -> None:
-    """Raises a ValueError with advice if `model` has no readable graph."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"Expected `model` to be a keras.Model. Received: model={model} (of type {type(model)})"
-        )
-    if runs_graph(model):
-        return
-    if isinstance(model, keras.Sequential):
-        raise ValueError(
-            f"The model {model.name!r} is not built yet. Add a `keras.Input` as its first layer, "
-            "or call `model.build(input_shape)`."
-        )
-    raise ValueError(
-        "Expected a Functional or Sequential model, whose graph of layers can be read. Received "
-        f"the subclassed model {model.name!r} (of type {type(model).__name__}), whose `call` hides "
-        "it. Build the model with the functional API: `keras.Model(inputs, outputs)`."
-    )
 
 
 def require_single_output(model: keras.Model) -> None:
@@ -94,85 +51,3 @@ def require_single_output(model: keras.Model) -> None:
             "Expected a model whose output has shape (batch, classes) with at least 2 classes. "
             f"Received: model {model.name!r} with output shape {shape}"
         )
-
-
-def runs_graph(operation: Any) -> bool:
-    """Whether `operation` is a built model that does only what its graph shows."""
-    if not isinstance(operation, (Functional, keras.Sequential)):
-        return False
-    call = type(operation).call
-    is_known = call in (Functional.call, keras.Sequential.call)
-    is_plain = is_known or getattr(call, "runs_graph_alone", False)
-    return is_plain and bool(getattr(operation, "outputs", None))
-
-
-def _trace_into(
-    steps: list[Step],
-    model: keras.Model,
-    inputs: list[Tensor],
-    training: bool | None,
-    masked: bool = False,
-) -> list[Tensor]:
-    """Appends the steps of `model`, fed by `inputs`, and returns its outputs.
-
-    `masked` says that Keras sends masks of time steps along with `inputs`, unseen by the model.
-    """
-    known = {id(t): tensor for t, tensor in zip(model.inputs, inputs, strict=True)}
-    for node in nodes_in_order(model):
-        arguments = (node.arguments.args, node.arguments.kwargs)
-        args, kwargs = keras.tree.map_structure(
-            lambda leaf: known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf,
-            arguments,
-        )
-        is_fed_masks = masked or any(map(is_masked, node.input_tensors))
-        outputs = _trace_call(steps, node, args, kwargs, training, is_fed_masks)
-        known.update(zip(map(id, node.outputs), outputs, strict=True))
-    return [known[id(t)] for t in model.outputs]
-
-
-def _trace_call(
-    steps: list[Step], node: Any, args: tuple, kwargs: dict, training: bool | None, masked: bool
-) -> list[Tensor]:
-    """Appends the steps of one call, and returns its outputs."""
-    operation = node.operation
-    if runs_graph(operation):
-        passed = (args, {name: value for name, value in kwargs.items() if name != "mask"})
-        fed = [leaf for leaf in keras.tree.flatten(passed) if isinstance(leaf, Tensor)]
-        mode = training if kwargs.get("training") is None else kwargs["training"]
-        return _trace_into(steps, operation, fed, mode, masked)
-    expanded = None if masked else expand(steps, operation, args, kwargs, training)
-    if expanded is not None:
-        return expanded
-    # `base(x, training=False)` asks for this mode of every layer inside.
-    if training is not None and accepts_training(operation):
-        kwargs = {"training": training, **_drop_none(kwargs, "training")}
-    outputs = [Tensor(t, last_axis(t)) for t in node.outputs]
-    steps.append(Step(operation, args, kwargs, outputs))
-    return outputs
-
-
-def is_masked(tensor: keras.KerasTensor) -> bool:
-    """Whether Keras sends a mask of time steps along with a tensor."""
-    return getattr(tensor, "_keras_mask", None) is not None
-
-
-def nodes_in_order(model: keras.Model) -> Iterator[Any]:
-    """The nodes from the model's inputs to its outputs, in topological order."""
-    done = {id(t) for t in model.inputs}
-    stack = [(t, False) for t in reversed(model.outputs)]
-    while stack:
-        tensor, inputs_done = stack.pop()
-        if id(tensor) in done:
-            continue
-        operation, node_index, _ = tensor._keras_history
-        node = operation._inbound_nodes[node_index]
-        if not inputs_done:
-            stack.append((tensor, True))
-            stack.extend((t, False) for t in reversed(node.input_tensors))
-            continue
-        done.update(map(id, node.outputs))
-        yield node
-
-
-def _drop_none(mapping: dict, key: str) -> dict:
-    return {k: v for k, v in mapping.items() if k != key or v is not None}

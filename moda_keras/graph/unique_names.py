@@ -13,7 +13,12 @@ def unique_name(name: str, taken: set[str]) -> str:
     return unique
 
 
+def layer_name(name: str, taken: set[str]) -> str:
+    """A unique name for a layer: Keras allows no "/", which paths in a model have."""
+    return unique_name(name.replace("/", "_"), taken)
+
+
 def rename(tensor: keras.KerasTensor, name: str, taken: set[str]) -> keras.KerasTensor:
     """Gives the operation that made a symbolic tensor a unique name; Keras's own may be taken."""
-    tensor._keras_history.operation.name = unique_name(name, taken)
+    tensor._keras_history.operation.name = layer_name(name, taken)
     return tensor

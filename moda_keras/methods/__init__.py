@@ -13,11 +13,27 @@ Everything downstream (compose, masked models, metrics, sub-tasks, reports, file
 `ModuleSet` and knows nothing of methods.
 """
 
-from moda_keras.methods import mwt
+from moda_keras.methods import (
+    baselines,
+    cnnsplitter,
+    gradsplitter,
+    incite,
+    magnitude,
+    mwt,
+    nemo,
+    seam,
+)
 from moda_keras.methods.search import Search, SearchProblem
 
 __all__ = [
     "Search",
     "SearchProblem",
+    "baselines",
+    "cnnsplitter",
+    "gradsplitter",
+    "incite",
+    "magnitude",
     "mwt",
+    "nemo",
+    "seam",
 ]

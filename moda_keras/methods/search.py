@@ -193,6 +193,7 @@ class Search(ABC):
         slicer = Slicer(model)
         if not slicer.hidden_activations:
             raise ValueError(explain_no_activation(slicer.graph))
+        model = slicer.model
         classes = model.outputs[0].shape[-1]
         names = check_class_names(class_names, classes)
         check_data(x, len(model.inputs))

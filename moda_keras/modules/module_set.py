@@ -161,6 +161,7 @@ class ModuleSet:
             ValueError: If a name is not a hidden activation of the model, or a shape is wrong.
         """
         slicer = Slicer(model)
+        model = slicer.model
         classes = model.outputs[0].shape[-1]
         require_tables("units", units)
         checked = complete_units(units, slicer.units, classes)

@@ -87,7 +87,7 @@ def choose_epsilons(
     if not isinstance(quantile, Real) or not 0 <= quantile < 1:
         raise ValueError(f"Expected `quantile` in [0, 1). Received: quantile={quantile!r}")
     traced = graph.trace(model)
-    check_data(x, len(model.inputs))
+    check_data(x, len(traced.model.inputs))
     check_batch_size(batch_size)
     check_steps(steps)
     return _quantiles(traced, x, quantile, batch_size=batch_size, steps=steps, verbose=verbose)

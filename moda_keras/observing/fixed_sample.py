@@ -81,6 +81,7 @@ class FixedSample:
         batch_size: int,
     ):
         traced = graph.trace(model)
+        model = traced.model
         graph.require_single_output(model)
         self.model = model
         classes = model.outputs[0].shape[-1]

@@ -79,7 +79,9 @@ def _in_inference(step: graph.Step) -> Any:
 
 
 def _identity(step: graph.Step) -> keras.layers.Layer:
-    return keras.layers.Identity(dtype=step.operation.dtype_policy, name=step.name)
+    return keras.layers.Identity(
+        dtype=step.operation.dtype_policy, name=step.name.replace("/", "_")
+    )
 
 
 def _keeps_dtype(step: graph.Step) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, Step, copy_hidden_state, unique_name
+from moda_keras.graph import Graph, Step, copy_hidden_state, layer_name
 from moda_keras.slicing.builder import Weights
 from moda_keras.slicing.copying import copy_operation, copy_weights
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
@@ -42,7 +42,7 @@ class GraphCopy:
         return keras.layers.Activation(
             operation.activation,
             dtype=operation.compute_dtype,
-            name=unique_name(f"{self.output_step.name}_activation", self.names),
+            name=layer_name(f"{self.output_step.name}_activation", self.names),
         )(logits)
 
     def copy_weights(self, new: Weights | None = None) -> None:
@@ -66,6 +66,6 @@ class GraphCopy:
     def _copy(self, step: Step, **config: Any) -> Any:
         operation = step.operation
         if operation not in self.by_operation:
-            name = unique_name(step.name, self.names)
+            name = layer_name(step.name, self.names)
             self.by_operation[operation] = copy_operation(operation, name, **config)
         return self.by_operation[operation]

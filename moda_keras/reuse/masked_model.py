@@ -10,9 +10,9 @@ from moda_keras.graph import (
     Graph,
     Tensor,
     in_structure_of,
+    layer_name,
     new_inputs,
     observed_tensors,
-    unique_name,
 )
 from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.modules.checks import chosen_modules
@@ -111,7 +111,7 @@ def _mask_layers(
         tensor: UnitMask(
             units[hidden.name],
             axis=tensor.channel_axis,
-            name=unique_name(f"{hidden.name}_mask", names),
+            name=layer_name(f"{hidden.name}_mask", names),
         )
         for tensor, hidden in observed_tensors(graph).items()
         if hidden.name in units

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from moda_keras.graph import Graph, Step, activation_name, in_structure_of, rename, unique_name
+from moda_keras.graph import Graph, Step, activation_name, in_structure_of, layer_name, rename
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.other_calibration import OtherCalibration, calibrate_other
 from moda_keras.slicing import Plan, Slicer
@@ -157,15 +157,15 @@ def _calibrate(
     from_dropped = keras.layers.Rescaling(
         calibration.dropped_scale,
         dtype=other.dtype,
-        name=unique_name("other_from_dropped", names),
+        name=layer_name("other_from_dropped", names),
     )(other)
     from_chosen = keras.layers.Rescaling(
         calibration.chosen_scale,
         calibration.shift,
         dtype=other.dtype,
-        name=unique_name("other_from_chosen", names),
+        name=layer_name("other_from_chosen", names),
     )(chosen)
-    name = unique_name("calibrated_other_logit", names)
+    name = layer_name("calibrated_other_logit", names)
     return keras.layers.Add(dtype=other.dtype, name=name)([from_dropped, from_chosen])
 
 
@@ -177,8 +177,8 @@ def _activate(step: Step | None, logits: keras.KerasTensor, names: set[str]) -> 
         # Behind the original's softmax there may be a cast, which is now before it.
         is_layer = isinstance(step.operation, keras.layers.Layer)
         config = {"dtype": logits.dtype} if is_layer else {}
-        return copy_operation(step.operation, unique_name(step.name, names), **config)(logits)
-    name = unique_name(f"{step.name}_activation", names)
+        return copy_operation(step.operation, layer_name(step.name, names), **config)(logits)
+    name = layer_name(f"{step.name}_activation", names)
     activation = step.operation.activation
     return keras.layers.Activation(activation, dtype=logits.dtype, name=name)(logits)
 

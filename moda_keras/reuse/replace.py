@@ -69,6 +69,7 @@ def replace(
             "logits. Received: x=None"
         )
     check_batch_size(batch_size)
+    weak_model = graph.to_functional(weak_model)
     classes = _check_weak_model(weak_model, target_class)
     weak, strong = _weak_logits(weak_model), _strong_logit(strong_module)
     fed = _in_order_of_inputs(weak, strong)
@@ -83,7 +84,6 @@ def replace(
 
 
 def _check_weak_model(model: keras.Model, target_class: int) -> int:
-    graph.require_graph(model)
     graph.require_single_output(model)
     classes = model.outputs[0].shape[-1]
     is_index = isinstance(target_class, (int, np.integer)) and not isinstance(target_class, bool)

@@ -7,7 +7,7 @@ from moda_keras.graph import (
     activation_name,
     in_structure_of,
     new_inputs,
-    require_graph,
+    to_functional,
     trace,
     unique_name,
 )
@@ -52,7 +52,7 @@ def two_class_model(model: keras.Model, *, name: str | None = None) -> keras.Mod
         [[0.5, 0.5]]
         >>> modules = mk.decompose(two, np.ones((2, 2)), np.array([0, 1]), verbose=0)
     """
-    require_graph(model)
+    model = to_functional(model)
     _require_one_output(model)
     graph = trace(model)
     copies = GraphCopy(graph)

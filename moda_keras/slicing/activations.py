@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Step
+from moda_keras.graph import Step, kind_of, operations_of
 
 _MIXING_FUNCTIONS = {"glu", "log_softmax", "softmax", "sparsemax"}
 _PER_CHANNEL_FUNCTIONS = {
@@ -16,18 +16,37 @@ _PER_CHANNEL_FUNCTIONS = {
 }
 _PER_CHANNEL_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 _MIXING_OPERATIONS = {"Glu", "LogSoftmax", "Softmax", "Sparsemax"}
+# Classes of `keras.ops` calls that give one value for each.
+ELEMENTWISE_OPERATIONS = (
+    "Abs", "Absolute", "Cast", "Celu", "Clip", "Elu", "Exp", "Expm1", "Gelu", "HardShrink",
+    "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "Log1p", "LogSigmoid", "LogSoftmax",
+    "Log", "Negative", "Reciprocal", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu",
+    "SoftShrink", "Softmax", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Sparsemax",
+    "Sqrt", "Square", "Squareplus", "Tanh", "TanhShrink", "Threshold",
+)  # fmt: skip
+_ARITHMETIC = {
+    "Add", "Divide", "Maximum", "Minimum", "Multiply", "Power", "Subtract", "TrueDivide",
+}  # fmt: skip
 
 
 def mixes_channels(operation: Any) -> bool:
     """Whether the operation is, or ends in, an activation that reads several channels at once.
 
-    An activation function from outside Keras is taken to do so, for it might.
+    An activation function from outside Keras is taken to do so, unless it consists of operations
+    of `keras.ops` on single values.
     """
     activation = getattr(operation, "activation", None)
     if activation is not None:
         is_known = isinstance(activation, _PER_CHANNEL_LAYERS)
-        return not (is_known or activation in _PER_CHANNEL_FUNCTIONS)
+        return not (is_known or activation in _PER_CHANNEL_FUNCTIONS or _is_elementwise(activation))
     return type(operation).__name__ in _MIXING_OPERATIONS
+
+
+def _is_elementwise(function: Callable) -> bool:
+    """Whether a function maps every value on its own, by operations that are known to do so."""
+    known = {*ELEMENTWISE_OPERATIONS, *_ARITHMETIC} - _MIXING_OPERATIONS
+    found = operations_of(function)
+    return bool(found) and all(kind_of(each) in known for each in found)
 
 
 def is_softmax_over_positions(step: Step) -> bool:

@@ -12,8 +12,9 @@ from moda_keras.graph import (
     Tensor,
     copy_hidden_state,
     in_structure_of,
+    layer_name,
+    named_weights,
     new_inputs,
-    unique_name,
 )
 from moda_keras.layers.channel_fill import ChannelFill
 from moda_keras.layers.modular_activation import ModularActivation
@@ -97,7 +98,7 @@ class _Builder:
         if step is None:
             return logits
         layer = step.operation
-        name = unique_name(f"{step.name}_activation", self.names)
+        name = layer_name(f"{step.name}_activation", self.names)
         # Not the layer's dtype policy, which may be that of a quantized layer.
         return keras.layers.Activation(layer.activation, dtype=layer.compute_dtype, name=name)(
             logits
@@ -131,7 +132,7 @@ class _Builder:
         original = planned.step.operation
         key = original if getattr(original, "weights", ()) else planned.step
         if key not in self.copies:
-            name = unique_name(planned.step.name, self.names)
+            name = layer_name(planned.step.name, self.names)
             self.copies[key] = copy_operation(original, name, **planned.slice.config)
         return self.copies[key]
 
@@ -149,7 +150,7 @@ class _Builder:
                 fill.sources.tolist(),
                 fill.values.tolist(),
                 axis=tensor.channel_axis if len(tensor.shape) else -1,
-                name=unique_name(f"{reader}_channels", self.names),
+                name=layer_name(f"{reader}_channels", self.names),
             )
             self.fills[key] = layer
             self.filled[key] = layer(value)
@@ -226,8 +227,8 @@ def _sliced_weights(
         return _sliced(values, slices.get(name))
 
     if len(layer.weights) == len(original.weights):  # names that Keras gave differ in the copy
-        return [sliced(w, w.name, w.shape) for w in original.weights]
-    weights = {weight.name: weight for weight in original.weights}
+        return [sliced(weight, name, weight.shape) for name, weight in named_weights(original)]
+    weights = dict(named_weights(original))
     return [sliced(weights.get(w.name), w.name, w.shape) for w in layer.weights]
 
 

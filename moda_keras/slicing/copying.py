@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import is_keras_class, plain_class, shallow_copy
+from moda_keras.graph import is_keras_class, named_weights, plain_class, shallow_copy
 
 # Layers that adapt to data have a vocabulary, which is neither in their config nor a weight.
 _LOOKUPS = (
@@ -110,8 +110,8 @@ def copy_weights(made: Any, original: Any, new: Mapping[str, np.ndarray] | None 
     if not getattr(original, "weights", None):
         return
     values = [
-        new[w.name] if new and w.name in new else keras.ops.convert_to_numpy(w)
-        for w in original.weights
+        new[name] if new and name in new else keras.ops.convert_to_numpy(weight)
+        for name, weight in named_weights(original)
     ]
     set_weights(made, original, values)
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from moda_keras.graph import Step
+from moda_keras.graph import Step, named_weights
 from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.groups import fed_channels
 from moda_keras.slicing.registry import Rule
@@ -60,9 +60,9 @@ def _read(rule: Rule, step: Step, position: int) -> np.ndarray:
     if isinstance(rule, Opaque) or not is_mixed.any() or not getattr(step.operation, "weights", ()):
         return total
     whole, part = (_sliced(rule, step, position, kept) for kept in (np.arange(length), [0]))
-    for weight in step.operation.weights:
-        for axis, indices in whole.get(weight.name, {}).items():
-            one = part.get(weight.name, {}).get(axis)
+    for name, weight in named_weights(step.operation):
+        for axis, indices in whole.get(name, {}).items():
+            one = part.get(name, {}).get(axis)
             if one is None or len(one) * length != len(indices):
                 continue
             squares = np.square(keras.ops.convert_to_numpy(weight).astype("float64"))

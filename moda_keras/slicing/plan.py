@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Graph, Step
+from moda_keras.graph import Graph, Step, named_weights
 from moda_keras.slicing.registry import Rule, Slice
 from moda_keras.slicing.rules.opaque import Opaque
 
@@ -90,9 +90,9 @@ class Plan:
         trainable = {id(weight) for weight in self.model.trainable_weights}
         kept = {}
         for planned in self.steps:
-            for weight in getattr(planned.step.operation, "weights", ()):
+            for name, weight in named_weights(planned.step.operation):
                 shape = tuple(weight.shape)
-                sliced = planned.slice.weights.get(weight.name)
+                sliced = planned.slice.weights.get(name)
                 indices = sliced.indices(shape) if sliced else [np.arange(n) for n in shape]
                 kept[id(weight)] = KeptWeight(weight, indices, id(weight) in trainable)
         return list(kept.values())
@@ -149,6 +149,6 @@ def _new_trainable_parameters(planned: PlannedStep) -> int:
     operation = planned.step.operation
     if not getattr(operation, "trainable", False):
         return 0
-    present = {weight.name for weight in operation.weights}
+    present = {name for name, _ in named_weights(operation)}
     new = [weight for name, weight in planned.slice.weights.items() if name not in present]
     return sum(math.prod(map(len, weight.axes.values())) for weight in new)

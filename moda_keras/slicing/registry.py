@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Step, is_keras_class
+from moda_keras.graph import Step, is_keras_class, keep_whole
 from moda_keras.slicing.activations import is_softmax_over_positions, mixes_channels
 from moda_keras.slicing.channels import Channels
 
@@ -168,6 +168,8 @@ def register_rule(*kinds: type | str) -> Callable[[type[Rule]], type[Rule]]:
         rule = rule_class()
         for kind in kinds:
             _RULES.setdefault(kind, []).insert(0, rule)
+            if isinstance(kind, type):
+                keep_whole(kind)  # the rule speaks of the layer, not of what is inside
         return rule_class
 
     return register

@@ -67,8 +67,8 @@ class Slicer:
 
     def __init__(self, model: keras.Model):
         self.graph = trace(model)
-        require_single_output(model)
-        self.model = model
+        self.model = self.graph.model
+        require_single_output(self.model)
         self.hidden_activations = [hidden for hidden, _ in hidden_activations_of(self.graph)]
         self.units = {hidden.name: hidden.units for hidden in self.hidden_activations}
         self.output_activation = find_output_activation(self.graph)

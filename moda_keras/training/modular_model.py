@@ -108,7 +108,7 @@ class ModularModel(keras.Model):
             ValueError: If the model has no graph, is not built, has several outputs, or has no
                 hidden activation.
         """
-        inputs, outputs = graph.inputs_and_outputs(model)
+        inputs, outputs = graph.inputs_and_outputs(graph.to_functional(model))
         return cls(inputs, outputs, name=name or model.name)
 
     @property

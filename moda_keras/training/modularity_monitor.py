@@ -129,7 +129,7 @@ class ModularityMonitor(keras.callbacks.Callback):
         return [*by_layer, "modules/size", "modules/overlap"]
 
     def _take_sample(self, model: keras.Model) -> FixedSample:
-        graph.require_graph(model)
+        model = graph.to_functional(model)
         graph.require_single_output(model)
         classes = model.outputs[0].shape[-1]
         x, y = check_labelled_arrays(self.x, self.y, classes)

@@ -256,6 +256,18 @@ def test_what_each_non_linearity_promises(operation, exact_zero, non_negative):
     assert (found.exact_zero, found.non_negative) == (exact_zero, non_negative)
 
 
+def test_product_of_a_layer_with_a_gate_of_its_shape_is_a_hidden_activation():
+    inputs = keras.Input((5,))
+    gate = layers.Dense(6, activation="sigmoid")(inputs)
+    linear = layers.BatchNormalization()(layers.Dense(6, use_bias=False)(inputs))
+    units = layers.Multiply(name="units")([linear, gate])
+    model = keras.Model(inputs, layers.Dense(3)(units))
+    (found,) = mk.find_hidden_activations(model)
+    assert (found.name, found.units) == ("units", 6)
+    assert not found.exact_zero
+    assert not found.non_negative
+
+
 def test_recurrent_layer_is_non_negative_unless_it_mixes_in_the_state_it_begins_with():
     found = {}
     for layer in (layers.SimpleRNN, layers.LSTM, layers.GRU):
@@ -279,10 +291,17 @@ class Block(layers.Layer):
         return self.nonlinearity(self.dense(inputs))
 
 
+class Hiding(Block):
+    """Is not seen through."""
+
+
+graph.keep_whole(Hiding)
+
+
 def test_subclassed_layers_are_named_as_unreadable_unless_marked():
     model = sequential(
         layers.Dense(4, activation="relu"),
-        Block(layers.ReLU(), name="hiding"),
+        Hiding(layers.ReLU(), name="hiding"),
         Block(mk.layers.ModularActivation("relu"), name="marking"),
         layers.Dense(3),
     )
@@ -298,18 +317,20 @@ class Subclassed(keras.Model):
         return self.dense(inputs)
 
 
-def test_subclassed_model_has_no_graph():
-    message = r"Functional or Sequential model.*Received the subclassed model 'hidden'.*Subclassed"
+def test_subclassed_model_that_was_never_called_has_no_graph():
+    message = r"Expected a built model.*Received: model 'hidden' \(of type Subclassed\)"
     with pytest.raises(ValueError, match=message):
         mk.find_hidden_activations(Subclassed(name="hidden"))
 
 
-def test_subclassed_model_inside_a_graph_is_named_as_unreadable():
+def test_subclassed_model_inside_a_graph_is_seen_through():
     inputs = keras.Input((4,))
     x = layers.Dense(5, activation="relu", name="seen")(inputs)
     model = keras.Model(inputs, Subclassed(name="hiding")(x))
     assert hidden(model) == [("seen", 5)]
-    assert [layer.name for layer in graph.find_unreadable_layers(graph.trace(model))] == ["hiding"]
+    traced = graph.trace(model)
+    assert [step.name for step in traced.steps] == ["seen", "hiding/dense"]
+    assert graph.find_unreadable_layers(traced) == []
 
 
 def test_unbuilt_model_says_how_to_build_it():

@@ -10,6 +10,8 @@ from moda_keras import graph
 
 
 class Swish(layers.Layer):
+    """Is not seen through."""
+
     def call(self, inputs):
         return inputs * keras.ops.sigmoid(inputs)
 
@@ -20,7 +22,7 @@ class Double(layers.Layer):
 
 
 class Block(layers.Layer):
-    """Has an attribute `activation`, and puts out something linear."""
+    """Has an attribute `activation`, puts out something linear, and is not seen through."""
 
     def __init__(self, activation="relu", **kwargs):
         super().__init__(**kwargs)
@@ -33,6 +35,10 @@ class Block(layers.Layer):
 
     def call(self, inputs):
         return self.outer(self.activation(self.inner(inputs)))
+
+
+graph.keep_whole(Swish)
+graph.keep_whole(Block)
 
 
 def self_attention():

@@ -7,6 +7,7 @@ from keras import layers, ops
 from masking import CLASSES, check_slicing, fill_layers, randomize
 
 import moda_keras as mk
+from moda_keras.graph import keep_whole
 from moda_keras.slicing import slice_model
 
 SHAPE = (8, 8, 3)
@@ -187,6 +188,9 @@ class Scale(keras.layers.Layer):
         return inputs * self.factor + self.start
 
 
+keep_whole(Scale)
+
+
 def test_layer_with_weights_that_cannot_be_copied_is_refused():
     inputs = keras.Input(SHAPE)
     model = randomize(keras.Model(inputs, head(Scale(0.3, name="scale")(conv_relu(inputs)))))
@@ -209,6 +213,9 @@ class Offset(keras.layers.Layer):
 
     def call(self, inputs):
         return inputs + self.offset
+
+
+keep_whole(Offset)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from keras import layers, ops
 from masking import check_slicing, fill_layers, inputs_for, random_units, randomize, run
 
+from moda_keras.graph import keep_whole
 from moda_keras.slicing import (
     Channels,
     Opaque,
@@ -346,8 +347,13 @@ def test_rule_with_wrong_needs_is_named():
 
 
 class Unheard(keras.layers.Layer):
+    """Is not seen through."""
+
     def call(self, inputs):
         return inputs * 2.0
+
+
+keep_whole(Unheard)
 
 
 def test_layer_that_no_rule_knows_is_named_once_by_a_slicer():

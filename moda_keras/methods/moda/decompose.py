@@ -113,6 +113,7 @@ def decompose(
     """
     criterion = find_criterion(criterion)
     slicer = Slicer(model)
+    model = slicer.model
     classes = model.outputs[0].shape[-1]
     names = check_class_names(class_names, classes)
     check_data(x, len(model.inputs))

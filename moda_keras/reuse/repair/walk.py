@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Step, Tensor
+from moda_keras.graph import Step, Tensor, named_weights
 from moda_keras.ops.backends import backend
 from moda_keras.reuse.repair.calibration import calibration_batches
 from moda_keras.reuse.repair.followers import Follower, affine_of, find_followers, is_batch_norm
@@ -314,12 +314,11 @@ class _Walk:
     def _add(self, planned: PlannedStep, name: str, change: np.ndarray) -> None:
         """Adds to a weight of the new layer, and to the original's values in `weights`."""
         original, layer = planned.step.operation, self.built.operation(planned)
-        names = [weight.name for weight in original.weights]
         weight = next(w for w in layer.weights if w.name == name)
         weight.assign(as_numpy(weight) + change)
         full = self.weights.setdefault(original, {})
         if name not in full:
-            full[name] = as_numpy(original.weights[names.index(name)]).astype("float64")
+            full[name] = as_numpy(dict(named_weights(original))[name]).astype("float64")
         part = planned.slice.weights.get(name)
         indices = part.indices(full[name].shape) if part else [np.arange(n) for n in change.shape]
         full[name][np.ix_(*indices)] += change
@@ -371,7 +370,7 @@ def _is_linear(layer: keras.layers.Layer) -> bool:
 
 def _linear_copy(step: Step) -> keras.layers.Layer:
     """A copy of the original's layer without its activation."""
-    made = copy_operation(step.operation, step.name, activation="linear")
+    made = copy_operation(step.operation, step.operation.name, activation="linear")
     made.build(step.inputs[0].shape)
     copy_weights(made, step.operation)
     return made

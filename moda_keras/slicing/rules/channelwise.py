@@ -4,7 +4,11 @@ import keras
 import numpy as np
 
 from moda_keras.layers.modular_activation import ModularActivation
-from moda_keras.slicing.activations import mixes_channels, step_on_constants
+from moda_keras.slicing.activations import (
+    ELEMENTWISE_OPERATIONS,
+    mixes_channels,
+    step_on_constants,
+)
 from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_axis, register_rule
 
@@ -69,11 +73,7 @@ class Channelwise(Rule):
 @register_rule(
     keras.layers.Activation, keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.ReLU,
     keras.layers.Softmax, ModularActivation,
-    "Abs", "Absolute", "Cast", "Celu", "Clip", "Elu", "Exp", "Expm1", "Gelu", "HardShrink",
-    "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "Log1p", "LogSigmoid", "LogSoftmax",
-    "Log", "Negative", "Reciprocal", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu",
-    "SoftShrink", "Softmax", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Sparsemax",
-    "Sqrt", "Square", "Squareplus", "Tanh", "TanhShrink", "Threshold",
+    *ELEMENTWISE_OPERATIONS,
 )  # fmt: skip
 class Elementwise(Channelwise):
     """Functions of single values: activations and `keras.ops` calls."""

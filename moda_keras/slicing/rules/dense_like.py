@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from moda_keras.graph import named_weights
 from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_axis, register_rule
 
@@ -21,7 +22,7 @@ class DenseLike(Rule):
         layer = step.operation
         expected = {*self.weight_names, *(["bias"] if layer.use_bias else [])}
         return (
-            {weight.name for weight in layer.weights} == expected
+            {name for name, _ in named_weights(layer)} == expected
             and keeps_channel_axis(step)
             and getattr(layer, "groups", 1) == 1
         )

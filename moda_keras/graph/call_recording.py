@@ -1,0 +1,312 @@
+"""Records what a layer's `call` does, by calling it on symbolic tensors."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from moda_keras.graph.graph import Tensor
+from moda_keras.graph.operations import accepts_training
+from moda_keras.ops.backends import backend
+
+# Two sizes in place of an unknown batch size, to see whether a call depends on it.
+_SIZES = (2, 3)
+
+
+class Unrecordable(Exception):
+    """Why a call cannot be recorded, in words that follow "because"."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """The calls inside a call.
+
+    Attributes:
+        stand_ins: The symbolic tensors of the call, each with the tensor that it stands for.
+        nodes: Keras's nodes of the calls inside, in the order of execution.
+        structure: What the call returns: symbolic tensors in their structure.
+        shapes: By the identities of symbolic tensors, the shapes that differ from theirs, because
+            the batch size is open.
+    """
+
+    stand_ins: list[tuple[keras.KerasTensor, Tensor]]
+    nodes: list[Any]
+    structure: Any
+    shapes: dict[int, tuple] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> list[keras.KerasTensor]:
+        """The symbolic tensors that come out, flat."""
+        return keras.tree.flatten(self.structure)
+
+    @property
+    def inputs(self) -> dict[int, Tensor]:
+        """The tensors by the identities of the symbolic ones that stand for them."""
+        return {id(symbolic): tensor for symbolic, tensor in self.stand_ins}
+
+
+def record(layer: keras.layers.Layer, args: tuple, kwargs: dict) -> Recording:
+    """Records a call, without a trace on the layer and on those inside.
+
+    Args:
+        layer: A built layer or model.
+        args: Positional arguments of the call, with a `Tensor` for each tensor.
+        kwargs: Keyword arguments, likewise.
+
+    Returns:
+        The `Recording`. The `training` that the call hands on to layers inside is left out.
+
+    Raises:
+        Unrecordable: If the call does not run on symbolic tensors, or its graph depends on the mode
+            or on the batch size.
+    """
+    failure = None
+    for sizes in ([None], _SIZES):
+        try:
+            found = [_record_in_both_modes(layer, args, kwargs, size) for size in sizes]
+        except Unrecordable as error:
+            failure = failure or error
+            continue
+        if len(found) == 1:
+            return found[0]
+        if not _are_same(*found):
+            raise Unrecordable("its graph depends on the batch size")
+        found[0].shapes.update(_open_shapes(*found))
+        return found[0]
+    raise failure
+
+
+def operations_of(function: Callable) -> list[Any] | None:
+    """The operations that a function of one tensor consists of.
+
+    Args:
+        function: Such as an activation function.
+
+    Returns:
+        List of operations; None if it does not run on a symbolic tensor, uses other tensors, or
+        changes the shape.
+    """
+    stand_in = keras.KerasTensor((None, 4))
+    try:
+        result = function(stand_in)
+        nodes = list(_nodes_between({id(stand_in)}, [result]))
+    except Exception:  # whatever a function of the user's raises
+        return None
+    values = [leaf for n in nodes for leaf in keras.tree.flatten(n.arguments.args)]
+    has_others = any(np.ndim(each) for each in values if not isinstance(each, keras.KerasTensor))
+    is_kept = isinstance(result, keras.KerasTensor) and result.shape == stand_in.shape
+    return [node.operation for node in nodes] if is_kept and not has_others else None
+
+
+def _record_in_both_modes(
+    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None
+) -> Recording:
+    recording, training = (_record_once(layer, args, kwargs, size, mode) for mode in (False, True))
+    if not _are_same(recording, training):
+        raise Unrecordable("it computes something else in training than in inference")
+    _leave_out_mode(recording, training)
+    if any(node.arguments.kwargs.get("training") is not None for node in recording.nodes):
+        raise Unrecordable("it asks layers inside for training or inference, whatever the mode")
+    return recording
+
+
+def _leave_out_mode(recording: Recording, training: Recording) -> None:
+    """Takes away the `training` that the layers inside get from the layer itself."""
+    for node, other in zip(recording.nodes, training.nodes, strict=True):
+        mode, in_training = (each.arguments.kwargs.get("training") for each in (node, other))
+        if (mode, in_training) == (False, True):
+            del node.arguments.kwargs["training"]
+
+
+def _record_once(
+    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None, training: bool
+) -> Recording:
+    made: dict[Tensor, keras.KerasTensor] = {}
+
+    def symbolic(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if leaf not in made:
+            made[leaf] = _stand_in(leaf, size)
+        return made[leaf]
+
+    args, kwargs = keras.tree.map_structure(symbolic, (args, kwargs))
+    if accepts_training(layer):
+        kwargs = {**kwargs, "training": training}
+    with _without_a_trace(layer):
+        try:
+            with keras.StatelessScope() as scope, backend.without_gradients():
+                structure = _call_in_mode(layer, args, kwargs, training)
+        except Exception as error:  # whatever a `call` of the user's raises
+            reason = f"its call fails on symbolic tensors ({describe(error)})"
+            raise Unrecordable(reason) from None
+        if scope.state_mapping:
+            raise Unrecordable("it changes a state, or draws random numbers, when it is called")
+        outputs = keras.tree.flatten(structure)
+        if not outputs or not all(isinstance(each, keras.KerasTensor) for each in outputs):
+            raise Unrecordable("it returns something else than tensors made of its inputs")
+        nodes = list(_nodes_between({id(each) for each in made.values()}, outputs))
+    return Recording([(symbolic, tensor) for tensor, symbolic in made.items()], nodes, structure)
+
+
+class _Mode(keras.layers.Layer):
+    """Calls a function as a layer does that is asked for training or inference."""
+
+    def __init__(self, function: Callable[[], Any], dtype: Any):
+        super().__init__(dtype=dtype)
+        self.held = (function,)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        self.held[0]()
+        return inputs
+
+
+def _call_in_mode(layer: keras.layers.Layer, args: tuple, kwargs: dict, training: bool) -> Any:
+    """What `call` returns; layers inside are told the mode as if the layer itself were called."""
+    returned: list[Any] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            returned.append(layer.call(*args, **kwargs))
+        except Exception as error:  # here, before Keras wraps it up
+            errors.append(error)
+
+    _Mode(run, layer.dtype_policy)(keras.ops.zeros((1, 1), layer.compute_dtype), training=training)
+    if errors:
+        raise errors[0]
+    return returned[0]
+
+
+def _open_shapes(first: Recording, second: Recording) -> dict[int, tuple]:
+    """The shapes of tensors where they do not depend on the batch size."""
+    return {
+        id(one): tuple(n if n == m else None for n, m in zip(one.shape, other.shape, strict=True))
+        for nodes in zip(first.nodes, second.nodes, strict=True)
+        for one, other in zip(*(node.outputs for node in nodes), strict=True)
+    }
+
+
+def _stand_in(tensor: Tensor, size: int | None) -> keras.KerasTensor:
+    shape = tensor.shape
+    if size is not None and shape and shape[0] is None:
+        shape = (size, *shape[1:])
+    source = tensor.keras_tensor
+    return keras.KerasTensor(shape, dtype=source.dtype, sparse=source.sparse)
+
+
+def describe(error: Exception) -> str:
+    """The class and the first line of an error, without what Keras wraps around it."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception encountered when")]
+    return f"{type(error).__name__}: {told[0][:200]}" if told else type(error).__name__
+
+
+@contextlib.contextmanager
+def _without_a_trace(layer: keras.layers.Layer) -> Iterator[None]:
+    """Takes the nodes of calls away again, and checks that nothing was built."""
+    layers = list(layer._flatten_layers(include_self=True, recursive=True))
+    before = [(len(each._inbound_nodes), len(each._outbound_nodes)) for each in layers]
+    called = [each._called for each in layers]
+    weights = len(layer.weights)
+    # Keras takes the product of a symbolic tensor and a weight for a sparse one otherwise.
+    dense = [each for each in layer.variables if not hasattr(each, "sparse")]
+    for each in dense:
+        each.sparse = False
+    try:
+        yield
+    finally:
+        for each in dense:
+            del each.sparse
+        for each, (inbound, outbound), flag in zip(layers, before, called, strict=True):
+            del each._inbound_nodes[inbound:]
+            del each._outbound_nodes[outbound:]
+            each._called = flag
+    if len(layer.weights) != weights:
+        raise Unrecordable("it makes weights when it is called")
+
+
+def _nodes_between(inputs: set[int], outputs: list[keras.KerasTensor]) -> Iterator[Any]:
+    """The nodes from inputs to outputs, in topological order."""
+    done = set(inputs)
+    stack = [(tensor, False) for tensor in reversed(outputs)]
+    while stack:
+        tensor, inputs_done = stack.pop()
+        if id(tensor) in done:
+            continue
+        history = getattr(tensor, "_keras_history", None)
+        if history is None or history.operation is None:
+            raise Unrecordable("it uses tensors from outside the call")
+        node = history.operation._inbound_nodes[history.node_index]
+        if not inputs_done:
+            stack.append((tensor, True))
+            stack.extend((t, False) for t in reversed(node.input_tensors))
+            continue
+        done.update(map(id, node.outputs))
+        yield node
+
+
+def _are_same(first: Recording, second: Recording) -> bool:
+    """Whether two recordings are of the same operations on the same tensors."""
+    if len(first.nodes) != len(second.nodes) or len(first.outputs) != len(second.outputs):
+        return False
+    places: tuple[dict[int, Any], ...] = (dict(first.inputs), dict(second.inputs))
+    for index, nodes in enumerate(zip(first.nodes, second.nodes, strict=True)):
+        if not _do_the_same(*nodes, *places):
+            return False
+        for node, place in zip(nodes, places, strict=True):
+            place.update({id(t): (index, i) for i, t in enumerate(node.outputs)})
+    ends = [
+        [place[id(tensor)] for tensor in each.outputs]
+        for each, place in zip((first, second), places, strict=True)
+    ]
+    return ends[0] == ends[1]
+
+
+def _do_the_same(first: Any, second: Any, of_first: dict, of_second: dict) -> bool:
+    one, other = first.operation, second.operation
+    is_same_layer = one is other
+    if not is_same_layer and (isinstance(one, keras.layers.Layer) or type(one) is not type(other)):
+        return False
+    if not is_same_layer and not _is_equal(_settings(one), _settings(other)):
+        return False
+    leaves = []
+    for node, known in ((first, of_first), (second, of_second)):
+        kwargs = {k: v for k, v in node.arguments.kwargs.items() if k != "training"}
+        flat = keras.tree.flatten((node.arguments.args, kwargs))
+        leaves.append(
+            [known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf for leaf in flat]
+        )
+    return len(leaves[0]) == len(leaves[1]) and all(map(_is_equal, *leaves))
+
+
+def _settings(operation: Any) -> dict[str, Any]:
+    """The attributes of the operation behind a call of `keras.ops`, without name and nodes."""
+    return {
+        key: value
+        for key, value in vars(operation).items()
+        if not key.startswith("_") and key != "name"
+    }
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    if first is second:
+        return True
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_is_equal(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+        return len(first) == len(second) and all(map(_is_equal, first, second))
+    if keras.ops.is_tensor(first) or isinstance(first, np.ndarray):
+        try:
+            return np.array_equal(*map(keras.ops.convert_to_numpy, (first, second)))
+        except (TypeError, ValueError):
+            return False
+    try:
+        return bool(first == second)
+    except (TypeError, ValueError):
+        return False

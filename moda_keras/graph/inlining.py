@@ -1,0 +1,181 @@
+"""Sees through composite layers: a call becomes the calls inside."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from moda_keras.graph.call_recording import Recording, Unrecordable, record
+from moda_keras.graph.channel_axes import last_axis
+from moda_keras.graph.graph import Step, Tensor
+from moda_keras.graph.inlining_proof import find_difference
+from moda_keras.graph.operations import is_keras_class
+from moda_keras.graph.plain_class import plain_class
+from moda_keras.graph.unique_names import unique_name
+from moda_keras.graph.weight_operands import WeightOperands, holds_weights
+
+# Appends the steps of one node of Keras's, and returns its outputs.
+TraceNode = Callable[[list[Step], Any, tuple, dict], list[Tensor]]
+
+_KEPT_WHOLE: set[type] = set()
+
+
+def keep_whole(kind: type) -> None:
+    """Declares that calls of a layer class stay one operation, since something treats them so."""
+    _KEPT_WHOLE.add(kind)
+
+
+def is_composite(operation: Any) -> bool:
+    """Whether a layer is neither Keras's own nor this package's, and so may have parts."""
+    if not isinstance(operation, keras.layers.Layer) or not operation.built:
+        return False
+    cls = plain_class(operation)
+    is_known = is_keras_class(cls) or cls.__module__.startswith("moda_keras.")
+    return not is_known and not any(kind in _KEPT_WHOLE for kind in cls.__mro__)
+
+
+def inline(
+    steps: list[Step],
+    layer: keras.layers.Layer,
+    args: tuple,
+    kwargs: dict,
+    trace_node: TraceNode,
+    *,
+    source: Tensor,
+    prove: bool,
+) -> list[Tensor]:
+    """Appends the steps inside the call of a composite layer, and returns its outputs.
+
+    Args:
+        steps: The steps so far.
+        layer: The layer.
+        args: Positional arguments of the call, with a `Tensor` for each tensor.
+        kwargs: Keyword arguments, likewise.
+        trace_node: Traces the calls inside, and so on level by level.
+        source: An input of the model: what goes into layers that read nothing.
+        prove: Whether the steps are compared with the layer, on random inputs.
+
+    Returns:
+        The outputs, flat.
+
+    Raises:
+        Unrecordable: If the call stays one operation; nothing is appended then.
+    """
+    recording = record(layer, args, kwargs)
+    start = len(steps)
+    try:
+        outputs = append_recorded(steps, layer, recording, trace_node, source)
+        reason = None
+        if prove:
+            reason = find_difference(layer, args, kwargs, steps[start:], outputs, source)
+        if reason is not None:
+            raise Unrecordable(reason)
+    except Unrecordable:
+        del steps[start:]
+        raise
+    return outputs
+
+
+def append_recorded(
+    steps: list[Step],
+    layer: keras.layers.Layer,
+    recording: Recording,
+    trace_node: TraceNode,
+    source: Tensor,
+) -> list[Tensor]:
+    """Appends the steps of a recorded call, and returns its outputs; arguments as of `inline`."""
+    return _Inlining(steps, layer, recording, trace_node, source).run()
+
+
+class _Inlining:
+    def __init__(
+        self,
+        steps: list[Step],
+        layer: keras.layers.Layer,
+        recording: Recording,
+        trace_node: TraceNode,
+        source: Tensor,
+    ):
+        self.steps = steps
+        self.layer = layer
+        self.recording = recording
+        self.trace_node = trace_node
+        self.known: dict[int, Tensor] = dict(recording.inputs)
+        self.operands = WeightOperands(layer, steps, source)
+        read = [node.input_tensors for node in recording.nodes] + [recording.outputs]
+        self.readers = Counter(id(tensor) for tensors in read for tensor in tensors)
+        self.attributes = _attribute_names(layer)
+        self.names: set[str] = set()
+
+    def run(self) -> list[Tensor]:
+        for node in self.recording.nodes:
+            start = len(self.steps)
+            outputs = self.trace(node)
+            for tensor, symbolic in zip(outputs, node.outputs, strict=True):
+                tensor.shape = self.recording.shapes.get(id(symbolic), tensor.shape)
+            self.known.update(zip(map(id, node.outputs), outputs, strict=True))
+            self.rename(node.operation, self.steps[start:])
+        return [self.known[id(tensor)] for tensor in self.recording.outputs]
+
+    def trace(self, node: Any) -> list[Tensor]:
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: self.known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf,
+            (node.arguments.args, node.arguments.kwargs),
+        )
+        if not holds_weights(args, kwargs):
+            return self.trace_node(self.steps, node, args, kwargs)
+        operation, output = node.operation, Tensor(node.outputs[0], last_axis(node.outputs[0]))
+        readers = max((self.readers[id(tensor)] for tensor in node.input_tensors), default=0)
+        if self.operands.as_dense(operation, args, output):
+            return [output]
+        if self.operands.as_bias(operation, args, output, readers):
+            return [output]
+        args, kwargs = self.operands.replaced(operation, args, kwargs)
+        return self.trace_node(self.steps, node, args, kwargs)
+
+    def rename(self, operation: Any, steps: list[Step]) -> None:
+        """Names the steps of a call by their path in the model."""
+        local = self.attributes.get(id(operation)) or _kind_name(operation)
+        local = unique_name(local, self.names)
+        own = re.compile(rf"{re.escape(operation.name)}(?=$|[/_])")
+        for step in steps:
+            is_own = own.match(step.name)
+            inner = own.sub(local, step.name) if is_own else f"{local}/{step.name}"
+            step.name = f"{self.layer.name}/{inner}"
+
+
+def _attribute_names(layer: keras.layers.Layer) -> dict[int, str]:
+    """The name of each layer inside: its own if it was given one, or that of its attribute."""
+    # PyTorch keeps attributes that are layers apart; some attributes are lists of the frameworks.
+    attributes = {
+        key: value
+        for key, value in {**vars(layer), **vars(layer).get("_modules", {})}.items()
+        if key not in ("_layers", "_modules")
+        and (not key.startswith("_self_") or isinstance(value, keras.layers.Layer))
+    }
+    names: dict[int, str] = {}
+    found = list(attributes.items())
+    found += [
+        (f"{key}_{index}", each)
+        for key, value in attributes.items()
+        if isinstance(value, (list, tuple, dict))
+        for index, each in enumerate(keras.tree.flatten(value))
+    ]
+    for place, each in found:
+        if isinstance(each, keras.layers.Layer):
+            name = place.strip("_") if _is_automatic(each) else each.name
+            names.setdefault(id(each), name)
+    return names
+
+
+def _is_automatic(layer: keras.layers.Layer) -> bool:
+    """Whether Keras has named a layer, with a number that depends on what was made before."""
+    return re.fullmatch(rf"{_kind_name(layer)}(_\d+)?", layer.name) is not None
+
+
+def _kind_name(operation: Any) -> str:
+    name = re.sub(r"\W+", "", type(operation).__name__)
+    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

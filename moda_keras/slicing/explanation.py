@@ -1,0 +1,152 @@
+"""What of a model can be cut, what stays whole, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from moda_keras.graph import Step, has_changed_weights, kind_of
+from moda_keras.slicing.rules.opaque import WHOLE_ON_PURPOSE, Opaque
+from moda_keras.slicing.slicer import Slicer
+
+
+@dataclass(frozen=True)
+class Part:
+    """One operation of a model.
+
+    Attributes:
+        name: Its path in the model.
+        kind: Name of its class.
+        parameters: Number of its parameters. Of a shared layer, the first call has them.
+        units: Number of units, if it is a hidden activation; None otherwise.
+        why_whole: Why it cannot be cut, in words that follow "because"; None if it can.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    units: int | None
+    why_whole: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The parts of a model, as `explain` gives them; `print` shows a table.
+
+    Attributes:
+        model_name: Name of the model.
+        parts: Its operations, in the order of execution.
+    """
+
+    model_name: str
+    parts: Sequence[Part]
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of all parts."""
+        return sum(part.parameters for part in self.parts)
+
+    @property
+    def share(self) -> float:
+        """Share of the parameters that are in parts that can be cut; float in [0, 1]."""
+        cut = sum(part.parameters for part in self.parts if part.why_whole is None)
+        return cut / self.parameters if self.parameters else 0.0
+
+    @property
+    def hidden_activations(self) -> list[Part]:
+        """The parts at which units are observed."""
+        return [part for part in self.parts if part.units is not None]
+
+    @property
+    def whole(self) -> list[Part]:
+        """The parts that stay whole and have parameters, or hide others."""
+        return [part for part in self.parts if part.why_whole is not None]
+
+    def __str__(self) -> str:
+        """A summary, then each part that has units, or has parameters and stays whole."""
+        shown = [p for p in self.parts if p.units is not None or (p.why_whole and p.parameters)]
+        rows = [["part", "kind", "parameters", "units", "stays whole because"]]
+        for part in shown:
+            units = "" if part.units is None else str(part.units)
+            rows.append([part.name, part.kind, f"{part.parameters:,}", units, part.why_whole or ""])
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [
+            f"{self.model_name}: {len(self.hidden_activations)} hidden activations; "
+            f"{100 * self.share:.1f} % of {self.parameters:,} parameters can be cut"
+        ]
+        for name, kind, *numbers, why in rows:
+            cells = [name.ljust(widths[0]), kind.ljust(widths[1])]
+            cells += [text.rjust(n) for text, n in zip(numbers, widths[2:], strict=True)]
+            lines.append("  ".join([*cells, why]).rstrip())
+        return "\n".join(lines)
+
+
+def explain(model: keras.Model) -> Explanation:
+    """Says what of a model can be cut, what stays whole, and why.
+
+    Args:
+        model: Any built model.
+
+    Returns:
+        An `Explanation`. Printed, it is a table of the hidden activations, and of the layers with
+        parameters that stay whole in every composed model.
+
+    Raises:
+        ValueError: If the model is not built, has several outputs, or its `call` is no graph.
+
+    Example:
+        >>> import keras
+        >>> import moda_keras as mk
+        >>> model = keras.Sequential([
+        ...     keras.Input((4,)),
+        ...     keras.layers.Dense(8, activation="relu", name="features"),
+        ...     keras.layers.LayerNormalization(name="norm"),
+        ...     keras.layers.Dense(3, name="logits"),
+        ... ], name="pets")
+        >>> print(mk.explain(model))
+        pets: 1 hidden activations; 80.7 % of 83 parameters can be cut
+        part      kind                parameters  units  stays whole because
+        features  Dense                       40      8
+        norm      LayerNormalization          16         its mean is one over all channels, the dropped ones too
+    """  # noqa: E501
+    slicer = Slicer(model)
+    units = {tensor: slicer.units[name] for tensor, name in slicer.hidden.items()}
+    counted: set[int] = set()
+    parts = []
+    for step in slicer.graph.steps:
+        weights = [w for w in getattr(step.operation, "weights", ()) if id(w) not in counted]
+        counted.update(map(id, weights))
+        parts.append(
+            Part(
+                name=step.name,
+                kind=type(step.operation).__name__,
+                parameters=sum(_size(weight) for weight in weights),
+                units=units.get(step.outputs[0]),
+                why_whole=_why_whole(slicer, step),
+            )
+        )
+    return Explanation(slicer.model.name, parts)
+
+
+def _size(weight: keras.Variable) -> int:
+    size = 1
+    for length in weight.shape:
+        size *= length
+    return size
+
+
+def _why_whole(slicer: Slicer, step: Step) -> str | None:
+    if not isinstance(slicer.rules[step], Opaque):
+        return None
+    layer = step.operation
+    if layer in slicer.graph.opaque:
+        return slicer.graph.opaque[layer]
+    if has_changed_weights(layer):
+        return "it is quantized or has LoRA enabled"
+    kind = kind_of(layer)
+    reasons = [why for why, names in WHOLE_ON_PURPOSE.items() if kind in names]
+    if reasons:
+        return reasons[0]
+    if slicer.calls[layer] > 1:
+        return "it is called more than once"
+    return "no slicing rule fits this call of it"
