@@ -13,7 +13,7 @@ from moda_keras.graph import (
     inputs_and_outputs,
     kind_of,
     new_inputs,
-    require_graph,
+    to_functional,
 )
 from moda_keras.slicing.copying import copy_operation, copy_weights
 
@@ -51,7 +51,7 @@ def scratch_model(small: keras.Model, *, seed: int | None = None) -> keras.Model
     >>> np.array_equal(fresh.get_weights()[0], small.get_weights()[0])
     False
     """
-    require_graph(small)
+    small = to_functional(small)
     if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0):
         raise ValueError(f"Expected `seed` to be an integer >= 0 or None. Received: seed={seed!r}")
     made: dict[Any, Any] = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from moda_keras.graph import require_graph
+from moda_keras.graph import to_functional
 from moda_keras.methods.moda.decompose import decompose
 from moda_keras.methods.mwt.bare_model import bare_model
 from moda_keras.methods.mwt.masked_graph import MaskedGraph, read_masks
@@ -180,7 +180,7 @@ def select_kernels(frequency: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _require_masks(model: Any) -> MaskedGraph:
-    require_graph(model)
+    model = to_functional(model)
     slicer = Slicer(model)
     masked = read_masks(slicer.graph, slicer.on_logit_path)
     if masked is None:
