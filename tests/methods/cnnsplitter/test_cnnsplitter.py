@@ -9,7 +9,7 @@ import pytest
 from small_models import cnn, inputs_of, mlp
 
 import moda_keras as mk
-from moda_keras.methods.cnnsplitter import CNNSplitter
+from moda_keras.methods.cnnsplitter import CNNSplitter, cnnsplitter
 
 pytest.importorskip("pygad")
 PAGE = Path(__file__).parents[3] / "docs" / "methods" / "cnnsplitter.md"
@@ -72,6 +72,19 @@ def test_winner_of_a_generation_is_the_first_of_the_next(model, x):
         if index == 0:
             assert (state["population"][:, 0] == state["best"]).all()
     assert best == sorted(best)
+
+
+def test_last_winner_is_composed_again_whatever_its_accuracy(model, x, monkeypatch):
+    module = "moda_keras.methods.cnnsplitter.cnnsplitter"
+    compose, seen = cnnsplitter.best_compositions, []
+
+    def spy(*arguments, keep_first, **options):
+        seen.append(keep_first)
+        return compose(*arguments, keep_first=keep_first, **options)
+
+    monkeypatch.setattr(f"{module}.best_compositions", spy)
+    small_search().decompose(model, x, LABELS, verbose=0)
+    assert seen == [False, True, True]
 
 
 def test_same_seed_gives_the_same_modules(model, x):

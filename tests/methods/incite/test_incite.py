@@ -53,6 +53,8 @@ def test_contributions_are_those_of_loops(model, x, change, cluster_size):
     pytest.importorskip("sklearn")
     task = "regression" if change == "outputs" else "classification"
     labels = None if change == "outputs" else LABELS
+    # Logits are those before a softmax; outputs are what comes out.
+    model = model if labels is None else cnn(activation="softmax")
     search = INCITE(0.5, cluster_size, factors=FACTORS, task=task, change=change)
     state = search.run(search.check(model, x, labels, batch_size=4), verbose=0)
     for i, name in enumerate(looped_cnn.NAMES):
