@@ -17,10 +17,15 @@ NETWORKS: dict[str, Callable[..., keras.Model]] = {
     network.__name__: network
     for network in (lenet5, mobilenet, rescnn, resnet18, simcnn, small_cnn, small_vgg, vgg16)
 }
-# About a sixteenth of the parameters and of the arithmetic, for machines without a GPU.
-for _network in (rescnn, resnet18, simcnn):
+# About a sixteenth of the parameters and of the arithmetic, for machines without a GPU, and with
+# BatchNormalization, without which short trainings diverge.
+for _network, _options in (
+    (rescnn, {"batch_norm": True}),
+    (resnet18, {}),
+    (simcnn, {"batch_norm": True}),
+):
     _name = f"quarter_{_network.__name__}"
-    NETWORKS[_name] = functools.partial(_network, width=0.25, name=_name)
+    NETWORKS[_name] = functools.partial(_network, width=0.25, name=_name, **_options)
 
 
 def build_network(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.Model:

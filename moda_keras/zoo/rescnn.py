@@ -15,6 +15,7 @@ def rescnn(
     classes: int = 10,
     *,
     width: float = 1.0,
+    batch_norm: bool = False,
     dropout: float = 0.0,
     name: str = "rescnn",
 ) -> keras.Model:
@@ -35,6 +36,8 @@ def rescnn(
             least 32x32. Defaults to 32x32 with three channels.
         classes: Number of logits.
         width: Factor of the numbers of channels; 1.0 is the papers' network.
+        batch_norm: Whether BatchNormalization follows every convolution, as in the networks that
+            MwT trains. Without it, short trainings with large steps diverge.
         dropout: Fraction of the flattened features dropped in training.
         name: Name of the model.
 
@@ -59,7 +62,8 @@ def rescnn(
         if index + 1 in RESIDUAL_CONVOLUTIONS:
             shortcut = x
         filters = blocks.scaled(filters, width)
-        x = blocks.relu(blocks.convolution(x, filters, 3, f"conv{index}"), f"conv{index}")
+        activate = blocks.batch_norm_relu if batch_norm else blocks.relu
+        x = activate(blocks.convolution(x, filters, 3, f"conv{index}"), f"conv{index}")
         if index in RESIDUAL_CONVOLUTIONS:
             x = layers.Add(name=f"conv{index}_add")([x, shortcut])
         if index in POOLED_CONVOLUTIONS:

@@ -12,10 +12,11 @@ def simcnn(
     classes: int = 10,
     *,
     width: float = 1.0,
+    batch_norm: bool = False,
     dropout: float = 0.0,
     name: str = "simcnn",
 ) -> keras.Model:
-    """SimCNN: VGG16's convolutions without BatchNormalization, and dense layers of 512 units.
+    """SimCNN: VGG16's convolutions, and dense layers of 512 units.
 
     At 32x32 with ten classes it has 15,245,130 trainable parameters and 15 hidden activations;
     with `width=0.25`, 955,098 parameters.
@@ -25,6 +26,8 @@ def simcnn(
             least 32x32. Defaults to 32x32 with three channels.
         classes: Number of logits.
         width: Factor of the numbers of channels and hidden units; 1.0 is the papers' network.
+        batch_norm: Whether BatchNormalization follows every convolution, as in the networks that
+            MwT trains. Without it, short trainings with large steps diverge.
         dropout: Fraction of the hidden dense layers' units dropped in training.
         name: Name of the model.
 
@@ -44,7 +47,7 @@ def simcnn(
         Composition" (CNNSplitter), ASE 2022.
     """
     image = blocks.image_input(input_shape, minimum_size=32)
-    x = vgg16_convolutions(image, use_batch_norm=False, width=width)
+    x = vgg16_convolutions(image, use_batch_norm=batch_norm, width=width)
     x = layers.Flatten(name="flatten")(x)
     units = blocks.scaled(512, width)
     for dense in ("fc1", "fc2"):

@@ -104,7 +104,19 @@ def test_width_scales_every_layer_but_the_logits(architecture, parameters, wides
     assert units[:-1] == [layer.kernel.shape[-1] // 4 for layer in layers_of(whole, kinds)[:-1]]
     by_name = mk.experiments.build_network(f"quarter_{architecture.__name__}", (32, 32, 3), 10)
     assert by_name.name == f"quarter_{architecture.__name__}"
-    assert [w.shape for w in by_name.weights] == [w.shape for w in model.weights]
+    kernels = [[w.shape for w in m.weights if w.name == "kernel"] for m in (by_name, model)]
+    assert kernels[0] == kernels[1]
+    assert layers_of(by_name, keras.layers.BatchNormalization)
+
+
+@structure
+@pytest.mark.parametrize("architecture", [zoo.simcnn, zoo.rescnn])
+def test_batch_norm_follows_every_convolution(architecture):
+    with_norm, without = architecture(width=0.25, batch_norm=True), architecture(width=0.25)
+    convolutions = layers_of(with_norm, keras.layers.Conv2D)
+    norms = layers_of(with_norm, keras.layers.BatchNormalization)
+    assert [norm.input for norm in norms] == [each.output for each in convolutions]
+    assert not layers_of(without, keras.layers.BatchNormalization)
 
 
 @structure
