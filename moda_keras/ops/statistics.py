@@ -56,6 +56,22 @@ class JointStatistics(NamedTuple):
         sums, counts, nonzero, l1 = statistics
         return cls(sums, counts, nonzero[:, None], l1[:, None], (sums.shape[-1],))
 
+    def over_replicas(self) -> "JointStatistics":
+        """Those of the global batch, if replicas train on parts of it: one collective operation."""
+        if backend.replicas() == 1:
+            return self
+        parts = (self.sums, self.counts, self.nonzero, self.l1)
+        flat = ops.concatenate([ops.reshape(part, (-1,)) for part in parts])
+        total = backend.all_reduce_sum(flat)
+        ends = np.cumsum([np.prod(part.shape, dtype=int) for part in parts])[:-1].tolist()
+        sums, counts, nonzero, l1 = (
+            ops.reshape(values, part.shape)
+            for values, part in zip(ops.split(total, ends), parts, strict=True)
+        )
+        return JointStatistics(
+            sums, ops.stop_gradient(counts), ops.stop_gradient(nonzero), l1, self.units
+        )
+
     def split(self) -> list[ClassStatistics]:
         """The statistics of each activation."""
         ends = np.cumsum((0, *self.units)).tolist()

@@ -23,6 +23,7 @@ from moda_keras.training.objectives import affinity, compactness, dispersion
 AVERAGINGS = ("class", "pair")
 COMPACTNESS_FORMS = ("unit", "norm")
 WARMUPS = ("accuracy", None)
+REDUCTIONS = ("global", "replica")
 # The objectives set in above this part of the way from guessing to certainty: below it, a batch may
 # be recognised by chance (docs/warmup.md).
 ONSET = 0.25
@@ -54,6 +55,10 @@ class MODALoss(ModularLoss):
             BatchNormalization and with small initial weights, can end with all units silent, which
             has the lowest dispersion and compactness. `None` is the paper's loss: the weights are
             constant.
+        reduce: "global" computes the objectives of the whole batch where replicas train on parts of
+            it: under TensorFlow's strategies, and in PyTorch processes of `torch.distributed`
+            (JAX's distributions do so anyway). "replica" computes those of each part, which have
+            fewer pairs and none between parts.
 
     Example:
     >>> import numpy as np
@@ -70,6 +75,7 @@ class MODALoss(ModularLoss):
     """
 
     objective_names = ("affinity", "dispersion", "compactness")
+    spans_replicas = True
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class MODALoss(ModularLoss):
         averaging: str = "class",
         compactness: str = "unit",
         warmup: str | None = "accuracy",
+        reduce: str = "global",
     ):
         for name, weight in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
             if not isinstance(weight, Real) or not 0 <= weight < math.inf:
@@ -88,12 +95,14 @@ class MODALoss(ModularLoss):
         _check_choice("averaging", averaging, AVERAGINGS)
         _check_choice("compactness", compactness, COMPACTNESS_FORMS)
         _check_choice("warmup", warmup, WARMUPS)
+        _check_choice("reduce", reduce, REDUCTIONS)
         self.alpha = alpha
         self.beta = beta
         self.gamma = gamma
         self.averaging = averaging
         self.compactness = compactness
         self.warmup = warmup
+        self.reduce = reduce
 
     @property
     def weights(self) -> dict[str, float]:
@@ -132,6 +141,18 @@ class MODALoss(ModularLoss):
         """
         ids = class_ids(labels, num_classes, sample_weight)
         observed = observations(activations, ids, axes, non_negative)
+        if self._is_reduced():
+            values = self._table(joint_statistics(observed, ids, num_classes).over_replicas())
+        else:
+            values = self._values(observed, ids, num_classes)
+        means = ops.sum(values, axis=0) / len(observed)
+        return {name: means[i] for i, name in enumerate(self.objective_names)}
+
+    def _is_reduced(self) -> bool:
+        return self.reduce == "global" and backend.replicas() > 1
+
+    def _values(self, observed: Sequence, ids: Any, num_classes: int) -> Any:
+        """The objectives of every activation, float (A, 3), of the samples at hand."""
         values = backend.native_objectives(
             observed,
             ids,
@@ -141,8 +162,7 @@ class MODALoss(ModularLoss):
         )
         if values is None:
             values = self._table(joint_statistics(observed, ids, num_classes))
-        means = ops.sum(values, axis=0) / len(observed)
-        return {name: means[i] for i, name in enumerate(self.objective_names)}
+        return values
 
     def training_factor(self, labels: Any, outputs: Any, sample_weight: Any = None) -> Any:
         """How far a batch is recognised better than by guessing, with `warmup="accuracy"`.
@@ -162,7 +182,10 @@ class MODALoss(ModularLoss):
         ids = unchecked_class_ids(labels, classes, sample_weight)
         counted = ops.cast(ids < classes, "float32")
         right = ops.cast(ops.equal(ops.cast(ops.argmax(outputs, axis=-1), "int32"), ids), "float32")
-        accuracy = ops.sum(right * counted) / ops.maximum(ops.sum(counted), 1.0)
+        totals = ops.stack([ops.sum(right * counted), ops.sum(counted)])
+        if self._is_reduced():
+            totals = backend.all_reduce_sum(totals)
+        accuracy = totals[0] / ops.maximum(totals[1], 1.0)
         better = (accuracy * classes - 1) / (classes - 1)
         return ops.stop_gradient(ops.clip((better - ONSET) / (1 - ONSET), 0.0, 1.0))
 
@@ -196,6 +219,7 @@ class MODALoss(ModularLoss):
             "averaging": self.averaging,
             "compactness": self.compactness,
             "warmup": self.warmup,
+            "reduce": self.reduce,
         }
 
 

@@ -16,9 +16,12 @@ class ModularLoss(ABC):
 
     Attributes:
         objective_names: Names of the objectives, as they appear in the logs of `fit`.
+        spans_replicas: Whether the objectives are those of the global batch where replicas train
+            on parts of it. Where not, training warns.
     """
 
     objective_names: tuple[str, ...] = ()
+    spans_replicas: bool = False
 
     @property
     @abstractmethod

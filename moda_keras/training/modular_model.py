@@ -13,6 +13,7 @@ from moda_keras.layers.modular_activation import collect_marked
 from moda_keras.ops import check_labels
 from moda_keras.ops.backends import backend
 from moda_keras.training.modular_loss import ModularLoss
+from moda_keras.training.replicas import check_replicas, warn_of_separate_models
 from moda_keras.training.taps import Observation, TappedModel
 
 
@@ -183,6 +184,7 @@ class ModularModel(keras.Model):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         self._check_labels(y)
+        warn_of_separate_models()
         with backend.keep_variables(self):
             return super().fit(x, y, *args, **kwargs)
 
@@ -223,10 +225,11 @@ class ModularModel(keras.Model):
             **state.collected(self),
         )
         batch_size = keras.ops.shape(output)[0]
-        values = {"task_loss": task_loss, **objectives}
+        replicas = check_replicas(state.loss)
+        values = {"task_loss": task_loss * replicas, **objectives}
         for metric in state.metrics:
             metric.update_state(values[metric.name], sample_weight=batch_size)
-        modular = state.loss.weighted_sum(objectives)
+        modular = state.loss.weighted_sum(objectives) / replicas
         if training:
             modular *= state.loss.training_factor(labels, output, weight)
         return task_loss + keras.ops.cast(modular, task_loss.dtype)

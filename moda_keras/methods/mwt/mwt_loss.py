@@ -64,6 +64,7 @@ class MwTLoss(ModularLoss):
     """
 
     objective_names = ("cohesion", "coupling")
+    spans_replicas = True
 
     def __init__(self, alpha: float = 0.5, beta: float = 1.5, averaging: str = "class"):
         self._equations = MODALoss(alpha, beta, 0.0, averaging=averaging, warmup=None)

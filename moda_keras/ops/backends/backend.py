@@ -98,13 +98,25 @@ class Backend(ABC):
 
     # ------------------------------------------------------------------------ several devices
 
-    def all_reduce_sum(self, values: Any) -> Any:
-        """The sum of `values` over all replicas, differentiable: the place for it.
+    def replicas(self) -> int:
+        """Number of replicas that train together here, each on its part of a batch.
 
-        Not implemented. Objectives are those of each replica's own batch. An implementation makes
-        `joint_statistics` those of the global batch by summing its four tensors here.
+        1 where the backend itself makes one global batch of the parts, as JAX does.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not sum over replicas yet.")
+        return 1
+
+    def all_reduce_sum(self, values: Any) -> Any:
+        """The sum of a tensor over all replicas, differentiable; one collective operation.
+
+        Args:
+            values: Float tensor, of the same shape in all replicas.
+        """
+        return values
+
+    @property
+    def divides_loss_by_replicas(self) -> bool:
+        """Whether Keras divides the task loss by the number of replicas, and sums gradients."""
+        return False
 
     # ---------------------------------------------------------------------- native operations
 

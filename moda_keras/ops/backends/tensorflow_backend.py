@@ -23,6 +23,16 @@ class TensorflowBackend(ReferenceBackend):
 
         return summed(rows)
 
+    divides_loss_by_replicas = True
+
+    def replicas(self) -> int:
+        context = tf.distribute.get_replica_context()
+        return 1 if context is None else context.num_replicas_in_sync
+
+    def all_reduce_sum(self, values):
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
     def matmul(self, a, b):
         # On a GPU in TensorFloat-32, unless `tf.config.experimental` forbids it.
         return tf.matmul(a, b)

@@ -29,6 +29,14 @@ class TorchBackend(Backend):
         found = torch.autograd.grad(scalar, values, allow_unused=True, materialize_grads=True)
         return list(found), others
 
+    def replicas(self) -> int:
+        distributed = torch.distributed
+        is_used = distributed.is_available() and distributed.is_initialized()
+        return distributed.get_world_size() if is_used else 1
+
+    def all_reduce_sum(self, values):
+        return _SumOverReplicas.apply(values)
+
     def as_concrete(self, values) -> np.ndarray | None:
         if torch.compiler.is_compiling():
             return None
@@ -89,3 +97,19 @@ def _is_native(observed, ids) -> bool:
 @torch.compiler.assume_constant_result
 def _mode() -> str:
     return choice.mode()
+
+
+class _SumOverReplicas(torch.autograd.Function):
+    """A sum over all processes; so is its gradient, since every process has the sum in its loss."""
+
+    @staticmethod
+    def forward(context, values):
+        total = values.detach().clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context, gradient):
+        total = gradient.clone()
+        torch.distributed.all_reduce(total)
+        return total

@@ -1,0 +1,59 @@
+"""Trains on one device and on several; prints how far the weights are apart. Run by a test."""
+
+import contextlib
+import json
+import os
+import sys
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import moda_keras as mk
+
+WORKERS = int(sys.argv[1])
+X = np.random.default_rng(0).normal(size=(128, 6, 6, 1)).astype("float32")
+# Few samples of each class: a worker's part has none of some, and next to no pairs.
+Y = (np.arange(128) * 7 % 10).astype("int32")
+
+
+def train(strategy, loss, task="task"):
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((6, 6, 1))
+        x = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+        x = keras.layers.Dense(12, activation="relu")(keras.layers.Flatten()(x))
+        model = mk.ModularModel(inputs, keras.layers.Dense(10)(x))
+        start = model.get_weights()
+        task_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), task_loss, modular_loss=loss)
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(32)
+    history = model.fit(data, epochs=5, verbose=0, shuffle=False).history
+    return start, model.get_weights(), {name: values[-1] for name, values in history.items()}
+
+
+def distance(first, second):
+    squares = [np.square(a - b).sum() for a, b in zip(first, second, strict=True)]
+    return float(np.sqrt(np.sum(squares)))
+
+
+devices = [tf.config.LogicalDeviceConfiguration()] * WORKERS
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+strategy = tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(WORKERS)])
+found = {}
+losses = {
+    "constant weights": lambda: mk.MODALoss(warmup=None),
+    "warm-up": lambda: mk.MODALoss(alpha=3.0),
+    "mask loss": lambda: mk.methods.mwt.MwTLoss(),
+    "each replica": lambda: mk.MODALoss(warmup=None, reduce="replica"),
+}
+for name, loss in losses.items():
+    start, alone, logs = train(None, loss())
+    _, together, logs_together = train(strategy, loss())
+    found[name] = {
+        "error": distance(alone, together) / distance(alone, start),
+        "logs": max(abs(logs[key] - logs_together[key]) for key in logs),
+    }
+print(json.dumps(found))

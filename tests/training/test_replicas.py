@@ -1,0 +1,106 @@
+"""Objectives of the global batch, where replicas train on parts of it: as one process alone."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import moda_keras as mk
+from moda_keras.ops.backends import backend
+from moda_keras.training.replicas import check_replicas
+
+FOLDER = Path(__file__).parent / "replicas"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+
+
+def on(name):
+    return pytest.mark.skipif(keras.backend.backend() != name, reason=f"of {name}")
+
+
+# Two workers, and four in the long form.
+WORKERS = [2, 4] if os.environ.get("MODA_KERAS_TEST_ALL") == "1" else [2]
+
+
+def read(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+@on("tensorflow")
+@pytest.mark.parametrize("workers", WORKERS)
+def test_mirrored_strategy_trains_as_one_device(workers):
+    command = [sys.executable, FOLDER / "mirrored.py", str(workers)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = read(done.stdout)
+    for name in ("constant weights", "warm-up", "mask loss"):
+        assert found[name]["error"] < 1e-5, found
+        assert found[name]["logs"] < 1e-4, found
+    # What it would be otherwise, so that this test can fail.
+    assert found["each replica"]["error"] > 0.01
+
+
+@on("torch")
+@pytest.mark.parametrize("workers", WORKERS)
+def test_torch_processes_train_as_one(workers):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, FOLDER / "processes.py"],
+            env={
+                **ENVIRONMENT, "RANK": str(rank), "WORLD_SIZE": str(workers),
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            },
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(workers)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * workers, outputs
+    found = read(outputs[0][0])
+    assert found["constant weights"] < 1e-5, found
+    assert found["warm-up"] < 1e-5, found
+    assert found["each replica"] > 0.01, found
+    assert len(found["warnings of fit"]) == 1
+    assert f"{workers} processes" in found["warnings of fit"][0]
+
+
+class OfEach(mk.ModularLoss):
+    """A loss that says nothing of replicas."""
+
+    objective_names = ("nothing",)
+
+    @property
+    def weights(self):
+        return {"nothing": 1.0}
+
+    def objectives(self, activations, labels, num_classes, **kwargs):
+        return {"nothing": 0.0}
+
+    def get_config(self):
+        return {}
+
+
+def test_loss_of_each_replica_warns(monkeypatch):
+    monkeypatch.setattr(backend, "replicas", lambda: 3)
+    with pytest.warns(UserWarning, match=r"3 replicas.*OfEach are those of each replica's own"):
+        check_replicas(OfEach())
+
+
+@pytest.mark.filterwarnings("error")
+def test_loss_of_the_global_batch_does_not_warn(monkeypatch):
+    assert check_replicas(OfEach()) == 1
+    monkeypatch.setattr(backend, "replicas", lambda: 3)
+    assert check_replicas(mk.MODALoss()) == (3 if backend.divides_loss_by_replicas else 1)
+
+
+def test_reduce_is_kept_in_the_config():
+    assert mk.MODALoss.from_config(mk.MODALoss(reduce="replica").get_config()).reduce == "replica"
+    with pytest.raises(ValueError, match="`reduce` to be one of"):
+        mk.MODALoss(reduce="shard")
