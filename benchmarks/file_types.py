@@ -1,7 +1,7 @@
 """Slim models of some file types, from a network of 214 that others trained: Google's magika.
 
     pip install magika onnx
-    KERAS_BACKEND=torch python benchmarks/file_types.py /usr --output file-types.csv
+    OMP_NUM_THREADS=1 KERAS_BACKEND=torch python benchmarks/file_types.py /usr --output types.csv
 
 The network's weights are read from the installed package `magika` (its ONNX file), and a Keras
 model of the same function is built by hand and checked against the package. Any folder with many
@@ -12,6 +12,7 @@ model, choosing among the same types, on files that nothing was chosen or repair
 import argparse
 import json
 import os
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -201,21 +202,28 @@ def smallest_size(modules, types):
     return mk.metrics.composed_size(mk.ModuleSet.from_units(modules.model, units), types)
 
 
-def measured(modules, types, x_test, calibration, sizes):
-    """The rows of the table for one sub-task."""
-    measurement = mk.metrics.ModelMeasurement(modules, types, x_test)
+def cpu_milliseconds(model, runs=30):
+    """The median CPU time of a prediction of one file: other work on the machine matters little."""
+    x, times = np.zeros((1, 2048), "int32"), []
+    for _ in range(3 + runs):
+        started = time.process_time()
+        model.predict_on_batch(x)
+        times.append(time.process_time() - started)
+    return 1000 * float(np.median(times[3:]))
+
+
+def variants(modules, types, calibration, sizes):
+    """Makes the models of one sub-task, with their names and sizes."""
     repaired = {"calibration_data": calibration}
-    yield "full", None, measurement.full()
-    yield "head only", None, measurement.head_only()
+    yield "head only", None, mk.compose(mk.ModuleSet.from_units(modules.model, {}), types)
+    yield "tau 0.9", None, mk.compose(modules, types)
+    yield "tau 0.9, repaired", None, mk.compose(modules, types, **repaired)
     for size in sizes:
         chosen = modules.within(parameters=size, classes=types)
-        slim = measurement.measure(mk.compose(chosen, types))
-        yield "slim", size, slim
-        model = mk.compose(chosen, types, **repaired)
-        milliseconds = slim["milliseconds"]  # weights do not change the time
-        yield "repaired", size, measurement.measure(model, milliseconds=milliseconds)
+        yield "slim", size, mk.compose(chosen, types)
+        yield "repaired", size, mk.compose(chosen, types, **repaired)
         chosen = modules.within(parameters=size, classes=types, **repaired)
-        yield "in steps", size, measurement.measure(mk.compose(chosen, types, **repaired))
+        yield "in steps", size, mk.compose(chosen, types, **repaired)
 
 
 def measure(model, names, x, labels, options):
@@ -229,14 +237,22 @@ def measure(model, names, x, labels, options):
         print(f"k={k}: {', '.join(names[each] for each in types)}")
         print(f"files: {len(rest)} for importance, {len(calibration)} repair, {len(test)} test")
         print(f"share that cannot be cut: {smallest_size(modules, types):.3f}")
-        print(f"composed at tau 0.9: {mk.metrics.composed_size(modules, types):.3f}", flush=True)
-        for name, size, row in measured(
-            modules, types.tolist(), x[test], x[calibration], options.sizes
-        ):
-            row = {"k": k, "model": name, "budget": size, **row}
-            print(row, flush=True)
-            if options.output:
-                append_row(options.output, row)
+        report(modules, types.tolist(), x[test], x[calibration], options)
+
+
+def report(modules, types, x_test, calibration, options):
+    measurement = mk.metrics.ModelMeasurement(modules, types, x_test, batch_size=None)
+    original = {**measurement.full(), "milliseconds": cpu_milliseconds(modules.model)}
+    rows = [("full", None, original)]
+    for name, size, model in variants(modules, types, calibration, options.sizes):
+        figures = measurement.measure(model, milliseconds=cpu_milliseconds(model))
+        rows.append((name, size, figures))
+    for name, size, figures in rows:
+        row = {"k": len(types), "model": name, "budget": size, **figures}
+        shares = " | ".join(f"{row[each]:.1%}" for each in ("size", "flops_share", "agreement"))
+        print(f"{len(types)} | {name} | {size} | {shares} | {row['milliseconds']:.1f}", flush=True)
+        if options.output:
+            append_row(options.output, row)
 
 
 def main():

@@ -12,6 +12,7 @@ from moda_keras.reuse.repair.least_squares import (
     BLOCK,
     RIDGES,
     CholeskyFactor,
+    NormalEquations,
     ProductSums,
     Rows,
     find_correction,
@@ -102,6 +103,15 @@ def test_inputs_that_never_change_correct_the_bias_alone(value):
     rectifier = Rectifier(np.zeros_like(y), np.zeros_like(y), np.ones(2))
     refined = refine(rows, sums, rectifier, found, intercept=True)
     assert np.isfinite(refined.kernel).all() and np.isfinite(refined.bias).all()
+
+
+def test_inputs_that_rounding_hides_are_not_solved_for():
+    x = 1e9 + np.random.default_rng(0).normal(size=(40, 6))
+    y = np.random.default_rng(1).normal(5.0, 1.0, (40, 2))
+    sums = sums_of_rows(Rows(x, y, np.arange(40) % 4)).total(np.arange(4))
+    equations = NormalEquations(sums, intercept=True)
+    assert equations.factor(1e-4) is None
+    np.testing.assert_allclose(equations.solve(1e-4).bias, y.mean(axis=0))
 
 
 def test_noise_alone_corrects_nothing():
