@@ -2,7 +2,8 @@
 
 from moda_keras.layers.channel_fill import ChannelFill
 from moda_keras.layers.modular_activation import ModularActivation
+from moda_keras.layers.over_batch import OverBatch
 from moda_keras.layers.parameter import Parameter
 from moda_keras.layers.unit_mask import UnitMask
 
-__all__ = ["ChannelFill", "ModularActivation", "Parameter", "UnitMask"]
+__all__ = ["ChannelFill", "ModularActivation", "OverBatch", "Parameter", "UnitMask"]
