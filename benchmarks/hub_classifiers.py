@@ -103,7 +103,7 @@ def _efficientnet() -> keras.Model:
     return _image(hub.EfficientNetImageClassifier, backbone)
 
 
-def _cspnet(block_type: str, stage_type: str) -> keras.Model:
+def _cspnet(block_type: str, stage_type: str, **kwargs) -> keras.Model:
     backbone = hub.CSPNetBackbone(
         stem_filters=8,
         stem_kernel_size=3,
@@ -114,6 +114,7 @@ def _cspnet(block_type: str, stage_type: str) -> keras.Model:
         block_type=block_type,
         stage_type=stage_type,
         image_shape=IMAGE,
+        **kwargs,
     )
     return _image(hub.CSPNetImageClassifier, backbone)
 
@@ -162,8 +163,10 @@ def _vit() -> keras.Model:
 
 
 IMAGE_CLASSIFIERS: dict[str, Callable[[], keras.Model]] = {
-    "CSPNet": lambda: _cspnet("dark_block", "csp"),
-    "CSPNet, cross stage 3": lambda: _cspnet("bottleneck_block", "cs3"),
+    "CSPNet": lambda: _cspnet(
+        "dark_block", "csp", block_ratio=[1.0, 0.5], bottle_ratio=[0.5, 1.0], expand_ratio=[2.0, 1.0]
+    ),
+    "CSPNet, cross stage 3": lambda: _cspnet("bottleneck_block", "cs3", block_ratio=[0.5]),
     "DeiT": lambda: _image(
         hub.DeiTImageClassifier, hub.DeiTBackbone(image_shape=IMAGE, patch_size=8, **TRANSFORMER)
     ),

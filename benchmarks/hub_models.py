@@ -135,6 +135,8 @@ def difference_from_masked(model: keras.Model, x) -> str:
     left = small.count_params() / model.count_params()
     spread = np.ptp(expected, axis=0).max() / np.abs(expected).max()
     assert spread > 1e-3, f"the masked model gives every sample the same ({spread})"
+    original = model.predict(x, verbose=0)[:, CHOSEN]
+    assert np.abs(expected - original).max() > 1e-3 * np.abs(original).max(), "masks do nothing"
     return f"{_difference(small.predict(x, verbose=0), expected)} ({100 * left:.0f} % left)"
 
 

@@ -9,14 +9,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph.batch_sizes import without_batch_size
 from moda_keras.graph.graph import Tensor
 from moda_keras.graph.held_tensors import symbolic_tensors
+from moda_keras.graph.open_sizes import BATCH_SIZES, LENGTHS, differ_in_sizes, names_unknown_size
 from moda_keras.graph.operations import accepts_training, is_keras_class
 from moda_keras.ops.backends import backend
 
-# Two sizes in place of an unknown batch size, to see whether a call depends on it.
-_SIZES = (2, 3)
+# What stands for an unknown batch size, and for unknown lengths; two of them show what depends on
+# the size.
+_SIZES = (
+    [(None, None)],
+    [(size, None) for size in BATCH_SIZES],
+    list(zip(BATCH_SIZES, LENGTHS, strict=True)),
+)
 
 
 class Unrecordable(Exception):
@@ -35,7 +40,7 @@ class Recording:
             the batch size is open.
         held: By the identities of symbolic tensors, those that stand for a weight or a constant,
             each with what it stands for.
-        per_batch: Identities of the nodes whose operations name the batch size.
+        per_size: Identities of the nodes whose operations name the batch size or a length.
     """
 
     stand_ins: list[tuple[keras.KerasTensor, Tensor]]
@@ -43,7 +48,7 @@ class Recording:
     structure: Any
     shapes: dict[int, tuple] = field(default_factory=dict)
     held: dict[int, tuple[keras.KerasTensor, Any]] = field(default_factory=dict)
-    per_batch: set[int] = field(default_factory=set)
+    per_size: set[int] = field(default_factory=set)
 
     @property
     def outputs(self) -> list[keras.KerasTensor]:
@@ -75,7 +80,7 @@ def record(
             or on the batch size.
     """
     failure = None
-    for sizes in ([None], _SIZES):
+    for sizes in _SIZES:
         try:
             found = [
                 _record_in_both_modes(layer, args, kwargs, size, with_weights) for size in sizes
@@ -83,20 +88,16 @@ def record(
         except Unrecordable as error:
             failure = failure or error
             continue
+        if any(names_unknown_size(node.operation) for node in found[0].nodes):
+            continue
         if len(found) == 1:
-            if any(map(_names_no_size, found[0].nodes)):
-                continue
             return found[0]
-        if not _are_same(*found, sizes):
-            raise Unrecordable("its graph depends on the batch size")
+        if not _are_same(*found, in_sizes=True):
+            failure = Unrecordable("its graph depends on the batch size")
+            continue
         found[0].shapes.update(_open_shapes(*found))
         return found[0]
-    raise failure
-
-
-def _names_no_size(node: Any) -> bool:
-    """Whether an operation reshapes to a length that is not known."""
-    return None in keras.tree.flatten(getattr(node.operation, "newshape", ()))
+    raise failure or Unrecordable("its graph depends on the batch size")
 
 
 def operations_of(function: Callable) -> list[Any] | None:
@@ -122,7 +123,7 @@ def operations_of(function: Callable) -> list[Any] | None:
 
 
 def _record_in_both_modes(
-    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None, with_weights: bool
+    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: tuple, with_weights: bool
 ) -> Recording:
     recording, training = (
         _record_once(layer, args, kwargs, size, mode, with_weights) for mode in (False, True)
@@ -147,7 +148,7 @@ def _record_once(
     layer: keras.layers.Layer,
     args: tuple,
     kwargs: dict,
-    size: int | None,
+    size: tuple,
     training: bool,
     with_weights: bool,
 ) -> Recording:
@@ -222,10 +223,12 @@ def _open_shapes(first: Recording, second: Recording) -> dict[int, tuple]:
     }
 
 
-def _stand_in(tensor: Tensor, size: int | None) -> keras.KerasTensor:
-    shape = tensor.shape
-    if size is not None and shape and shape[0] is None:
-        shape = (size, *shape[1:])
+def _stand_in(tensor: Tensor, size: tuple[int | None, int | None]) -> keras.KerasTensor:
+    batch, length = size
+    shape = tuple(
+        (length if axis else batch) if each is None else each
+        for axis, each in enumerate(tensor.shape)
+    )
     source = tensor.keras_tensor
     return keras.KerasTensor(shape, dtype=source.dtype, sparse=source.sparse)
 
@@ -282,11 +285,11 @@ def _nodes_between(inputs: set[int], outputs: list[keras.KerasTensor]) -> Iterat
 
 
 def _are_same(
-    first: Recording, second: Recording, sizes: tuple[int | None, int | None] = (None, None)
+    first: Recording, second: Recording, *, in_sizes: bool = False
 ) -> bool:
     """Whether two recordings are of the same operations on the same tensors.
 
-    Operations that name the batch size may differ in it, and are noted in `per_batch`.
+    With `in_sizes`, operations may differ in the sizes that they name; `per_size` has these then.
     """
     if len(first.nodes) != len(second.nodes) or len(first.outputs) != len(second.outputs):
         return False
@@ -296,9 +299,9 @@ def _are_same(
     ]
     for index, nodes in enumerate(zip(first.nodes, second.nodes, strict=True)):
         if not _are_same_operations(*(node.operation for node in nodes)):
-            if not _are_same_operations(*(node.operation for node in nodes), sizes):
+            if not in_sizes or not _name_sizes(*(node.operation for node in nodes)):
                 return False
-            first.per_batch.add(id(nodes[0]))
+            first.per_size.add(id(nodes[0]))
         if not _have_same_arguments(*nodes, *places):
             return False
         for node, place in zip(nodes, places, strict=True):
@@ -310,9 +313,7 @@ def _are_same(
     return ends[0] == ends[1]
 
 
-def _are_same_operations(
-    one: Any, other: Any, sizes: tuple[int | None, int | None] = (None, None)
-) -> bool:
+def _are_same_operations(one: Any, other: Any) -> bool:
     if one is other:
         return True
     if type(one) is not type(other):
@@ -320,11 +321,18 @@ def _are_same_operations(
     if isinstance(one, keras.layers.Layer):  # made in the call, such as `Add()([x, y])`
         is_plain = is_keras_class(type(one)) and not (one.variables or other.variables)
         return is_plain and _is_equal(_config(one), _config(other))
-    settings = (
-        without_batch_size(each, _settings(each), size)
-        for each, size in zip((one, other), sizes, strict=True)
-    )
-    return _is_equal(*settings)
+    return _is_equal(_settings(one), _settings(other))
+
+
+def _name_sizes(one: Any, other: Any) -> bool:
+    """Whether two operations differ in nothing but the sizes that they name."""
+    if type(one) is not type(other) or isinstance(one, keras.layers.Layer):
+        return False
+    settings = [_settings(each) for each in (one, other)]
+    place = differ_in_sizes(one, *settings)
+    if place is None:
+        return False
+    return _is_equal(*({**each, place: None} for each in settings))
 
 
 def _have_same_arguments(first: Any, second: Any, of_first: dict, of_second: dict) -> bool:

@@ -7,13 +7,13 @@ from typing import Any
 
 import keras
 
-from moda_keras.graph.batch_sizes import for_any_batch
 from moda_keras.graph.call_recording import Recording, Unrecordable, record
 from moda_keras.graph.channel_axes import last_axis
 from moda_keras.graph.graph import Step, Tensor
 from moda_keras.graph.held_tensors import holds_tensors
 from moda_keras.graph.inlining_proof import find_difference
-from moda_keras.graph.operations import is_keras_class
+from moda_keras.graph.open_sizes import for_any_size
+from moda_keras.graph.operations import is_keras_class, kind_of
 from moda_keras.graph.plain_class import plain_class
 from moda_keras.graph.unique_names import unique_name
 from moda_keras.graph.weight_operands import WeightOperands, holds_weights
@@ -152,9 +152,11 @@ class _Inlining:
             lambda leaf: self.known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf,
             (node.arguments.args, node.arguments.kwargs),
         )
-        if id(node) in self.recording.per_batch:
-            return [self.trace_for_any_batch(node, args, kwargs)]
+        if id(node) in self.recording.per_size:
+            return [self.trace_for_any_size(node, args, kwargs)]
         has_tensors = any(isinstance(each, Tensor) for each in keras.tree.flatten((args, kwargs)))
+        if _hands_on(node):
+            return [args[0]]
         if not holds_weights(args, kwargs):
             if has_tensors or not node.input_tensors:
                 return self.trace_node(self.steps, node, args, kwargs)
@@ -182,15 +184,18 @@ class _Inlining:
             raise Unrecordable("it calls a layer inside on a constant")
         return [output]
 
-    def trace_for_any_batch(self, node: Any, args: tuple, kwargs: dict) -> Tensor:
-        """The output of an operation that names the batch size."""
+    def trace_for_any_size(self, node: Any, args: tuple, kwargs: dict) -> Tensor:
+        """The output of an operation that names the batch size or a length."""
         output = Tensor(node.outputs[0], last_axis(node.outputs[0]))
         output.shape = self.recording.shapes[id(node.outputs[0])]
-        (values,) = keras.tree.flatten(self.operands.replaced(node.operation, args, kwargs))
-        name = node.operation.name
-        step = None
-        if isinstance(values, Tensor):
-            step = for_any_batch(node.operation, values, output, self.source, name)
+        inputs = keras.tree.flatten(self.operands.replaced(node.operation, args, kwargs))
+        lengths = [
+            (tensor, axis)
+            for _, tensor in self.recording.stand_ins
+            for axis, length in enumerate(tensor.shape)
+            if axis and length is None
+        ]
+        step = for_any_size(node.operation, inputs, output, self.source, lengths)
         if step is None:
             raise Unrecordable("its graph depends on the batch size")
         self.steps.append(step)
@@ -205,6 +210,13 @@ class _Inlining:
             is_own = own.match(step.name)
             inner = own.sub(local, step.name) if is_own else f"{local}/{step.name}"
             step.name = f"{self.layer.name}/{inner}"
+
+
+def _hands_on(node: Any) -> bool:
+    """Whether an operation makes a tensor of what is one."""
+    tensor, made = node.input_tensors[:1], node.outputs[0]
+    is_conversion = kind_of(node.operation) == "ConvertToTensor" and len(tensor) == 1
+    return is_conversion and tensor[0].dtype == made.dtype
 
 
 def _attribute_names(layer: keras.layers.Layer) -> dict[int, str]:
