@@ -10,11 +10,18 @@ import keras
 import numpy as np
 
 from moda_keras.graph.graph import Tensor
-from moda_keras.graph.operations import accepts_training
+from moda_keras.graph.held_tensors import symbolic_tensors
+from moda_keras.graph.open_sizes import BATCH_SIZES, LENGTHS, differ_in_sizes, names_unknown_size
+from moda_keras.graph.operations import accepts_training, is_keras_class
 from moda_keras.ops.backends import backend
 
-# Two sizes in place of an unknown batch size, to see whether a call depends on it.
-_SIZES = (2, 3)
+# What stands for an unknown batch size, and for unknown lengths; two of them show what depends on
+# the size.
+_SIZES = (
+    [(None, None)],
+    [(size, None) for size in BATCH_SIZES],
+    list(zip(BATCH_SIZES, LENGTHS, strict=True)),
+)
 
 
 class Unrecordable(Exception):
@@ -31,12 +38,17 @@ class Recording:
         structure: What the call returns: symbolic tensors in their structure.
         shapes: By the identities of symbolic tensors, the shapes that differ from theirs, because
             the batch size is open.
+        held: By the identities of symbolic tensors, those that stand for a weight or a constant,
+            each with what it stands for.
+        per_size: Identities of the nodes whose operations name the batch size or a length.
     """
 
     stand_ins: list[tuple[keras.KerasTensor, Tensor]]
     nodes: list[Any]
     structure: Any
     shapes: dict[int, tuple] = field(default_factory=dict)
+    held: dict[int, tuple[keras.KerasTensor, Any]] = field(default_factory=dict)
+    per_size: set[int] = field(default_factory=set)
 
     @property
     def outputs(self) -> list[keras.KerasTensor]:
@@ -49,13 +61,16 @@ class Recording:
         return {id(symbolic): tensor for symbolic, tensor in self.stand_ins}
 
 
-def record(layer: keras.layers.Layer, args: tuple, kwargs: dict) -> Recording:
+def record(
+    layer: keras.layers.Layer, args: tuple, kwargs: dict, *, with_weights: bool = False
+) -> Recording:
     """Records a call, without a trace on the layer and on those inside.
 
     Args:
         layer: A built layer or model.
         args: Positional arguments of the call, with a `Tensor` for each tensor.
         kwargs: Keyword arguments, likewise.
+        with_weights: Whether the weights and tensors that the layer holds are symbolic too.
 
     Returns:
         The `Recording`. The `training` that the call hands on to layers inside is left out.
@@ -65,19 +80,24 @@ def record(layer: keras.layers.Layer, args: tuple, kwargs: dict) -> Recording:
             or on the batch size.
     """
     failure = None
-    for sizes in ([None], _SIZES):
+    for sizes in _SIZES:
         try:
-            found = [_record_in_both_modes(layer, args, kwargs, size) for size in sizes]
+            found = [
+                _record_in_both_modes(layer, args, kwargs, size, with_weights) for size in sizes
+            ]
         except Unrecordable as error:
             failure = failure or error
             continue
+        if any(names_unknown_size(node.operation) for node in found[0].nodes):
+            continue
         if len(found) == 1:
             return found[0]
-        if not _are_same(*found):
-            raise Unrecordable("its graph depends on the batch size")
+        if not _are_same(*found, in_sizes=True):
+            failure = Unrecordable("its graph depends on the batch size")
+            continue
         found[0].shapes.update(_open_shapes(*found))
         return found[0]
-    raise failure
+    raise failure or Unrecordable("its graph depends on the batch size")
 
 
 def operations_of(function: Callable) -> list[Any] | None:
@@ -103,9 +123,11 @@ def operations_of(function: Callable) -> list[Any] | None:
 
 
 def _record_in_both_modes(
-    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None
+    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: tuple, with_weights: bool
 ) -> Recording:
-    recording, training = (_record_once(layer, args, kwargs, size, mode) for mode in (False, True))
+    recording, training = (
+        _record_once(layer, args, kwargs, size, mode, with_weights) for mode in (False, True)
+    )
     if not _are_same(recording, training):
         raise Unrecordable("it computes something else in training than in inference")
     _leave_out_mode(recording, training)
@@ -123,7 +145,12 @@ def _leave_out_mode(recording: Recording, training: Recording) -> None:
 
 
 def _record_once(
-    layer: keras.layers.Layer, args: tuple, kwargs: dict, size: int | None, training: bool
+    layer: keras.layers.Layer,
+    args: tuple,
+    kwargs: dict,
+    size: tuple,
+    training: bool,
+    with_weights: bool,
 ) -> Recording:
     made: dict[Tensor, keras.KerasTensor] = {}
 
@@ -137,7 +164,8 @@ def _record_once(
     args, kwargs = keras.tree.map_structure(symbolic, (args, kwargs))
     if accepts_training(layer):
         kwargs = {**kwargs, "training": training}
-    with _without_a_trace(layer):
+    hold = symbolic_tensors(layer) if with_weights else contextlib.nullcontext({})
+    with _without_a_trace(layer), hold as held:
         try:
             with keras.StatelessScope() as scope, backend.without_gradients():
                 structure = _call_in_mode(layer, args, kwargs, training)
@@ -149,8 +177,11 @@ def _record_once(
         outputs = keras.tree.flatten(structure)
         if not outputs or not all(isinstance(each, keras.KerasTensor) for each in outputs):
             raise Unrecordable("it returns something else than tensors made of its inputs")
-        nodes = list(_nodes_between({id(each) for each in made.values()}, outputs))
-    return Recording([(symbolic, tensor) for tensor, symbolic in made.items()], nodes, structure)
+        if any(id(each) in held for each in outputs):
+            raise Unrecordable("it returns a weight")
+        nodes = list(_nodes_between({*map(id, made.values()), *held}, outputs))
+    stand_ins = [(symbolic, tensor) for tensor, symbolic in made.items()]
+    return Recording(stand_ins, nodes, structure, held=held)
 
 
 class _Mode(keras.layers.Layer):
@@ -192,10 +223,12 @@ def _open_shapes(first: Recording, second: Recording) -> dict[int, tuple]:
     }
 
 
-def _stand_in(tensor: Tensor, size: int | None) -> keras.KerasTensor:
-    shape = tensor.shape
-    if size is not None and shape and shape[0] is None:
-        shape = (size, *shape[1:])
+def _stand_in(tensor: Tensor, size: tuple[int | None, int | None]) -> keras.KerasTensor:
+    batch, length = size
+    shape = tuple(
+        (length if axis else batch) if each is None else each
+        for axis, each in enumerate(tensor.shape)
+    )
     source = tensor.keras_tensor
     return keras.KerasTensor(shape, dtype=source.dtype, sparse=source.sparse)
 
@@ -251,13 +284,25 @@ def _nodes_between(inputs: set[int], outputs: list[keras.KerasTensor]) -> Iterat
         yield node
 
 
-def _are_same(first: Recording, second: Recording) -> bool:
-    """Whether two recordings are of the same operations on the same tensors."""
+def _are_same(
+    first: Recording, second: Recording, *, in_sizes: bool = False
+) -> bool:
+    """Whether two recordings are of the same operations on the same tensors.
+
+    With `in_sizes`, operations may differ in the sizes that they name; `per_size` has these then.
+    """
     if len(first.nodes) != len(second.nodes) or len(first.outputs) != len(second.outputs):
         return False
-    places: tuple[dict[int, Any], ...] = (dict(first.inputs), dict(second.inputs))
+    places: list[dict[int, Any]] = [
+        {**each.inputs, **{key: value for key, (_, value) in each.held.items()}}
+        for each in (first, second)
+    ]
     for index, nodes in enumerate(zip(first.nodes, second.nodes, strict=True)):
-        if not _do_the_same(*nodes, *places):
+        if not _are_same_operations(*(node.operation for node in nodes)):
+            if not in_sizes or not _name_sizes(*(node.operation for node in nodes)):
+                return False
+            first.per_size.add(id(nodes[0]))
+        if not _have_same_arguments(*nodes, *places):
             return False
         for node, place in zip(nodes, places, strict=True):
             place.update({id(t): (index, i) for i, t in enumerate(node.outputs)})
@@ -268,13 +313,29 @@ def _are_same(first: Recording, second: Recording) -> bool:
     return ends[0] == ends[1]
 
 
-def _do_the_same(first: Any, second: Any, of_first: dict, of_second: dict) -> bool:
-    one, other = first.operation, second.operation
-    is_same_layer = one is other
-    if not is_same_layer and (isinstance(one, keras.layers.Layer) or type(one) is not type(other)):
+def _are_same_operations(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
         return False
-    if not is_same_layer and not _is_equal(_settings(one), _settings(other)):
+    if isinstance(one, keras.layers.Layer):  # made in the call, such as `Add()([x, y])`
+        is_plain = is_keras_class(type(one)) and not (one.variables or other.variables)
+        return is_plain and _is_equal(_config(one), _config(other))
+    return _is_equal(_settings(one), _settings(other))
+
+
+def _name_sizes(one: Any, other: Any) -> bool:
+    """Whether two operations differ in nothing but the sizes that they name."""
+    if type(one) is not type(other) or isinstance(one, keras.layers.Layer):
         return False
+    settings = [_settings(each) for each in (one, other)]
+    place = differ_in_sizes(one, *settings)
+    if place is None:
+        return False
+    return _is_equal(*({**each, place: None} for each in settings))
+
+
+def _have_same_arguments(first: Any, second: Any, of_first: dict, of_second: dict) -> bool:
     leaves = []
     for node, known in ((first, of_first), (second, of_second)):
         kwargs = {k: v for k, v in node.arguments.kwargs.items() if k != "training"}
@@ -283,6 +344,10 @@ def _do_the_same(first: Any, second: Any, of_first: dict, of_second: dict) -> bo
             [known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf for leaf in flat]
         )
     return len(leaves[0]) == len(leaves[1]) and all(map(_is_equal, *leaves))
+
+
+def _config(layer: keras.layers.Layer) -> dict[str, Any]:
+    return {key: value for key, value in layer.get_config().items() if key != "name"}
 
 
 def _settings(operation: Any) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import keras
 from moda_keras.graph.call_recording import Recording, Unrecordable, record
 from moda_keras.graph.channel_axes import last_axis
 from moda_keras.graph.graph import Step, Tensor
+from moda_keras.graph.held_tensors import holds_tensors
 from moda_keras.graph.inlining_proof import find_difference
-from moda_keras.graph.operations import is_keras_class
+from moda_keras.graph.open_sizes import for_any_size
+from moda_keras.graph.operations import is_keras_class, kind_of
 from moda_keras.graph.plain_class import plain_class
 from moda_keras.graph.unique_names import unique_name
 from moda_keras.graph.weight_operands import WeightOperands, holds_weights
@@ -63,19 +65,38 @@ def inline(
     Raises:
         Unrecordable: If the call stays one operation; nothing is appended then.
     """
-    recording = record(layer, args, kwargs)
-    start = len(steps)
-    try:
-        outputs = append_recorded(steps, layer, recording, trace_node, source)
-        reason = None
-        if prove:
-            reason = find_difference(layer, args, kwargs, steps[start:], outputs, source)
-        if reason is not None:
-            raise Unrecordable(reason)
-    except Unrecordable:
-        del steps[start:]
-        raise
-    return outputs
+    for with_weights in ways_to_record(layer):
+        start = len(steps)
+        try:
+            recording = record(layer, args, kwargs, with_weights=with_weights)
+            outputs = append_recorded(steps, layer, recording, trace_node, source)
+            if prove:
+                require_equal(layer, args, kwargs, steps[start:], outputs, source)
+        except Unrecordable as error:
+            del steps[start:]
+            failure = error
+        else:
+            return outputs
+    raise failure
+
+
+def ways_to_record(layer: keras.layers.Layer) -> tuple[bool, ...]:
+    """Values of `with_weights` to try: with symbolic weights, if a layer holds any, and without."""
+    return (True, False) if holds_tensors(layer) else (False,)
+
+
+def require_equal(
+    layer: keras.layers.Layer,
+    args: tuple,
+    kwargs: dict,
+    steps: list[Step],
+    outputs: list[Tensor],
+    source: Tensor,
+) -> None:
+    """Raises `Unrecordable` if steps do something else than the layer; see `find_difference`."""
+    reason = find_difference(layer, args, kwargs, steps, outputs, source)
+    if reason is not None:
+        raise Unrecordable(reason)
 
 
 def append_recorded(
@@ -102,8 +123,10 @@ class _Inlining:
         self.layer = layer
         self.recording = recording
         self.trace_node = trace_node
-        self.known: dict[int, Tensor] = dict(recording.inputs)
+        self.known: dict[int, Any] = dict(recording.inputs)
+        self.known.update({key: value for key, (_, value) in recording.held.items()})
         self.operands = WeightOperands(layer, steps, source)
+        self.source = source
         read = [node.input_tensors for node in recording.nodes] + [recording.outputs]
         self.readers = Counter(id(tensor) for tensors in read for tensor in tensors)
         self.attributes = _attribute_names(layer)
@@ -114,26 +137,69 @@ class _Inlining:
             start = len(self.steps)
             outputs = self.trace(node)
             for tensor, symbolic in zip(outputs, node.outputs, strict=True):
-                tensor.shape = self.recording.shapes.get(id(symbolic), tensor.shape)
+                if isinstance(tensor, Tensor):
+                    tensor.shape = self.recording.shapes.get(id(symbolic), tensor.shape)
             self.known.update(zip(map(id, node.outputs), outputs, strict=True))
             self.rename(node.operation, self.steps[start:])
-        return [self.known[id(tensor)] for tensor in self.recording.outputs]
+        outputs = [self.known[id(tensor)] for tensor in self.recording.outputs]
+        if not all(isinstance(each, Tensor) for each in outputs):
+            raise Unrecordable("it returns a constant")
+        return outputs
 
-    def trace(self, node: Any) -> list[Tensor]:
+    def trace(self, node: Any) -> list[Any]:
+        """The outputs of a node, its steps appended; of constants, constants."""
         args, kwargs = keras.tree.map_structure(
             lambda leaf: self.known[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf,
             (node.arguments.args, node.arguments.kwargs),
         )
+        if id(node) in self.recording.per_size:
+            return [self.trace_for_any_size(node, args, kwargs)]
+        has_tensors = any(isinstance(each, Tensor) for each in keras.tree.flatten((args, kwargs)))
+        if _hands_on(node):
+            return [args[0]]
         if not holds_weights(args, kwargs):
-            return self.trace_node(self.steps, node, args, kwargs)
+            if has_tensors or not node.input_tensors:
+                return self.trace_node(self.steps, node, args, kwargs)
+            return self.trace_constants(node, args, kwargs)
         operation, output = node.operation, Tensor(node.outputs[0], last_axis(node.outputs[0]))
-        readers = max((self.readers[id(tensor)] for tensor in node.input_tensors), default=0)
+        held = self.recording.held
+        read = [id(tensor) for tensor in node.input_tensors if id(tensor) not in held]
+        readers = max((self.readers[key] for key in read), default=0)
+        if self.operands.as_embedding(operation, args, output):
+            return [output]
         if self.operands.as_dense(operation, args, output):
             return [output]
         if self.operands.as_bias(operation, args, output, readers):
             return [output]
         args, kwargs = self.operands.replaced(operation, args, kwargs)
         return self.trace_node(self.steps, node, args, kwargs)
+
+    def trace_constants(self, node: Any, args: tuple, kwargs: dict) -> list[Any]:
+        """The outputs of an operation on constants."""
+        operation = node.operation
+        if not isinstance(operation, keras.layers.Layer):
+            return keras.tree.flatten(operation(*args, **kwargs))
+        output = Tensor(node.outputs[0], last_axis(node.outputs[0]))
+        if not self.operands.as_lookup(operation, args, output):
+            raise Unrecordable("it calls a layer inside on a constant")
+        return [output]
+
+    def trace_for_any_size(self, node: Any, args: tuple, kwargs: dict) -> Tensor:
+        """The output of an operation that names the batch size or a length."""
+        output = Tensor(node.outputs[0], last_axis(node.outputs[0]))
+        output.shape = self.recording.shapes[id(node.outputs[0])]
+        inputs = keras.tree.flatten(self.operands.replaced(node.operation, args, kwargs))
+        lengths = [
+            (tensor, axis)
+            for _, tensor in self.recording.stand_ins
+            for axis, length in enumerate(tensor.shape)
+            if axis and length is None
+        ]
+        step = for_any_size(node.operation, inputs, output, self.source, lengths)
+        if step is None:
+            raise Unrecordable("its graph depends on the batch size")
+        self.steps.append(step)
+        return output
 
     def rename(self, operation: Any, steps: list[Step]) -> None:
         """Names the steps of a call by their path in the model."""
@@ -144,6 +210,13 @@ class _Inlining:
             is_own = own.match(step.name)
             inner = own.sub(local, step.name) if is_own else f"{local}/{step.name}"
             step.name = f"{self.layer.name}/{inner}"
+
+
+def _hands_on(node: Any) -> bool:
+    """Whether an operation makes a tensor of what is one."""
+    tensor, made = node.input_tensors[:1], node.outputs[0]
+    is_conversion = kind_of(node.operation) == "ConvertToTensor" and len(tensor) == 1
+    return is_conversion and tensor[0].dtype == made.dtype
 
 
 def _attribute_names(layer: keras.layers.Layer) -> dict[int, str]:

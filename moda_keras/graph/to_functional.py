@@ -8,8 +8,7 @@ from moda_keras.graph.call_recording import Unrecordable, record
 from moda_keras.graph.channel_axes import last_axis
 from moda_keras.graph.functional_models import Functional, runs_graph
 from moda_keras.graph.graph import Graph, Step, Tensor
-from moda_keras.graph.inlining import append_recorded
-from moda_keras.graph.inlining_proof import find_difference
+from moda_keras.graph.inlining import append_recorded, require_equal, ways_to_record
 from moda_keras.graph.operations import shallow_copy
 from moda_keras.graph.unique_names import layer_name
 
@@ -78,21 +77,23 @@ def _of_call(model: keras.Model, inputs: Any) -> keras.Model:
     flat = keras.tree.flatten(inputs)
     tensors = {id(each): Tensor(each, last_axis(each)) for each in flat}
     args = (keras.tree.map_structure(lambda each: tensors[id(each)], inputs),)
-    try:
-        recording = record(model, args, {})
+    for with_weights in ways_to_record(model):
         graph = Graph([tensors[id(each)] for each in flat], [], [])
         source = graph.inputs[0]
-        graph.outputs = append_recorded(graph.steps, model, recording, _as_one_step, source)
-        reason = find_difference(model, args, {}, graph.steps, graph.outputs, source)
-        if reason is not None:
-            raise Unrecordable(reason)
-    except Unrecordable as error:
+        try:
+            recording = record(model, args, {}, with_weights=with_weights)
+            graph.outputs = append_recorded(graph.steps, model, recording, _as_one_step, source)
+            require_equal(model, args, {}, graph.steps, graph.outputs, source)
+            break
+        except Unrecordable as error:
+            failure = error
+    else:
         raise ValueError(
             "Expected a Functional or Sequential model, or one whose `call` is made of layers and "
             f"`keras.ops`. Received the subclassed model {model.name!r} (of type "
-            f"{type(model).__name__}), which is no such graph because {error}. Build the model "
+            f"{type(model).__name__}), which is no such graph because {failure}. Build the model "
             "with the functional API: `keras.Model(inputs, outputs)`."
-        ) from None
+        )
     values = graph.run(flat, _Copies(model))
     outputs = [values[tensor] for tensor in graph.outputs]
     packed = keras.tree.pack_sequence_as(recording.structure, outputs)

@@ -3,10 +3,11 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from moda_keras.graph.channel_axes import last_axis
 from moda_keras.graph.graph import Step, Tensor
-from moda_keras.graph.operations import kind_of
+from moda_keras.graph.operations import has_changed_weights, kind_of
 from moda_keras.layers.parameter import Parameter
 
 _ELEMENTWISE = {
@@ -67,6 +68,36 @@ class WeightOperands:
         self.steps[-1].name = last.name
         return True
 
+    def as_embedding(self, operation: Any, args: tuple, output: Tensor) -> bool:
+        """Records rows of a matrix, taken by indices, as an `Embedding`; returns whether it is."""
+        if kind_of(operation) != "Take" or operation.axis != 0 or len(args) != 2:
+            return False
+        table, indices = args
+        is_lookup = _is_weight(table) and len(table.shape) == 2 and isinstance(indices, Tensor)
+        if not is_lookup or "int" not in indices.keras_tensor.dtype:
+            return False
+        if output.keras_tensor.dtype != self.dtype.compute_dtype:
+            return False
+        layer = _embedding(operation.name, self.dtype, table)
+        self.steps.append(Step(layer, (indices,), {}, [output]))
+        return True
+
+    def as_lookup(self, layer: keras.layers.Layer, args: tuple, output: Tensor) -> bool:
+        """Records an `Embedding` of constant indices, as of positions; returns whether it is one.
+
+        All rows in their order are the weight itself.
+        """
+        if type(layer) is not keras.layers.Embedding or has_changed_weights(layer):
+            return False
+        indices = keras.ops.convert_to_numpy(args[0])
+        rows, channels = layer.embeddings.shape
+        if not np.array_equal(indices.ravel(), np.arange(rows)):
+            return False
+        shape = (*indices.shape, channels)
+        made = Parameter.of(layer.embeddings, shape, layer.dtype_policy, layer.name)
+        self.steps.append(Step(made, (self.source,), {}, [output]))
+        return True
+
     def replaced(self, operation: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """The arguments with a tensor in place of each weight."""
         flat = keras.tree.flatten((args, kwargs))
@@ -122,5 +153,14 @@ def _dense(name: str, dtype: Any, weights: dict[str, keras.Variable]) -> keras.l
     layer = keras.layers.Dense(units, use_bias="bias" in weights, dtype=dtype, name=name)
     layer.add_weight = lambda name, **_: weights[name]  # what `build` asks for
     layer.build((None, inputs))
+    del layer.add_weight
+    return layer
+
+
+def _embedding(name: str, dtype: Any, table: keras.Variable) -> keras.layers.Embedding:
+    """An `Embedding` layer that shares a given weight."""
+    layer = keras.layers.Embedding(*table.shape, dtype=dtype, name=name)
+    layer.add_weight = lambda *_, **__: table  # what `build` asks for
+    layer.build()
     del layer.add_weight
     return layer

@@ -34,6 +34,9 @@ def copy_operation(operation: Any, name: str, **config: Any) -> Any:
         ValueError: If the operation has weights and cannot be made from its config. Without
             weights, the copy then shares what the original holds, such as a Python function.
     """
+    if type(operation) is keras.layers.Identity:
+        # Keras cannot save one that was made with a policy object, only with a policy's name.
+        return keras.layers.Identity(dtype=operation.dtype_policy.name, name=name)
     if config or _is_copyable_by_config(operation):
         return _copy_by_config(operation, name, **config)
     if isinstance(operation, keras.layers.TorchModuleWrapper):

@@ -21,8 +21,15 @@ class Reshaping(Rule):
 
     def applies(self, step):
         known = all(None not in t.shape[1:] for t in [*step.inputs, *step.outputs])
-        keeps_batch = getattr(step.operation, "newshape", (-1,))[0] == -1  # a call of keras.ops
-        return known and keeps_batch and self.origins(step) is not None
+        if not known or not self.keeps_batch(step):
+            return False
+        return self.origins(step) is not None
+
+    def keeps_batch(self, step) -> bool:
+        """Whether the batch axis stays as it is: no other axis becomes a part of it."""
+        sizes = {int(np.prod(tensor.shape[1:])) for tensor in [*step.inputs, *step.outputs]}
+        names_none = getattr(step.operation, "newshape", (-1,))[0] == -1  # a call of keras.ops
+        return names_none and len(sizes) == 1
 
     def needs(self, step, needed):
         mask = np.zeros(step.inputs[0].channels, dtype=bool)
