@@ -3,6 +3,7 @@
 from moda_keras.layers.channel_fill import ChannelFill
 from moda_keras.layers.modular_activation import ModularActivation
 from moda_keras.layers.parameter import Parameter
+from moda_keras.layers.time_mask import TimeMask
 from moda_keras.layers.unit_mask import UnitMask
 
-__all__ = ["ChannelFill", "ModularActivation", "Parameter", "UnitMask"]
+__all__ = ["ChannelFill", "ModularActivation", "Parameter", "TimeMask", "UnitMask"]

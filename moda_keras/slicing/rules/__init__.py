@@ -13,6 +13,7 @@ from moda_keras.slicing.rules import (
     projecting,
     recurrent,
     reshaping,
+    time_mask,
     wrapped,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "projecting",
     "recurrent",
     "reshaping",
+    "time_mask",
     "wrapped",
 ]
