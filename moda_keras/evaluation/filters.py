@@ -17,7 +17,7 @@ from moda_keras.methods.mwt.masked_graph import count_unmasked_kernels
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.jaccard import mean_jaccard
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.activation_probe import ActivationProbe
+from moda_keras.observing.activation_probe import ActivationProbe, without_padding
 from moda_keras.observing.labelled_arrays import draw_of_each_class, loadable, take_samples
 
 # For activations that are never exactly zero, of modules that do not know what counted as active.
@@ -118,7 +118,9 @@ def _active_kernels(
     modules: ModuleSet, probe: ActivationProbe, x: Any, epsilon: float | None
 ) -> np.ndarray:
     """Bool array (samples, kernels): which kernels each sample activates."""
-    activations = dict(zip(probe.hidden, probe.predict(loadable(x), verbose=0), strict=True))
+    activations = dict(
+        zip(probe.hidden, without_padding(probe.predict(loadable(x), verbose=0)), strict=True)
+    )
     active = [
         np.any(
             _is_active(modules, h, activations[h], epsilon),

@@ -16,6 +16,7 @@ from keras import ops
 from moda_keras.graph.channel_axes import last_axis
 from moda_keras.graph.graph import Step, Tensor
 from moda_keras.graph.operations import accepts_training
+from moda_keras.layers.time_mask import TimeMask
 
 _EXPANSIONS: dict[type, Callable] = {}
 
@@ -26,11 +27,18 @@ class Recorder:
     Args:
         steps: The steps so far; calls are appended.
         training: The mode that the surrounding model asks for, or None.
+        masks: By tensor, masks of time steps, as of `Graph`; those of new tensors are added.
     """
 
-    def __init__(self, steps: list[Step], training: bool | None):
+    def __init__(
+        self,
+        steps: list[Step],
+        training: bool | None,
+        masks: dict[Tensor, Tensor] | None = None,
+    ):
         self.steps = steps
         self.training = training
+        self.masks = {} if masks is None else masks
 
     def layer(self, layer: keras.layers.Layer, *args: Any, name: str = "", **kwargs: Any) -> Tensor:
         """Records the call of a layer that puts out one tensor.
@@ -116,7 +124,12 @@ def expanded_layers() -> set[type]:
 
 
 def expand(
-    steps: list[Step], layer: Any, args: tuple, kwargs: dict, training: bool | None
+    steps: list[Step],
+    layer: Any,
+    args: tuple,
+    kwargs: dict,
+    training: bool | None,
+    masks: dict[Tensor, Tensor] | None = None,
 ) -> list[Tensor] | None:
     """Appends the steps inside a layer call, and returns the outputs.
 
@@ -126,6 +139,7 @@ def expand(
         args: Positional arguments of the call, with a `Tensor` for each tensor.
         kwargs: Keyword arguments, likewise.
         training: The mode that the surrounding model asks for, or None.
+        masks: As of `Recorder`.
 
     Returns:
         The outputs, flat; None if the call stays one operation, and nothing was appended.
@@ -135,7 +149,7 @@ def expand(
         return None
     mode = training if kwargs.get("training") is None else kwargs["training"]
     kwargs = {name: value for name, value in kwargs.items() if name != "training"}
-    outputs = function(Recorder(steps, mode), layer, *args, **kwargs)
+    outputs = function(Recorder(steps, mode, masks), layer, *args, **kwargs)
     return None if outputs is None else keras.tree.flatten(outputs)
 
 
@@ -153,24 +167,34 @@ def expand_attention(
     query: Tensor,
     value: Tensor,
     key: Tensor | None = None,
+    query_mask: Tensor | None = None,
+    value_mask: Tensor | None = None,
+    key_mask: Tensor | None = None,
     attention_mask: Any = None,
     use_causal_mask: bool = False,
     **others: Any,
 ) -> Tensor | None:
     """Projections, one attention operation per head, projection.
 
-    Not of calls that return the scores or are given Keras masks, nor of layers with gates, a
-    sliding window, or an attention over several axes.
+    Not of calls that return the scores, nor of layers with gates, a sliding window, or an attention
+    over several axes.
     """
     is_plain = _none_given(others) and not _has_private_parts(layer)
     if not is_plain or any(len(t.shape) != 3 for t in (query, value)):
+        return None
+    time_masks = [(query_mask, -1), (value_mask, -2), (key_mask, -2)]
+    is_masked = any(mask is not None for mask, _ in time_masks)
+    if is_masked and attention_mask is not None and len(attention_mask.shape) > 3:
         return None
     is_one = _is_one_operation(layer)
     lengths = (query.shape[1], value.shape[1])
     # Given both, some versions of Keras's own operation look at one of them alone.
     merges_masks = use_causal_mask and (attention_mask is not None or not is_one)
-    if merges_masks and None in lengths:
+    if use_causal_mask and (merges_masks or is_masked) and None in lengths:
         return None
+    if is_masked:
+        merges_masks = use_causal_mask
+        attention_mask = _with_time_masks(record, layer, time_masks, attention_mask)
     mask = None if attention_mask is None else _mask_over_heads(record, layer, attention_mask)
     if merges_masks:
         mask = _with_causal_mask(record, layer, *lengths, mask)
@@ -182,7 +206,8 @@ def expand_attention(
     attend = _attend if is_one else _attend_in_steps
     heads = attend(record, layer, **projected, mask=mask, causal=use_causal_mask and mask is None)
     output = record.layer(layer.output_dense, heads, name=f"{layer.name}_output")
-    return _with_known_length(record, layer, output, query.shape[1])
+    output = _with_known_length(record, layer, output, query.shape[1])
+    return output if query_mask is None else _with_mask(record, layer, output, query_mask)
 
 
 def _has_private_parts(layer: keras.layers.MultiHeadAttention) -> bool:
@@ -204,6 +229,40 @@ def _with_known_length(
     name = f"{layer.name}_length"
     reshape = keras.layers.Reshape((length, *output.shape[2:]), dtype=layer.dtype_policy, name=name)
     return record.layer(reshape, output)
+
+
+def _with_mask(
+    record: Recorder, layer: keras.layers.Layer, sequence: Tensor, mask: Tensor, suffix: str = ""
+) -> Tensor:
+    """The sequence with a mask that Keras sends along, as the layer does."""
+    time_mask = TimeMask(dtype=layer.dtype_policy, name=f"{layer.name}_time_mask{suffix}")
+    output = record.layer(time_mask, [sequence, mask])
+    record.masks[output] = mask
+    return output
+
+
+def _with_time_masks(
+    record: Recorder, layer: keras.layers.Layer, masks: list[tuple], attention_mask: Any
+) -> Tensor:
+    """The mask of an attention (B, T, S): masks (B, T) and (B, S), and what else is not seen.
+
+    `masks` are pairs of a mask or None, and the axis of (B, T, S) that it does not have.
+    """
+    name = f"{layer.name}_time_mask"
+    merged = None
+    if isinstance(attention_mask, Tensor):
+        merged = record.operation(ops.cast, attention_mask, "bool", name=f"{name}_given")
+    elif attention_mask is not None:
+        merged = ops.convert_to_numpy(attention_mask).astype(bool)
+    for mask, axis in masks:
+        if mask is None:
+            continue
+        mask = record.operation(ops.cast, mask, "bool", name=f"{name}_bool")
+        mask = record.operation(ops.expand_dims, mask, axis, name=f"{name}_axis")
+        if merged is not None:
+            mask = record.operation(ops.logical_and, mask, merged, name=f"{name}_merged")
+        merged = mask
+    return merged
 
 
 def _mask_over_heads(record: Recorder, layer: keras.layers.Layer, mask: Any) -> Any:
@@ -257,22 +316,32 @@ def _attend_in_steps(record, layer, query, key, value, mask, causal):
 
 @register_expansion(keras.layers.Bidirectional)
 def expand_bidirectional(
-    record: Recorder, layer: keras.layers.Bidirectional, sequences: Tensor, **others: Any
+    record: Recorder,
+    layer: keras.layers.Bidirectional,
+    sequences: Tensor,
+    mask: Tensor | None = None,
+    **others: Any,
 ) -> Tensor | tuple[Tensor, Tensor] | None:
     """The forward and the backward layer, and the merging of their outputs.
 
-    Not of calls with an initial state or a mask, nor of layers that return or keep their states.
+    Not of calls with an initial state, nor of layers that return or keep their states.
     """
     parts = layer.forward_layer, layer.backward_layer
     one_dtype = {layer.compute_dtype} == {part.compute_dtype for part in parts}
     if not (_none_given(others) and one_dtype) or layer.return_state or layer.stateful:
         return None
-    forward, backward = (record.layer(part, sequences) for part in parts)
+    given = {} if mask is None else {"mask": mask}
+    forward, backward = (record.layer(part, sequences, **given) for part in parts)
     if layer.return_sequences:
         backward = record.operation(ops.flip, backward, axis=1, name=f"{layer.name}_flip")
+    is_masked = mask is not None and layer.return_sequences
     if layer.merge_mode is None:
+        if is_masked:
+            forward = _with_mask(record, layer, forward, mask, "_forward")
+            backward = _with_mask(record, layer, backward, mask, "_backward")
         return forward, backward
-    return _merge(record, layer, forward, backward)
+    merged = _merge(record, layer, forward, backward)
+    return _with_mask(record, layer, merged, mask) if is_masked else merged
 
 
 def _merge(record, layer, forward, backward):

@@ -1,6 +1,6 @@
 """A traced model: tensors and the steps between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,9 @@ class Graph:
         model: The Keras model that was traced; None for a part of its graph.
         opaque: The composite layers that stay one operation, each with the reason, in words that
             follow "because".
+        masks: By tensor, the mask of time steps that Keras sends along: a bool tensor, False where
+            there is padding. Some are made by `mask_steps`.
+        mask_steps: Calls that make masks which no other step reads.
     """
 
     inputs: list[Tensor]
@@ -83,6 +86,8 @@ class Graph:
     steps: list[Step]
     model: keras.Model | None = None
     opaque: dict[Any, str] = field(default_factory=dict)
+    masks: dict[Tensor, Tensor] = field(default_factory=dict)
+    mask_steps: list[Step] = field(default_factory=list)
 
     def run(
         self,
@@ -108,3 +113,30 @@ class Graph:
             for tensor, value in zip(step.outputs, keras.tree.flatten(result), strict=True):
                 values[tensor] = transform(tensor, value) if transform else value
         return values
+
+    def run_masks(self, values: dict[Tensor, Any], tensors: Iterable[Tensor]) -> dict[Tensor, Any]:
+        """The masks of time steps that come along with some tensors.
+
+        Args:
+            values: From `run`.
+            tensors: The tensors.
+
+        Returns:
+            Dict from tensor to bool mask, for those that have one.
+        """
+        wanted = {tensor: self.masks[tensor] for tensor in tensors if tensor in self.masks}
+        known = dict(values)
+        for step in self._steps_to(set(wanted.values())):
+            args, kwargs = step.arguments(known)
+            result = keras.tree.flatten(step.operation(*args, **kwargs))
+            known.update(zip(step.outputs, result, strict=True))
+        return {tensor: known[mask] for tensor, mask in wanted.items()}
+
+    def _steps_to(self, tensors: set[Tensor]) -> list[Step]:
+        """Those of `mask_steps` that `tensors` are made by."""
+        found = []
+        for step in reversed(self.mask_steps):
+            if not tensors.isdisjoint(step.outputs):
+                found.append(step)
+                tensors.update(step.inputs)
+        return found[::-1]

@@ -24,9 +24,13 @@ def trace(model: keras.Model) -> Graph:
     inputs = [Tensor(t, last_axis(t)) for t in model.inputs]
     tracer = Tracer(inputs[0])
     outputs = tracer.trace_into(tracer.steps, model, inputs, training=None)
+    if tracer.time_masks.is_mixed:
+        tracer = Tracer(inputs[0], sees_masked_attention=False)
+        outputs = tracer.trace_into(tracer.steps, model, inputs, training=None)
     in_graph = {step.operation for step in tracer.steps}
     opaque = {layer: why for layer, why in tracer.opaque.items() if layer in in_graph}
-    graph = Graph(inputs, outputs, tracer.steps, model, opaque)
+    time_masks = tracer.time_masks
+    graph = Graph(inputs, outputs, tracer.steps, model, opaque, time_masks.masks, time_masks.steps)
     assign_channel_axes(graph)
     return graph
 

@@ -23,9 +23,13 @@ class MeanMagnitude(Criterion):
     name = "mean_magnitude"
 
     def observe(self, activation, gradients):
-        is_non_negative = activation.non_negative
         return [
-            unit_magnitudes(activation.values, axis=activation.axis, non_negative=is_non_negative)
+            unit_magnitudes(
+                activation.values,
+                axis=activation.axis,
+                non_negative=activation.non_negative,
+                mask=activation.mask,
+            )
         ]
 
     def importance(self, sums, samples, outgoing):

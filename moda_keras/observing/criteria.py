@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from moda_keras.ops import Observation
+from moda_keras.ops import Observation, position_means
 
 FREQUENCY = "frequency"
 
@@ -31,7 +31,8 @@ class Criterion(ABC):
         >>> class Magnitude(mk.criteria.Criterion):
         ...     name = "magnitude"
         ...     def observe(self, activation, gradients):
-        ...         return [mk.ops.unit_magnitudes(activation.values, axis=activation.axis)]
+        ...         values, axis = activation.values, activation.axis
+        ...         return [mk.ops.unit_magnitudes(values, axis=axis, mask=activation.mask)]
         ...     def importance(self, sums, samples, outgoing):
         ...         return sums[0] / samples[:, None]
     """
@@ -46,7 +47,8 @@ class Criterion(ABC):
 
         Args:
             activation: A hidden activation: float tensor (B, D) or map (B, ..., D), and the axis of
-                its units. Of a recurrent layer the output.
+                its units. Of a recurrent layer the output. Of sequences with padding, `mask` tells the
+                positions that count.
             gradients: Float32 tensor (B, D): for each sample, the derivative of its loss with
                 respect to a factor 1 at each unit, at all positions. None unless `needs_gradients`.
 
@@ -103,7 +105,10 @@ class Variance(Criterion):
 
     def observe(self, activation, gradients):
         values = ops.cast(activation.values, "float32")
-        return [ops.mean(each, activation.positions) for each in (values, ops.square(values))]
+        return [
+            position_means(each, axis=activation.axis, mask=activation.mask)
+            for each in (values, ops.square(values))
+        ]
 
     def importance(self, sums, samples, outgoing):
         mean, square = (each / samples[:, np.newaxis] for each in sums)

@@ -20,7 +20,7 @@ from moda_keras.observing.labelled_arrays import (
     is_arrays,
     sample_of_arrays,
 )
-from moda_keras.ops import sum_by_class, unit_peaks
+from moda_keras.ops import observation_of, sum_by_class, unit_peaks
 
 DEFAULT_EPSILON = 1e-3
 # `epsilon="auto"`: the median of the magnitudes over at most so many samples.
@@ -214,10 +214,14 @@ class MagnitudeCounts(keras.metrics.Metric):
         return self.add_variable(shape, initializer="zeros", dtype="float32", name=name)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        self.samples.assign(self.samples + ops.shape(y_pred[0])[0])
-        peaks = [
-            ops.cast(unit_peaks(values, axis=hidden.channel_axis), "float32")
+        observed = [
+            observation_of(values, hidden.channel_axis)
             for hidden, values in zip(self.hidden, y_pred, strict=True)
+        ]
+        self.samples.assign(self.samples + ops.shape(observed[0].values)[0])
+        peaks = [
+            ops.cast(unit_peaks(each.values, axis=each.axis, mask=each.mask), "float32")
+            for each in observed
         ]
         bad = [ops.sum(ops.cast(~ops.isfinite(each), "float32")) for each in peaks]
         self.not_finite.assign(self.not_finite + ops.stack(bad))

@@ -27,6 +27,7 @@ from moda_keras.observing.labelled_arrays import (
 )
 from moda_keras.ops import (
     ClassStatistics,
+    observation_of,
     statistics_of_magnitudes,
     unchecked_class_ids,
     unit_magnitudes,
@@ -156,8 +157,12 @@ class _Totals(keras.metrics.Metric):
         self.counts.update_state(y_true, y_pred, sample_weight)
         ids = unchecked_class_ids(y_true, self.classes, sample_weight)
         for hidden, values, variables in zip(self.hidden, y_pred, self.statistics, strict=True):
+            observed = observation_of(values, hidden.channel_axis, hidden.non_negative)
             magnitudes = unit_magnitudes(
-                values, axis=hidden.channel_axis, non_negative=hidden.non_negative
+                observed.values,
+                axis=observed.axis,
+                non_negative=observed.non_negative,
+                mask=observed.mask,
             )
             found = statistics_of_magnitudes(magnitudes, ids, self.classes)
             for variable, value in zip(variables, found, strict=True):

@@ -62,7 +62,7 @@ class GatedProbe(ActivationProbe):
 
         values = self.graph.run(flat, call=self._call_step, transform=pass_gate)
         logits = ops.cast(values[self.graph.outputs[0]], "float32")
-        return logits, [activations[tensor] for tensor in self.tensors]
+        return logits, self.activations_of({**values, **activations})
 
     def losses(self, logits: Any, ids: Any) -> Any:
         """The loss of each sample (B,): cross-entropy, binary behind a sigmoid.

@@ -12,7 +12,7 @@ from moda_keras.observing.activation_counts import ActivationCounts
 from moda_keras.observing.activation_observer import ActivationObserver
 from moda_keras.observing.criteria import Criterion
 from moda_keras.observing.gated_probe import GatedProbe
-from moda_keras.ops import Observation, sum_by_class, unchecked_class_ids
+from moda_keras.ops import observation_of, sum_by_class, unchecked_class_ids
 from moda_keras.ops.backends import backend
 
 
@@ -107,7 +107,7 @@ class ClassImportance(keras.metrics.Metric):
         for hidden, values, gradient, variables in zip(
             self.hidden, activations, gradients, self.sums, strict=True
         ):
-            observation = Observation(values, hidden.channel_axis, hidden.non_negative)
+            observation = observation_of(values, hidden.channel_axis, hidden.non_negative)
             found = self.criterion.observe(observation, gradient)
             for variable, rows in zip(variables, found, strict=True):
                 rows = ops.cast(rows, "float32")

@@ -5,7 +5,12 @@ where it makes sense, and costs O(B D + C D) time and memory for B samples, D un
 pairs of samples are never formed.
 """
 
-from moda_keras.ops.activation_vectors import unit_magnitudes, unit_peaks
+from moda_keras.ops.activation_vectors import (
+    masked_as_vectors,
+    position_means,
+    unit_magnitudes,
+    unit_peaks,
+)
 from moda_keras.ops.counts import activation_counts, activation_frequency, membership_counts
 from moda_keras.ops.labels import (
     check_labels,
@@ -15,7 +20,7 @@ from moda_keras.ops.labels import (
     unchecked_class_ids,
 )
 from moda_keras.ops.native.choice import native_status
-from moda_keras.ops.observation import Observation, observations
+from moda_keras.ops.observation import MaskedActivation, Observation, observation_of, observations
 from moda_keras.ops.statistics import (
     ClassStatistics,
     JointStatistics,
@@ -29,6 +34,7 @@ from moda_keras.ops.statistics import (
 __all__ = [
     "ClassStatistics",
     "JointStatistics",
+    "MaskedActivation",
     "Observation",
     "activation_counts",
     "activation_frequency",
@@ -39,9 +45,12 @@ __all__ = [
     "class_similarity",
     "class_statistics",
     "joint_statistics",
+    "masked_as_vectors",
     "membership_counts",
     "native_status",
+    "observation_of",
     "observations",
+    "position_means",
     "statistics_of_magnitudes",
     "sum_by_class",
     "unchecked_class_ids",

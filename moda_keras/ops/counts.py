@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from moda_keras.ops.activation_vectors import unit_peaks
+from moda_keras.ops.activation_vectors import masked_as_peaks, unit_peaks
 from moda_keras.ops.backends import backend
 from moda_keras.ops.labels import class_ids, standardize_ids
 from moda_keras.ops.observation import Observation, observations
@@ -29,7 +29,8 @@ def activation_frequency(
     (MODA paper, eq. 9).
 
     Args:
-        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
+        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`;
+            a `MaskedActivation` of sequences with padding.
         labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
         num_classes: C, the number of classes.
         sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.
@@ -60,7 +61,8 @@ def activation_counts(
     """The counts of `activation_frequency` for several activations at once.
 
     Args:
-        activations: A float tensors of shape (B, D), or maps (B, ..., D).
+        activations: A float tensors of shape (B, D), or maps (B, ..., D); a `MaskedActivation` for
+            one with padding.
         ids: Integer tensor (B,), from `class_ids`. Any value that is not in 0 .. C - 1 puts its
             sample into no class.
         num_classes: C, the number of classes.
@@ -77,7 +79,7 @@ def activation_counts(
             negative.
     """
     ids = standardize_ids(ids, num_classes)
-    observed = observations(activations, ids, axes)
+    observed = masked_as_peaks(observations(activations, ids, axes))
     epsilons = _check_epsilons(epsilons, observed)
     native = backend.native_counts(observed, ids, num_classes, epsilons)
     if native is not None:
@@ -93,7 +95,8 @@ def membership_counts(
     """As `activation_counts`, for samples that are each in any number of classes.
 
     Args:
-        activations: A float tensors of shape (B, D), or maps (B, ..., D).
+        activations: A float tensors of shape (B, D), or maps (B, ..., D); a `MaskedActivation` for
+            one with padding.
         memberships: int32 tensor (B, C) of 0 and 1, from `class_memberships`.
         axes: Axis of the units of each activation.
         epsilons: As of `activation_counts`.
@@ -101,7 +104,7 @@ def membership_counts(
     Returns:
         As `activation_counts`. A sample counts in every class that it is in.
     """
-    observed = observations(activations, memberships[:, 0], axes)
+    observed = masked_as_peaks(observations(activations, memberships[:, 0], axes))
     active, not_finite = _active_units(observed, _check_epsilons(epsilons, observed))
     # In floats, for TensorFlow multiplies no integers on a GPU; exact up to 2^24 samples.
     rows, active = ops.cast(memberships, "float32"), ops.cast(active, "float32")

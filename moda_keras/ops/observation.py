@@ -7,6 +7,30 @@ from typing import Any, NamedTuple
 from keras import ops
 
 
+class MaskedActivation(NamedTuple):
+    """The values of a hidden activation of sequences, some positions of which are padding.
+
+    It takes the place of a tensor wherever activations are given: only the positions that the mask
+    leaves are looked at.
+
+    Attributes:
+        values: Float tensor (B, T, ..., D).
+        mask: Bool tensor (B, T), or of more leading axes of `values`: True where there is something
+            to look at, False where there is padding.
+
+    Example:
+    >>> import numpy as np
+    >>> import moda_keras as mk
+    >>> values = np.array([[[0.0, 1.0], [5.0, 0.0]]])
+    >>> masked = mk.ops.MaskedActivation(values, np.array([[True, False]]))
+    >>> mk.ops.activation_frequency(masked, [0], num_classes=1).tolist()
+    [[0, 1]]
+    """
+
+    values: Any
+    mask: Any
+
+
 class Observation(NamedTuple):
     """The values of one hidden activation.
 
@@ -14,11 +38,13 @@ class Observation(NamedTuple):
         values: Float tensor (B, D), or a map (B, ..., D) whose units are on `axis`.
         axis: Axis of the units.
         non_negative: Whether it is known that no value is negative (as after a ReLU).
+        mask: Bool tensor, as of `MaskedActivation`; None if all positions count.
     """
 
     values: Any
     axis: int = -1
     non_negative: bool = False
+    mask: Any = None
 
     @property
     def units(self) -> int:
@@ -53,7 +79,10 @@ class Observation(NamedTuple):
         """
         self.positions  # noqa: B018
         check_one_label_each(ids, self.values)
-        return self._replace(axis=self.axis % len(self.values.shape))
+        axis = self.axis % len(self.values.shape)
+        if self.mask is not None:
+            check_mask(self.mask, self.values, axis)
+        return self._replace(axis=axis)
 
 
 def observations(
@@ -65,7 +94,8 @@ def observations(
     """Parallel lists as checked observations.
 
     Args:
-        activations: List of arrays or tensors (B, D), or maps (B, ..., D).
+        activations: List of arrays or tensors (B, D), or maps (B, ..., D); a `MaskedActivation`
+            for one with padding.
         ids: Tensor (B,), from `class_ids`.
         axes: Axis of the units of each activation; the last by default.
         non_negative: For each activation, whether it is known to have no negative element.
@@ -73,7 +103,8 @@ def observations(
     Raises:
         ValueError: If there is no activation, the lists differ in length, or shapes do not fit.
     """
-    if not isinstance(activations, (list, tuple)) or not activations:
+    is_list = isinstance(activations, (list, tuple)) and not _is_masked(activations)
+    if not is_list or not activations:
         received = "[]" if isinstance(activations, (list, tuple)) else type(activations)
         raise ValueError(
             "Expected `activations` to be a list of at least one activation. Received: "
@@ -82,9 +113,46 @@ def observations(
     axes = _one_for_each(activations, "axes", axes, default=-1)
     non_negative = _one_for_each(activations, "non_negative", non_negative, default=False)
     return [
-        Observation(ops.convert_to_tensor(activation), axis, bool(known)).checked(ids)
+        observation_of(activation, axis, bool(known)).checked(ids)
         for activation, axis, known in zip(activations, axes, non_negative, strict=True)
     ]
+
+
+def observation_of(activation: Any, axis: int = -1, non_negative: bool = False) -> Observation:
+    """An activation as an `Observation`.
+
+    Args:
+        activation: Array or tensor, or a `MaskedActivation`.
+        axis: Axis of the units.
+        non_negative: Whether it is known that no value is negative.
+
+    Raises:
+        ValueError: If a mask does not fit.
+    """
+    if not _is_masked(activation):
+        return Observation(ops.convert_to_tensor(activation), axis, non_negative)
+    values, mask = map(ops.convert_to_tensor, activation)
+    check_mask(mask, values, axis % len(values.shape))
+    return Observation(values, axis, non_negative, mask)
+
+
+def _is_masked(activation: Any) -> bool:
+    return isinstance(activation, MaskedActivation)
+
+
+def check_mask(mask: Any, values: Any, axis: int) -> None:
+    """Raises a ValueError if a mask is not one of the leading axes of `values`, up to `axis`."""
+    leading = tuple(values.shape)[: len(mask.shape)]
+    pairs = zip(mask.shape, leading, strict=False)
+    fits = 2 <= len(mask.shape) <= axis and all(
+        None in each or each[0] == each[1] for each in pairs
+    )
+    if not fits:
+        raise ValueError(
+            "Expected a mask of shape (batch, time) for activations of shape (batch, time, ..., "
+            f"units). Received: a mask of shape {tuple(mask.shape)} for activations of shape "
+            f"{tuple(values.shape)} with the units on axis {axis}"
+        )
 
 
 def check_one_label_each(ids: Any, rows: Any) -> None:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from moda_keras.ops.activation_vectors import joined_magnitudes
+from moda_keras.ops.activation_vectors import joined_magnitudes, masked_as_vectors
 from moda_keras.ops.backends import backend
 from moda_keras.ops.labels import class_ids
 from moda_keras.ops.observation import Observation, check_one_label_each, observations
@@ -114,7 +114,8 @@ def class_statistics(
     Differentiable; the gradient of |u| at 0 is 0.
 
     Args:
-        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
+        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`;
+            a `MaskedActivation` of sequences with padding.
         labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
         num_classes: C, the number of classes.
         sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.
@@ -154,6 +155,7 @@ def joint_statistics(
     Returns:
         A `JointStatistics`.
     """
+    observed = masked_as_vectors(observed)
     units = tuple(observation.units for observation in observed)
     native = backend.native_statistics(observed, ids, num_classes)
     if native is not None:
@@ -191,7 +193,8 @@ def class_similarity(
     """Mean cosine similarity of distinct pairs of samples, within and between classes.
 
     Args:
-        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`.
+        activations: Float tensor of shape (B, D), or a map (B, ..., D) whose units are on `axis`;
+            a `MaskedActivation` of sequences with padding.
         labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
         num_classes: C, the number of classes.
         sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.

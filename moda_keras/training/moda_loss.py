@@ -13,6 +13,7 @@ from moda_keras.ops import (
     JointStatistics,
     class_ids,
     joint_statistics,
+    masked_as_vectors,
     observations,
     unchecked_class_ids,
 )
@@ -126,7 +127,8 @@ class MODALoss(ModularLoss):
         """The three objectives, each averaged over the activations.
 
         Args:
-            activations: List of float tensors (B, D), or maps (B, ..., D).
+            activations: List of float tensors (B, D), or maps (B, ..., D); an
+                `ops.MaskedActivation` for sequences with padding.
             labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
             num_classes: C, the number of classes.
             sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.
@@ -140,7 +142,7 @@ class MODALoss(ModularLoss):
             ValueError: If there is no activation, a label is out of range, or shapes do not fit.
         """
         ids = class_ids(labels, num_classes, sample_weight)
-        observed = observations(activations, ids, axes, non_negative)
+        observed = masked_as_vectors(observations(activations, ids, axes, non_negative))
         if self._is_reduced():
             values = self._table(joint_statistics(observed, ids, num_classes).over_replicas())
         else:

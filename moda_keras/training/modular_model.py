@@ -10,7 +10,7 @@ import keras
 from moda_keras import graph
 from moda_keras.graph import Functional, HiddenActivation
 from moda_keras.layers.modular_activation import collect_marked
-from moda_keras.ops import check_labels
+from moda_keras.ops import check_labels, masked_as_vectors
 from moda_keras.ops.backends import backend
 from moda_keras.training.modular_loss import ModularLoss
 from moda_keras.training.replicas import check_replicas, warn_of_separate_models
@@ -371,7 +371,8 @@ class _TrainingState:
                 "`moda_keras.layers.ModularActivation`, which marks a hidden activation for the "
                 "modular objectives. Received: a model that applies none"
             )
-        activations, axes, non_negative = map(list, zip(*observed, strict=True))
+        parts = [each[:3] for each in masked_as_vectors(observed)]
+        activations, axes, non_negative = map(list, zip(*parts, strict=True))
         return {"activations": activations, "axes": axes, "non_negative": non_negative}
 
 

@@ -35,7 +35,8 @@ class TappedModel:
         def observe(tensor, value):
             if tensor not in self.hidden:
                 return value
-            value, observed[tensor] = _tapped(self.hidden[tensor], value)
+            is_masked = tensor in self.graph.masks
+            value, observed[tensor] = _tapped(self.hidden[tensor], value, is_masked)
             return value
 
         def call(step, args, kwargs):
@@ -46,12 +47,14 @@ class TappedModel:
 
         flat = keras.tree.flatten(self.entry(inputs, training=training))
         values = self.graph.run(flat, call, transform=observe)
+        for tensor, mask in self.graph.run_masks(values, self.hidden).items():
+            observed[tensor] = observed[tensor]._replace(mask=mask)
         outputs = [values[tensor] for tensor in self.graph.outputs]
         packed = keras.tree.pack_sequence_as(self.output, outputs)
         return packed, [observed[tensor] for tensor in self.hidden]
 
 
-def _tapped(hidden: HiddenActivation, value: Any) -> tuple[Any, Observation]:
+def _tapped(hidden: HiddenActivation, value: Any, is_masked: bool) -> tuple[Any, Observation]:
     observation = Observation(value, hidden.channel_axis, hidden.non_negative)
     if not backend.has_tap:
         return value, observation
@@ -59,7 +62,8 @@ def _tapped(hidden: HiddenActivation, value: Any) -> tuple[Any, Observation]:
         # One dtype for all: the operations take the activations of a step together.
         vectors = keras.ops.cast(value, _real_dtype(value))
         return value, Observation(vectors, 1, hidden.non_negative)
-    if getattr(value, "_keras_mask", None) is not None:  # it would be lost: it is an attribute
+    # The tap looks at all positions; and a mask that is an attribute of the value would be lost.
+    if is_masked or getattr(value, "_keras_mask", None) is not None:
         return value, observation
     value, vectors = backend.tap(value, hidden.channel_axis, hidden.non_negative)
     return value, Observation(vectors, 1, True)

@@ -6,13 +6,14 @@ import keras
 import numpy as np
 
 from moda_keras.graph import Graph
-from moda_keras.observing.activation_probe import ActivationProbe
+from moda_keras.observing.activation_probe import ActivationProbe, without_padding
 from moda_keras.observing.labelled_arrays import (
     loadable,
     number_of_samples,
     sample_of_arrays,
     take_samples,
 )
+from moda_keras.ops import MaskedActivation
 
 SAMPLES = 256
 
@@ -37,9 +38,11 @@ def unit_behaviour(graph: Graph, x: Any, batch_size: int, seed: int) -> list[np.
     parts = []
     for start in range(0, samples, batch_size):
         batch = take_samples(x, slice(start, min(start + batch_size, samples)))
-        values = keras.tree.flatten(probe.predict_on_batch(loadable(batch)))
+        found = probe.predict_on_batch(loadable(batch))
         axes = (hidden.channel_axis for hidden in probe.hidden)
-        parts.append([_by_unit(each, axis) for each, axis in zip(values, axes, strict=True)])
+        shares = map(_share_of_padding, found)
+        values = zip(without_padding(found), axes, shares, strict=True)
+        parts.append([_by_unit(each, axis) / (1 - share) for each, axis, share in values])
     return [np.concatenate(each, axis=1) for each in zip(*parts, strict=True)]
 
 
@@ -95,3 +98,12 @@ def _by_unit(values: Any, axis: int) -> np.ndarray:
     magnitudes = np.abs(np.asarray(values, "float64"))
     magnitudes = np.moveaxis(magnitudes, axis, 0)
     return magnitudes.reshape(*magnitudes.shape[:2], -1).mean(axis=2)
+
+
+def _share_of_padding(activation: Any) -> np.ndarray | float:
+    """Float array (samples,): of the positions of each sample, 0 if there are no others."""
+    if not isinstance(activation, MaskedActivation):
+        return 0.0
+    mask = np.asarray(activation.mask, "float64").reshape(len(activation.mask), -1)
+    share = 1 - mask.mean(axis=1)
+    return np.where(share < 1, share, 0.0)

@@ -82,7 +82,7 @@ class TorchBackend(Backend):
 
 def _columns(observed) -> tuple[list, list, list]:
     """Activations, axes and signs apart: an operator takes no structures."""
-    return tuple(map(list, zip(*observed, strict=True)))
+    return tuple(map(list, zip(*(each[:3] for each in observed), strict=True)))
 
 
 def _is_native(observed, ids) -> bool:

@@ -14,6 +14,7 @@ from moda_keras.slicing.rules import (
     projecting,
     recurrent,
     reshaping,
+    time_mask,
     wrapped,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "projecting",
     "recurrent",
     "reshaping",
+    "time_mask",
     "wrapped",
 ]
