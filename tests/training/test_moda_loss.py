@@ -345,6 +345,7 @@ def test_config_round_trip():
         "averaging": "pair",
         "compactness": "norm",
         "warmup": None,
+        "reduce": "global",
     }
     assert mk.MODALoss.from_config(config).get_config() == config
 
