@@ -66,4 +66,5 @@ def _copy_by_name(copy: keras.layers.Layer, original: keras.layers.Layer) -> Non
     values = {weight.name: weight for weight in original.weights}
     for weight in copy.weights:
         if weight.name in values:
-            weight.assign(values[weight.name])
+            # Through NumPy: JAX would share the array, and give its memory away in a step.
+            weight.assign(keras.ops.convert_to_numpy(values[weight.name]))
