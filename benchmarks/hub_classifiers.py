@@ -164,7 +164,11 @@ def _vit() -> keras.Model:
 
 IMAGE_CLASSIFIERS: dict[str, Callable[[], keras.Model]] = {
     "CSPNet": lambda: _cspnet(
-        "dark_block", "csp", block_ratio=[1.0, 0.5], bottle_ratio=[0.5, 1.0], expand_ratio=[2.0, 1.0]
+        "dark_block",
+        "csp",
+        block_ratio=[1.0, 0.5],
+        bottle_ratio=[0.5, 1.0],
+        expand_ratio=[2.0, 1.0],
     ),
     "CSPNet, cross stage 3": lambda: _cspnet("bottleneck_block", "cs3", block_ratio=[0.5]),
     "DeiT": lambda: _image(
@@ -180,9 +184,7 @@ IMAGE_CLASSIFIERS: dict[str, Callable[[], keras.Model]] = {
     "MobileNet": _mobilenet,
     "MobileNetV5": _mobilenetv5,
     "ResNet": lambda: _resnet("bottleneck_block"),
-    "ResNet v2": lambda: _resnet(
-        "basic_block", use_pre_activation=True, input_conv_filters=[64]
-    ),
+    "ResNet v2": lambda: _resnet("basic_block", use_pre_activation=True, input_conv_filters=[64]),
     "ResNet vd": lambda: _resnet(
         "basic_block_vd",
         input_conv_filters=[8, 8, 16],
@@ -231,9 +233,7 @@ TEXT_CLASSIFIERS: dict[str, Callable[[], keras.Model]] = {
         hub.FNetTextClassifier, hub.FNetBackbone, settings=_WITHOUT_HEADS, **_LENGTHS
     ),
     "RoBERTa": lambda: _text(hub.RobertaTextClassifier, hub.RobertaBackbone, **_LENGTHS),
-    "RoFormerV2": lambda: _text(
-        hub.RoformerV2TextClassifier, hub.RoformerV2Backbone, head_size=8
-    ),
+    "RoFormerV2": lambda: _text(hub.RoformerV2TextClassifier, hub.RoformerV2Backbone, head_size=8),
     "XLM-RoBERTa": lambda: _text(hub.XLMRobertaTextClassifier, hub.XLMRobertaBackbone, **_LENGTHS),
 }
 CLASSIFIERS = IMAGE_CLASSIFIERS | TEXT_CLASSIFIERS

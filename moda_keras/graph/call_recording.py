@@ -284,9 +284,7 @@ def _nodes_between(inputs: set[int], outputs: list[keras.KerasTensor]) -> Iterat
         yield node
 
 
-def _are_same(
-    first: Recording, second: Recording, *, in_sizes: bool = False
-) -> bool:
+def _are_same(first: Recording, second: Recording, *, in_sizes: bool = False) -> bool:
     """Whether two recordings are of the same operations on the same tensors.
 
     With `in_sizes`, operations may differ in the sizes that they name; `per_size` has these then.

@@ -76,7 +76,7 @@ SEEN = {
     )(),
     "repeated rows": lambda: kind(repeated)(),
     "broadcast to a shape": lambda: kind(
-        lambda s, x: x * ops.broadcast_to(s.token, (batch(x), LENGTH, WIDTH)[:1] + (1, WIDTH))
+        lambda s, x: x * ops.broadcast_to(s.token, (batch(x), 1, WIDTH))
     )(),
     "positions looked up": lambda: kind(lambda s, x: x * s.table(s.ids))(),
     "heads": lambda: kind(heads)(),

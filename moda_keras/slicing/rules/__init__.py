@@ -9,10 +9,10 @@ from moda_keras.slicing.rules import (
     grouped,
     merging,
     normalization,
-    repeated,
     parameter,
     projecting,
     recurrent,
+    repeated,
     reshaping,
     wrapped,
 )
@@ -26,10 +26,10 @@ __all__ = [
     "grouped",
     "merging",
     "normalization",
-    "repeated",
     "parameter",
     "projecting",
     "recurrent",
+    "repeated",
     "reshaping",
     "wrapped",
 ]
