@@ -30,7 +30,7 @@ def differ_in_sizes(operation: Any, first: dict[str, Any], second: dict[str, Any
     Returns:
         The name of the attribute; None if it differs in something else, or in other attributes.
     """
-    place = _PLACES.get(kind_of(operation))
+    place = _place(operation)
     if place is None or first.get("axis", 0) != 0:
         return None
     one, other = (_as_tuple(each[place]) for each in (first, second))
@@ -45,7 +45,7 @@ def differ_in_sizes(operation: Any, first: dict[str, Any], second: dict[str, Any
 
 def names_unknown_size(operation: Any) -> bool:
     """Whether an operation was recorded with a size that is not known, with which it cannot run."""
-    place = _PLACES.get(kind_of(operation))
+    place = _place(operation)
     return place is not None and None in _as_tuple(getattr(operation, place))
 
 
@@ -99,6 +99,11 @@ def _reshape(values: Tensor, shape: tuple, name: str) -> Any:
     operation = keras.ops.reshape(spec, (-1, *shape))._keras_history.operation
     operation.name = name
     return operation
+
+
+def _place(operation: Any) -> str | None:
+    is_layer = isinstance(operation, keras.layers.Layer)
+    return None if is_layer else _PLACES.get(kind_of(operation))
 
 
 def _as_tuple(setting: Any) -> tuple:
