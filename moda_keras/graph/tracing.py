@@ -30,9 +30,7 @@ def trace(model: keras.Model) -> Graph:
     in_graph = {step.operation for step in tracer.steps}
     opaque = {layer: why for layer, why in tracer.opaque.items() if layer in in_graph}
     time_masks = tracer.time_masks
-    graph = Graph(
-        inputs, outputs, tracer.steps, model, opaque, time_masks.masks, time_masks.steps
-    )
+    graph = Graph(inputs, outputs, tracer.steps, model, opaque, time_masks.masks, time_masks.steps)
     assign_channel_axes(graph)
     return graph
 

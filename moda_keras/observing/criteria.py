@@ -47,8 +47,8 @@ class Criterion(ABC):
 
         Args:
             activation: A hidden activation: float tensor (B, D) or map (B, ..., D), and the axis of
-                its units. Of a recurrent layer the output. Of sequences with padding, `mask` tells the
-                positions that count.
+                its units. Of a recurrent layer the output. Of sequences with padding, `mask` tells
+                the positions that count.
             gradients: Float32 tensor (B, D): for each sample, the derivative of its loss with
                 respect to a factor 1 at each unit, at all positions. None unless `needs_gradients`.
 

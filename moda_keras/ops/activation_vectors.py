@@ -98,7 +98,9 @@ def masked_as_vectors(observed: Sequence[Observation]) -> list[Observation]:
         o
         if o.mask is None
         else Observation(
-            unit_magnitudes(o.values, axis=o.axis, non_negative=o.non_negative, mask=o.mask), 1, True
+            unit_magnitudes(o.values, axis=o.axis, non_negative=o.non_negative, mask=o.mask),
+            1,
+            True,
         )
         for o in observed
     ]

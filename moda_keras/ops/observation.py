@@ -144,7 +144,9 @@ def check_mask(mask: Any, values: Any, axis: int) -> None:
     """Raises a ValueError if a mask is not one of the leading axes of `values`, up to `axis`."""
     leading = tuple(values.shape)[: len(mask.shape)]
     pairs = zip(mask.shape, leading, strict=False)
-    fits = 2 <= len(mask.shape) <= axis and all(None in each or each[0] == each[1] for each in pairs)
+    fits = 2 <= len(mask.shape) <= axis and all(
+        None in each or each[0] == each[1] for each in pairs
+    )
     if not fits:
         raise ValueError(
             "Expected a mask of shape (batch, time) for activations of shape (batch, time, ..., "

@@ -178,7 +178,7 @@ def test_criteria_look_at_unmasked_positions(criterion):
         received = modules.importance["each"]
         for c in range(C):
             first, second = [], []
-            for b in np.flatnonzero(CLASSES == c):
+            for b in np.flatnonzero(c == CLASSES):
                 seen = values[b][mask[b]]
                 first.append(seen.mean(axis=0) if len(seen) else np.zeros(D))
                 second.append((seen**2).mean(axis=0) if len(seen) else np.zeros(D))
