@@ -34,3 +34,6 @@ class TimeMask(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
+
+    def get_config(self):
+        return super().get_config()

@@ -41,9 +41,9 @@ graph.keep_whole(Swish)
 graph.keep_whole(Block)
 
 
-def self_attention():
+def attention_with_scores():
     layer = layers.MultiHeadAttention(2, 3, name="odd")
-    return lambda x: layer(x, x)
+    return lambda x: layer(x, x, return_attention_scores=True)[0]
 
 
 def convolutions():
@@ -65,10 +65,15 @@ HIDING = {
         (2, 6, 6, 1),
         lambda: [layers.TimeDistributed(convolutions(), name="odd"), layers.Flatten()],
     ),
-    "masked directions": ((6,), lambda: masked(layers.Bidirectional(layers.GRU(3), name="odd"))),
+    "masked directions in a nested model": (
+        (6,),
+        lambda: masked(
+            keras.Sequential([layers.Bidirectional(layers.GRU(3), name="odd")], name="nested")
+        ),
+    ),
     "masked attention": (
         (6,),
-        lambda: [*masked(self_attention()), layers.GlobalAveragePooling1D()],
+        lambda: [*masked(attention_with_scores()), layers.GlobalAveragePooling1D()],
     ),
 }
 
