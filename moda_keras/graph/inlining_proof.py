@@ -103,7 +103,7 @@ def _other_weights(layer: keras.layers.Layer, random: np.random.Generator) -> li
         if "float" not in dtype:
             continue
         values = ops.convert_to_numpy(weight).astype("float32")
-        noise = random.random(values.shape)
+        noise = random.random(values.shape[-1:]).astype("float32")  # one for each channel: quick
         pairs.append(
             (weight, ops.convert_to_tensor(values * (1 + 0.2 * noise) + 0.02 * noise, dtype))
         )
