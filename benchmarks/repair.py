@@ -15,6 +15,15 @@ import numpy as np
 import moda_keras as mk
 
 
+def timed(name, call):
+    """The result of a call, whose wall and CPU time is printed."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{name}: {wall:.1f} s, CPU {cpu:.1f} s", flush=True)
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="ResNet50")
@@ -32,16 +41,9 @@ def main():
     modules = mk.ModuleSet.from_units(model, units)
     x = random.random((options.samples, *shape), "float32")
     classes = list(range(5))
-    seconds = {}
-    for name, data in (("compose", None), ("compose and repair", x)):
-        started = time.perf_counter()
-        small = mk.compose(modules, classes, calibration_data=data)
-        seconds[name] = time.perf_counter() - started
-    started = time.perf_counter()
-    model.predict(x, batch_size=32, verbose=0)
-    seconds["predict, the original"] = time.perf_counter() - started
-    for name, value in seconds.items():
-        print(f"{name}: {value:.1f} s")
+    timed("compose", lambda: mk.compose(modules, classes))
+    small = timed("compose and repair", lambda: mk.compose(modules, classes, calibration_data=x))
+    timed("predict, the original", lambda: model.predict(x, batch_size=32, verbose=0))
     print(f"size: {small.count_params() / model.count_params():.2f}")
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
 
