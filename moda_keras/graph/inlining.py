@@ -159,6 +159,7 @@ class _Inlining:
             return [args[0]]
         if not holds_weights(args, kwargs):
             if has_tensors or not node.input_tensors:
+                self.require_open(node.operation, args, kwargs)
                 return self.trace_node(self.steps, node, args, kwargs)
             return self.trace_constants(node, args, kwargs)
         operation, output = node.operation, Tensor(node.outputs[0], last_axis(node.outputs[0]))
@@ -172,7 +173,26 @@ class _Inlining:
         if self.operands.as_bias(operation, args, output, readers):
             return [output]
         args, kwargs = self.operands.replaced(operation, args, kwargs)
+        self.require_open(operation, args, kwargs)
         return self.trace_node(self.steps, node, args, kwargs)
+
+    def require_open(self, operation: Any, args: tuple, kwargs: dict) -> None:
+        """Raises `Unrecordable` if an operation was recorded with sizes that it needs to know."""
+        if not self.recording.shapes or isinstance(operation, keras.layers.Layer):
+            return
+        specs = keras.tree.map_structure(
+            lambda each: (
+                keras.KerasTensor(each.shape, dtype=each.keras_tensor.dtype)
+                if isinstance(each, Tensor)
+                else each
+            ),
+            (args, kwargs),
+        )
+        try:
+            operation.compute_output_spec(*specs[0], **specs[1])
+        except Exception:  # of each operation's own kind
+            reason = f"its operation {operation.name!r} needs to know the sizes of what goes in"
+            raise Unrecordable(reason) from None
 
     def trace_constants(self, node: Any, args: tuple, kwargs: dict) -> list[Any]:
         """The outputs of an operation on constants."""

@@ -190,6 +190,10 @@ def counted(self, x):
 WHOLE = {
     "batch in another axis": (merged, LENGTH),
     "a value for each sample": (counted, LENGTH),
+    "operation that needs the length": (
+        lambda s, x: ops.fft2((ops.cast(x, "float32"), ops.zeros_like(x)))[0],
+        None,
+    ),
     "values for each length": (
         lambda s, x: x * ops.expand_dims(ops.cast(ops.arange(ops.shape(x)[1]), x.dtype), 1),
         None,
