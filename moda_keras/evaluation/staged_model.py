@@ -108,10 +108,6 @@ def why_not_staged(modules: ModuleSet) -> str | None:
     for step, rule in slicer.rules.items():
         if rule.feeds_back and step.outputs[0] in slicer.hidden:
             return f"layer {step.name!r} is recurrent: it feeds its units back in time"
-    for step in slicer.graph.steps:
-        is_mark = getattr(step.operation, "passes_through", False)
-        if is_mark and step.outputs[0] in slicer.hidden:
-            return f"layer {step.name!r} only marks its input: sliced models are without it"
     for tensor in modules.model.inputs:
         if graph.is_optional(tensor):
             return f"the input {tensor.name!r} is optional"

@@ -32,7 +32,8 @@ class HiddenActivation:
             (GELU, tanh, ...), a unit counts as active if its magnitude exceeds a small epsilon.
         non_negative: Whether it never gives negative values.
         operation: The layer or operation.
-        tensor: The `keras.KerasTensor` that it puts out.
+        tensor: The `keras.KerasTensor` that it puts out. If the operation is inside a composite
+            layer, it tells shape and dtype, but is not part of the model.
     """
 
     name: str

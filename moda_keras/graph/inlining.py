@@ -254,13 +254,22 @@ def _attribute_names(layer: keras.layers.Layer) -> dict[int, str]:
         (f"{key}_{index}", each)
         for key, value in attributes.items()
         if isinstance(value, (list, tuple, dict))
-        for index, each in enumerate(keras.tree.flatten(value))
+        for index, each in enumerate(_leaves(value))
     ]
     for place, each in found:
         if isinstance(each, keras.layers.Layer):
             name = place.strip("_") if _is_automatic(each) else each.name
             names.setdefault(id(each), name)
     return names
+
+
+def _leaves(value: Any) -> list[Any]:
+    """What is in nested lists and dicts, in their order; the keys of a dict may be anything."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [leaf for each in value for leaf in _leaves(each)]
+    return [value]
 
 
 def _is_automatic(layer: keras.layers.Layer) -> bool:

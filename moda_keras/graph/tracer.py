@@ -4,6 +4,7 @@ Tensors are read from `node.outputs`, never from `layer.output`, which is the la
 may belong to another graph.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -23,6 +24,7 @@ class Tracer:
 
     Args:
         source: The `source`.
+        optional: The inputs of the model that may be None.
         sees_masked_attention: Whether attention that is given Keras masks is seen through.
 
     Attributes:
@@ -32,10 +34,17 @@ class Tracer:
         time_masks: The masks of time steps that Keras sends along with tensors.
     """
 
-    def __init__(self, source: Tensor, *, sees_masked_attention: bool = True):
+    def __init__(
+        self,
+        source: Tensor,
+        optional: Iterable[Tensor] = (),
+        *,
+        sees_masked_attention: bool = True,
+    ):
         self.steps: list[Step] = []
         self.opaque: dict[keras.layers.Layer, str] = {}
         self.source = source
+        self.optional = set(optional)
         self.time_masks = TimeMasks(sees_attention=sees_masked_attention)
         self.depth = 0  # of composite layers that are being seen through
         self.proves_each = False
@@ -149,6 +158,9 @@ class Tracer:
         if masked:
             self.opaque[layer] = "Keras sends masks of time steps along with its inputs"
             return None
+        if self.optional.intersection(filter(_is_tensor, keras.tree.flatten((args, kwargs)))):
+            self.opaque[layer] = "one of its inputs may be None"
+            return None
 
         def trace_node(steps: list[Step], node: Any, args: tuple, kwargs: dict) -> list[Tensor]:
             return self.trace_call(steps, node, args, kwargs, training, masked=False)
@@ -170,6 +182,10 @@ class Tracer:
             return self.see_through(steps, layer, args, kwargs, training, masked)
         finally:
             self.proves_each = False
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor)
 
 
 def _drop_none(mapping: dict, key: str) -> dict:

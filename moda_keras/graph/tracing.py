@@ -4,6 +4,7 @@ import keras
 
 from moda_keras.graph.channel_axes import assign_channel_axes, last_axis
 from moda_keras.graph.graph import Graph, Tensor
+from moda_keras.graph.model_inputs import is_optional
 from moda_keras.graph.to_functional import to_functional
 from moda_keras.graph.tracer import Tracer
 
@@ -22,10 +23,12 @@ def trace(model: keras.Model) -> Graph:
     """
     model = to_functional(model)
     inputs = [Tensor(t, last_axis(t)) for t in model.inputs]
-    tracer = Tracer(inputs[0])
+    optional = [each for each in inputs if is_optional(each.keras_tensor)]
+    source = next((each for each in inputs if each not in optional), inputs[0])
+    tracer = Tracer(source, optional)
     outputs = tracer.trace_into(tracer.steps, model, inputs, training=None)
     if tracer.time_masks.is_mixed:
-        tracer = Tracer(inputs[0], sees_masked_attention=False)
+        tracer = Tracer(source, optional, sees_masked_attention=False)
         outputs = tracer.trace_into(tracer.steps, model, inputs, training=None)
     in_graph = {step.operation for step in tracer.steps}
     opaque = {layer: why for layer, why in tracer.opaque.items() if layer in in_graph}

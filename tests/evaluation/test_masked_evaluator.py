@@ -127,17 +127,6 @@ def test_recurrent_model_cannot_be_cut_and_says_what_to_do():
         MaskedEvaluator(modules)
 
 
-def test_marks_that_sliced_models_are_without_cannot_be_cut_at(monkeypatch):
-    inputs = keras.Input((4,))
-    mark = mk.layers.ModularActivation(name="mark")
-    x = layers.ReLU()(mark(layers.Dense(5)(inputs)))
-    modules = random_modules(keras.Model(inputs, layers.Dense(3)(x)))
-    monkeypatch.setattr(mk.layers.ModularActivation, "passes_through", True, raising=False)
-    assert "'mark' only marks" in why_not_staged(modules)
-    monkeypatch.setattr(mk.layers.ModularActivation, "passes_through", False, raising=False)
-    assert why_not_staged(modules) is None
-
-
 def test_original_keeps_its_weights_and_graph(modules, data):
     before = [keras.ops.convert_to_numpy(w) for w in modules.model.weights]
     names = [h.name for h in mk.find_hidden_activations(modules.model)]

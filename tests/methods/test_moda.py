@@ -529,7 +529,7 @@ def test_model_without_a_graph(x):
 
     with pytest.raises(ValueError, match="not built yet"):
         decompose(keras.Sequential([layers.Dense(3)]), x, LABELS)
-    with pytest.raises(ValueError, match="subclassed model"):
+    with pytest.raises(ValueError, match="was never called"):
         decompose(Subclassed(), x, LABELS)
     with pytest.raises(ValueError, match=r"keras\.Model"):
         decompose("model", x, LABELS)

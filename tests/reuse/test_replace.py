@@ -6,6 +6,7 @@ from masking import randomize
 from small_models import inputs_of, mlp, random_modules, run_in_fresh_process
 
 import moda_keras as mk
+from moda_keras.graph import keep_whole
 
 WEAK_CLASSES = 4
 
@@ -357,6 +358,9 @@ class Unconfigured(layers.Layer):
 
     def call(self, inputs):
         return keras.ops.matmul(inputs, self.kernel)
+
+
+keep_whole(Unconfigured)
 
 
 def test_layer_that_cannot_be_copied_is_not_frozen_in_its_owner(strong):

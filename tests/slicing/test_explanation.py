@@ -8,19 +8,20 @@ from keras import layers, ops
 import moda_keras as mk
 
 
-class Derived(layers.Layer):
+class Stateful(layers.Layer):
     def build(self, input_shape):
-        self.log = self.add_weight(shape=(input_shape[-1],), name="log")
+        self.last = self.add_weight(shape=(input_shape[-1],), name="last")
 
     def call(self, inputs):
-        return inputs * ops.exp(self.log)
+        self.last.assign(self.last * 0.5)
+        return inputs * self.last
 
 
 def model():
     inputs = keras.Input((4,))
     x = layers.Dense(8, activation="relu", name="features")(inputs)
     x = layers.LayerNormalization(name="norm")(x)
-    x = Derived(name="derived")(x)
+    x = Stateful(name="stateful")(x)
     shared = layers.Dense(8, activation="relu", name="shared")
     x = shared(shared(x))
     return keras.Model(inputs, layers.Dense(3, name="logits")(x), name="pets")
@@ -35,13 +36,13 @@ def explanation():
 def test_parameters_are_counted_once_each(explanation):
     assert explanation.parameters == model().count_params()
     assert {part.name: part.parameters for part in explanation.parts if part.parameters} == {
-        "features": 40, "norm": 16, "derived": 8, "shared": 72, "logits": 27,
+        "features": 40, "norm": 16, "stateful": 8, "shared": 72, "logits": 27,
     }  # fmt: skip
 
 
 def test_share_is_that_of_parts_that_can_be_cut(explanation):
     whole = sum(part.parameters for part in explanation.whole)
-    assert {part.name for part in explanation.whole} >= {"norm", "derived"}
+    assert {part.name for part in explanation.whole} >= {"norm", "stateful"}
     assert explanation.share == pytest.approx(1 - whole / explanation.parameters)
 
 
@@ -49,7 +50,7 @@ def test_reasons_are_given(explanation):
     why = {part.name: part.why_whole for part in explanation.parts}
     assert why["features"] is None
     assert "mean is one over all channels" in why["norm"]
-    assert "derives values from its weights" in why["derived"]
+    assert "it changes a state" in why["stateful"]
 
 
 def test_units_are_those_of_hidden_activations(explanation):
@@ -61,7 +62,7 @@ def test_table_has_a_line_for_each_part_that_matters(explanation):
     first, header, *lines = str(explanation).splitlines()
     assert first.startswith("pets: 3 hidden activations; ")
     assert header.split()[:4] == ["part", "kind", "parameters", "units"]
-    assert [line.split()[0] for line in lines][:3] == ["features", "norm", "derived"]
+    assert [line.split()[0] for line in lines][:3] == ["features", "norm", "stateful"]
     assert "logits" not in str(explanation)
 
 

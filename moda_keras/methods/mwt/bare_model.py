@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import Step, Tensor, in_structure_of, new_inputs, unique_name
+from moda_keras.graph import Step, Tensor, in_structure_of, layer_name, new_inputs
 from moda_keras.layers import ModularActivation
 from moda_keras.methods.mwt.convolutions import NORMALIZATIONS
 from moda_keras.methods.mwt.layer_copies import LayerCopies
@@ -56,7 +56,7 @@ class _Writer:
         layer = step.operation
         if step in self.scaled and isinstance(layer, NORMALIZATIONS) and not layer.scale:
             # Not `copy_operation`, of whose copies all weights must be set.
-            name = unique_name(step.name, self.copies.names)
+            name = layer_name(step.name, self.copies.names)
             config = {**layer.get_config(), "scale": True, "name": name}
             self.copies.by_operation[layer] = type(layer).from_config(config)
         return self.copies.call(step, args, kwargs)
@@ -65,7 +65,7 @@ class _Writer:
         if tensor not in self.whole:
             return value
         layer = self.whole[tensor].layer
-        return _mark(value, unique_name(f"{layer.name}_mask", self.copies.names), layer)
+        return _mark(value, layer_name(f"{layer.name}_mask", self.copies.names), layer)
 
 
 def _mark(x: keras.KerasTensor, name: str, like: keras.layers.Layer) -> keras.KerasTensor:

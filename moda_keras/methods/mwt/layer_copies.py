@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from moda_keras.graph import Graph, Step, copy_hidden_state, unique_name
+from moda_keras.graph import Graph, Step, copy_hidden_state, layer_name
 from moda_keras.layers import ModularActivation
 from moda_keras.slicing.copying import copy_operation, copy_weights
 
@@ -53,7 +53,7 @@ class LayerCopies:
             copy_hidden_state(copy, original, is_whole=True)
 
     def _copy(self, operation: Any, name: str, config: dict) -> Any:
-        name = unique_name(name, self.names)
+        name = layer_name(name, self.names)
         if isinstance(operation, ModularActivation):
             return keras.layers.Activation(
                 operation.activation, dtype=operation.dtype_policy, name=name

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from moda_keras.graph import unique_name
+from moda_keras.graph import layer_name
 from moda_keras.layers import ModularActivation
 
 _POOLINGS = {
@@ -55,7 +55,7 @@ def generate_mask(
     }
 
     def named(part: str) -> str:
-        return unique_name(f"{convolution.name}_{part}", names)
+        return layer_name(f"{convolution.name}_{part}", names)
 
     dense = _DENSE[rank]
     he_normal = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")

@@ -10,8 +10,8 @@ from moda_keras.graph import (
     Tensor,
     contains_marked_activation,
     in_structure_of,
+    layer_name,
     new_inputs,
-    unique_name,
 )
 from moda_keras.methods.mwt.convolutions import Convolution, find_convolutions
 from moda_keras.methods.mwt.layer_copies import LayerCopies
@@ -120,7 +120,7 @@ class _Writer:
         return keras.layers.Activation(layer.activation, dtype=layer.dtype_policy, name=name)(value)
 
     def named(self, layer: keras.layers.Layer, part: str) -> str:
-        return unique_name(f"{layer.name}_{part}", self.copies.names)
+        return layer_name(f"{layer.name}_{part}", self.copies.names)
 
 
 def _require_masks(model: keras.Model, found: list, masked: list) -> None:

@@ -2,7 +2,7 @@
 
 import keras
 
-from moda_keras.graph import Graph, Step, Tensor, activation_name, unique_name
+from moda_keras.graph import Graph, Step, Tensor, activation_name, layer_name
 from moda_keras.layers.modular_activation import ModularActivation
 
 # Layers that leave the units of their one input in place, as calls of `keras.ops` that are
@@ -107,4 +107,4 @@ class UnitGate:
         return keras.layers.Dense(units, kernel_initializer="he_normal", name=name, **config)
 
     def _named(self, role: str) -> str:
-        return unique_name(f"{self.name}_{role}", self.names)
+        return layer_name(f"{self.name}_{role}", self.names)

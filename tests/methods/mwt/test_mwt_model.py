@@ -9,6 +9,7 @@ from mwt_models import chain, mask_by_loops, masks_of, residual, with_masks
 from small_models import inputs_of, run_in_fresh_process, trainable_parameters
 
 import moda_keras as mk
+from moda_keras.graph import keep_whole
 from moda_keras.methods import mwt
 
 
@@ -245,6 +246,13 @@ class Marking(layers.Layer):
         return self.mark(inputs)
 
 
+class HiddenMarking(Marking):
+    """Is not seen through."""
+
+
+keep_whole(HiddenMarking)
+
+
 def two_convolutions(second):
     image = keras.Input((6, 6, 2))
     x = second(layers.Conv2D(2, 3, padding="same", name="first")(image))
@@ -276,10 +284,18 @@ def test_convolution_with_a_call_of_its_own_is_masked_as_a_whole():
 
 def test_marks_inside_layers_are_refused():
     def second(x):
-        return Marking(name="marking")(layers.Conv2D(3, 1)(x))
+        return HiddenMarking(name="marking")(layers.Conv2D(3, 1)(x))
 
     with pytest.raises(ValueError, match=r"marked activations of an MwTModel.*\['marking'\]"):
         mwt.MwTModel.from_model(two_convolutions(second))
+
+
+def test_layers_of_ones_own_are_seen_through():
+    def second(x):
+        return Marking(name="marking")(layers.Conv2D(3, 1, name="inner")(x))
+
+    model = mwt.MwTModel.from_model(two_convolutions(second))
+    assert [each.name for each in model.hidden_activations] == ["inner_mask"]
 
 
 def test_several_outputs_are_refused():
