@@ -39,6 +39,7 @@ ON_ONE_BACKEND = (
     "methods/nemo/test_nemo_page.py",
     "methods/seam",
     "methods/test_mask_search.py",
+    "methods/test_methods_page.py",
     "methods/test_mean_magnitude.py",
     "methods/test_search.py",
     "methods/test_top_share.py",

@@ -27,8 +27,8 @@ def find_difference(
 ) -> str | None:
     """Whether steps give something else than the call that they are recorded from.
 
-    Both run on random inputs, in inference, with other weights, and in training if that is not
-    random. Nothing of the layer changes.
+    Both run on random inputs: in inference with other weights than the layer's, and in training if
+    that is not random. Nothing of the layer changes.
 
     Args:
         layer: The layer.
@@ -47,26 +47,31 @@ def find_difference(
     random = np.random.default_rng(0)
     values = [_random_values(tensor, random) for tensor in inputs]
     other = _other_weights(layer, random)
-    for what, weights, training in (
-        ("its outputs on random inputs differ from those of its parts", [], None),
-        ("it derives values from its weights before the call reaches its inputs", other, None),
-        ("its outputs in training differ from those of its parts", [], True),
-    ):
-        try:
-            with keras.StatelessScope(weights) as scope, backend.without_gradients():
-                expected = _call_layer(call, inputs, values, training)
-                if training and _is_random(layer, scope):
-                    continue
-                if training and not _are_close(
-                    expected, _call_layer(call, inputs, values, training)
-                ):
-                    continue
-                received = _run(traced, values, training)
-        except Exception as error:  # whatever a `call` of the user's raises
-            return f"it does not run on random inputs ({describe(error)})"
-        if not _are_close(expected, received):
-            return what
+    try:
+        if not _agree(call, traced, values, other):
+            if _agree(call, traced, values, []):
+                return "it derives values from its weights before the call reaches its inputs"
+            return "its outputs on random inputs differ from those of its parts"
+        if not _agree(call, traced, values, [], training=True):
+            return "its outputs in training differ from those of its parts"
+    except Exception as error:  # whatever a `call` of the user's raises
+        return f"it does not run on random inputs ({describe(error)})"
     return None
+
+
+def _agree(
+    call: Step, traced: Graph, values: list, weights: list[tuple], *, training: bool = False
+) -> bool:
+    """Whether a call and its parts give the same with some weights; True if that is random."""
+    with keras.StatelessScope(weights) as scope, backend.without_gradients():
+        expected = _call_layer(call, traced.inputs, values, training)
+        if training and _is_random(call.operation, scope):
+            return True
+        if training and not _are_close(
+            expected, _call_layer(call, traced.inputs, values, training)
+        ):
+            return True
+        return _are_close(expected, _run(traced, values, training))
 
 
 def _is_random(layer: keras.layers.Layer, scope: keras.StatelessScope) -> bool:
@@ -110,7 +115,7 @@ def _other_weights(layer: keras.layers.Layer, random: np.random.Generator) -> li
     return pairs
 
 
-def _call_layer(call: Step, inputs: list[Tensor], values: list, training: bool | None) -> list:
+def _call_layer(call: Step, inputs: list[Tensor], values: list, training: bool) -> list:
     args, kwargs = call.arguments(dict(zip(inputs, values, strict=True)))
     if accepts_training(call.operation):
         kwargs["training"] = bool(training)
@@ -133,7 +138,7 @@ class _InMode(keras.layers.Layer):
         return self.held[0](*args, **kwargs)
 
 
-def _run(traced: Graph, values: list, training: bool | None) -> list:
+def _run(traced: Graph, values: list, training: bool) -> list:
     def call(step: Step, args: tuple, kwargs: dict) -> Any:
         if accepts_training(step.operation):
             kwargs = {**kwargs, "training": bool(training)}
