@@ -154,7 +154,7 @@ def _with_output(model: keras.Model, output: Any) -> keras.Model:
     try:
         chosen = outputs[output]
     except (KeyError, IndexError, TypeError):
-        names = list(outputs) if isinstance(outputs, dict) else list(range(len(model.outputs)))
+        names = sorted(outputs) if isinstance(outputs, dict) else list(range(len(model.outputs)))
         raise ValueError(
             f"Expected `output` to be one of {names}. Received: output={output!r}"
         ) from None

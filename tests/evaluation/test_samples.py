@@ -105,6 +105,7 @@ def test_labels_that_are_not_classes_are_refused(modules, data):
     keras.backend.backend() != "tensorflow", reason="only TensorFlow has tensors of strings"
 )
 def test_inputs_of_strings(tmp_path):
+    keras.utils.set_random_seed(0)
     words = np.array(["good", "bad", "so"] * 8)
     lookup = layers.StringLookup(vocabulary=["good", "bad", "so"])
     text = keras.Input((1,), dtype="string")
