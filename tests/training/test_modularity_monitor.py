@@ -264,5 +264,5 @@ def test_model_without_a_graph():
         def call(self, x, training=None):
             return self.dense(x + 1.0 if training else x)
 
-    with pytest.raises(ValueError, match="something else in training|was never called"):
+    with pytest.raises(ValueError, match=r"something else in training|was never called"):
         fit(compiled(Subclass()), monitor())
