@@ -13,6 +13,7 @@ from moda_keras.graph.graph import Tensor
 from moda_keras.graph.held_tensors import symbolic_tensors
 from moda_keras.graph.open_sizes import BATCH_SIZES, LENGTHS, differ_in_sizes, names_unknown_size
 from moda_keras.graph.operations import accepts_training, is_keras_class
+from moda_keras.graph.restored_attributes import restoring_attributes
 from moda_keras.ops.backends import backend
 
 # What stands for an unknown batch size, and for unknown lengths; two of them show what depends on
@@ -116,7 +117,8 @@ def operations_of(function: Callable) -> list[Any] | None:
         nodes = list(_nodes_between({id(stand_in)}, [result]))
     except Exception:  # whatever a function of the user's raises
         return None
-    values = [leaf for n in nodes for leaf in keras.tree.flatten(n.arguments.args)]
+    arguments = [(node.arguments.args, node.arguments.kwargs) for node in nodes]
+    values = keras.tree.flatten(arguments)
     has_others = any(np.ndim(each) for each in values if not isinstance(each, keras.KerasTensor))
     is_kept = isinstance(result, keras.KerasTensor) and result.shape == stand_in.shape
     return [node.operation for node in nodes] if is_kept and not has_others else None
@@ -165,7 +167,7 @@ def _record_once(
     if accepts_training(layer):
         kwargs = {**kwargs, "training": training}
     hold = symbolic_tensors(layer) if with_weights else contextlib.nullcontext({})
-    with _without_a_trace(layer), hold as held:
+    with hold as held, _without_a_trace(layer):
         try:
             with keras.StatelessScope() as scope, backend.without_gradients():
                 structure = _call_in_mode(layer, args, kwargs, training)
@@ -245,23 +247,24 @@ def _without_a_trace(layer: keras.layers.Layer) -> Iterator[None]:
     """Takes the nodes of calls away again, and checks that nothing was built."""
     layers = list(layer._flatten_layers(include_self=True, recursive=True))
     before = [(len(each._inbound_nodes), len(each._outbound_nodes)) for each in layers]
-    called = [each._called for each in layers]
     weights = len(layer.weights)
     # Keras takes the product of a symbolic tensor and a weight for a sparse one otherwise.
     dense = [each for each in layer.variables if not hasattr(each, "sparse")]
     for each in dense:
         each.sparse = False
     try:
-        yield
+        with restoring_attributes(layer) as changed:
+            yield
     finally:
         for each in dense:
             del each.sparse
-        for each, (inbound, outbound), flag in zip(layers, before, called, strict=True):
+        for each, (inbound, outbound) in zip(layers, before, strict=True):
             del each._inbound_nodes[inbound:]
             del each._outbound_nodes[outbound:]
-            each._called = flag
     if len(layer.weights) != weights:
         raise Unrecordable("it makes weights when it is called")
+    if changed:
+        raise Unrecordable(f"it sets its attributes {sorted(changed)} when it is called")
 
 
 def _nodes_between(inputs: set[int], outputs: list[keras.KerasTensor]) -> Iterator[Any]:

@@ -31,7 +31,7 @@ def keep_whole(kind: type) -> None:
 
 def is_composite(operation: Any) -> bool:
     """Whether a layer is neither Keras's own nor this package's, and so may have parts."""
-    if not isinstance(operation, keras.layers.Layer) or not operation.built:
+    if not isinstance(operation, keras.layers.Layer):
         return False
     cls = plain_class(operation)
     is_known = is_keras_class(cls) or cls.__module__.startswith("moda_keras.")

@@ -9,6 +9,7 @@ from keras import ops
 from moda_keras.graph.call_recording import describe
 from moda_keras.graph.graph import Graph, Step, Tensor
 from moda_keras.graph.operations import accepts_training
+from moda_keras.graph.restored_attributes import restoring_attributes
 from moda_keras.ops.backends import backend
 
 # In place of unknown lengths: of the batch axis, and of any other.
@@ -47,6 +48,11 @@ def find_difference(
     random = np.random.default_rng(0)
     values = [_random_values(tensor, random) for tensor in inputs]
     other = _other_weights(layer, random)
+    with restoring_attributes(layer):
+        return _find_difference(call, traced, values, other)
+
+
+def _find_difference(call: Step, traced: Graph, values: list, other: list[tuple]) -> str | None:
     try:
         if not _agree(call, traced, values, other):
             if _agree(call, traced, values, []):

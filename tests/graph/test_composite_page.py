@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import keras
+
 PAGE = Path(__file__).parents[2] / "docs" / "composite-layers.md"
 
 
 def test_page(capsys):
     text = PAGE.read_text(encoding="utf-8")
+    keras.utils.clear_session()  # names that Keras chooses begin anew
     names = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, names)

@@ -126,7 +126,16 @@ def on_batch(self, inputs):
     return inputs * ops.cast(int(size), "float32") if isinstance(size, int) else int(size)
 
 
+def keeps(self, inputs):
+    self.last = ops.relu(inputs)
+    return self.last * 2.0
+
+
 WHOLE = {
+    "an attribute that the call sets": (
+        lambda: kind(keeps)(),
+        "it sets its attributes ['last'] when it is called",
+    ),
     "another graph in training": (lambda: kind(noise)(), "something else in training"),
     "a state that the call changes": (lambda: kind(stateful)(), "it changes a state"),
     "a mode of its own": (
@@ -227,13 +236,15 @@ def test_layers_are_left_as_they_were(name):
     inside = list(odd._flatten_layers())
     names = [each.name for each in inside]
     nodes = [(len(each._inbound_nodes), len(each._outbound_nodes)) for each in inside]
-    attributes = [set(vars(each)) for each in inside]
+    attributes = [dict(vars(each)) for each in inside]
     of_weights = [set(vars(weight)) for weight in odd.variables]
     values = [ops.convert_to_numpy(weight) for weight in model.variables]
     graph.trace(model)
     assert [each.name for each in inside] == names
     assert [(len(each._inbound_nodes), len(each._outbound_nodes)) for each in inside] == nodes
-    assert [set(vars(each)) for each in inside] == attributes
+    for each, known in zip(inside, attributes, strict=True):
+        assert vars(each).keys() == known.keys()
+        assert [key for key, value in known.items() if vars(each)[key] is not value] == []
     assert [set(vars(weight)) for weight in odd.variables] == of_weights
     for before, weight in zip(values, model.variables, strict=True):
         np.testing.assert_array_equal(before, ops.convert_to_numpy(weight))
@@ -299,6 +310,18 @@ def test_one_whole_layer_inside_leaves_the_others_visible():
     assert [step.name.rpartition("/")[2] for step in traced.steps] == [
         "inner", "derived", "outer", "logits",
     ]  # fmt: skip
+
+
+def test_attributes_that_a_layer_inside_sets_are_given_back():
+    keeper = kind(keeps)(name="keeper")
+    block = kind(lambda s, x: s.outer(s.keeper(s.inner(x))), name="block")(
+        inner=dense(5), keeper=keeper, outer=layers.Dense(5)
+    )
+    model = randomized(network(block))
+    before = keeper.last
+    traced = graph.trace(model)
+    assert list(traced.opaque) == [keeper]
+    assert keeper.last is before
 
 
 def test_training_reaches_the_weights_inside():

@@ -137,6 +137,34 @@ def test_subclassed_model_goes_in_wherever_a_model_does():
     assert [each.units for each in mk.find_hidden_activations(net)] == [6, 6, 6]
 
 
+class Pixels(keras.Model):
+    """Two convolutions, which MwT needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (layers.Conv2D(4, 3, activation="relu") for _ in range(2))
+        self.head = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.head(ops.mean(self.second(self.first(inputs)), axis=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        mk.methods.mwt.MwTModel.from_model,
+        mk.methods.nemo.NeMoModel.from_model,
+        mk.methods.baselines.scratch_model,
+        lambda net: mk.compose(mk.methods.baselines.head_only(net), [0, 1, 2]),
+        lambda net: mk.slicing.slice_model(net, {}, [0, 1, 2]),
+    ],
+    ids=["MwT", "NeMo", "scratch", "head only", "slice"],
+)
+def test_subclassed_model_goes_into_what_makes_models(make):
+    net = built(Pixels(), np.ones((2, 7, 7, 1)))
+    assert make(net).output_shape == (None, 3)
+
+
 def test_functional_model_of_a_subclassed_one_is_saved_and_loaded(tmp_path):
     functional = mk.to_functional(built(Net()))
     functional.save(tmp_path / "net.keras")

@@ -65,6 +65,7 @@ HiddenActivation(name='block3_conv1_mask', units=64)]
                 a layer.
         """
         slicer = Slicer(model)
+        model = slicer.model
         found = find_convolutions(slicer.graph, slicer.on_logit_path)
         masked = [convolution for convolution in found if not convolution.is_first]
         _require_masks(model, found, masked)

@@ -70,6 +70,7 @@ class NeMoModel(ModularModel):
                 activations, or `masked` names unknown ones.
         """
         graph = trace(model)
+        model = graph.model
         require_single_output(model)
         hidden = hidden_activations_of(graph)
         _require_unmarked(model, hidden)
