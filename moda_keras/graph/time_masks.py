@@ -16,8 +16,8 @@ from moda_keras.graph.channel_axes import last_axis
 from moda_keras.graph.expansion import Recorder
 from moda_keras.graph.functional_models import is_masked
 from moda_keras.graph.graph import Step, Tensor
-from moda_keras.graph.inlining import is_composite
 from moda_keras.graph.operations import is_keras_class, kind_of
+from moda_keras.graph.plain_class import plain_class
 
 _MAKERS = (keras.layers.Embedding, keras.layers.Masking)
 _ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
@@ -129,11 +129,12 @@ class TimeMasks:
         layer, inputs = node.operation, _tensors((args, kwargs))
         for step in steps:
             self._note_sequence(step)
-        looks_for_masks = is_composite(layer) or isinstance(layer, _ATTENTION)
+        is_others = isinstance(layer, keras.layers.Layer) and not _is_known(layer)
+        looks_for_masks = is_others or isinstance(layer, _ATTENTION)
         if is_fed and looks_for_masks:
             self._leaves_some |= is_whole
             self._sees_some |= not is_whole
-        if is_composite(layer) or type(layer) is keras.layers.GroupQueryAttention:
+        if is_others or type(layer) is keras.layers.GroupQueryAttention:
             if is_fed or _makes_masks(layer):
                 self.note_whole([*(inputs if is_fed else ()), *outputs])
             return
@@ -170,6 +171,8 @@ class TimeMasks:
         self, layer: keras.layers.Layer, inputs: list[Tensor], read: list[Tensor]
     ) -> bool:
         """Whether a layer, of whose inputs one has lost its mask, sends none along."""
+        if type(layer) in _MERGING and not all(map(self.has, inputs)):
+            return True
         passes_on = len(inputs) == 1 or isinstance(layer, (*_MERGING, *_ATTENTION))
         is_certain = not any(t in self.unsure for t in read)
         return is_certain and passes_on and is_keras_class(type(layer))
@@ -221,11 +224,23 @@ class TimeMasks:
 def is_given_masks(kwargs: dict) -> bool:
     """Whether a call gets masks of time steps as arguments."""
     names = ("mask", "query_mask", "value_mask", "key_mask")
-    return any(kwargs.get(name) is not None for name in names)
+    # Of a dict of inputs, Keras gives a dict of masks, of which all may be None.
+    given = keras.tree.flatten([kwargs.get(name) for name in names])
+    return any(mask is not None for mask in given)
+
+
+def _is_known(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is Keras's or this package's, so that it is known what it does to masks."""
+    cls = plain_class(layer)
+    return is_keras_class(cls) or cls.__module__.startswith("moda_keras.")
 
 
 def _makes_masks(layer: keras.layers.Layer) -> bool:
-    return any(isinstance(each, _MAKERS) for each in layer._flatten_layers())
+    """Whether a layer, or one inside, makes a mask: an embedding alone does not."""
+    return any(
+        isinstance(each, _MAKERS) and getattr(each, "mask_zero", True)
+        for each in layer._flatten_layers()
+    )
 
 
 def _tensors(structure: Any) -> list[Tensor]:

@@ -324,6 +324,39 @@ def test_attributes_that_a_layer_inside_sets_are_given_back():
     assert keeper.last is before
 
 
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_layers_behind_an_embedding_of_ones_own_are_seen_through_unless_it_sends_a_mask(mask_zero):
+    class Words(layers.Layer):
+        """Stays whole."""
+
+        def __init__(self):
+            super().__init__(name="words")
+            self.table = layers.Embedding(9, 5, mask_zero=mask_zero)
+
+        def build(self, input_shape):
+            self.table.build(input_shape)
+
+        def call(self, ids):
+            return self.table(ids)
+
+    graph.keep_whole(Words)
+    ids = keras.Input((4,), dtype="int32")
+    block = kind(residual)(inner=dense(6), outer=layers.Dense(5), name="block")
+    model = keras.Model(ids, layers.Dense(3)(layers.Flatten()(block(Words()(ids)))))
+    names = [step.name for step in graph.trace(model).steps]
+    assert ("block/inner" in names) is not mask_zero
+
+
+def test_layers_in_a_nested_model_of_a_dict_of_inputs_are_seen_through():
+    names = ("a", "b")
+    inside = {name: keras.Input((5,), name=name) for name in names}
+    block = kind(residual)(inner=dense(6), outer=layers.Dense(5), name="block")
+    nested = keras.Model(inside, block(layers.Add()([inside["a"], inside["b"]])))
+    inputs = {name: keras.Input((5,), name=name) for name in names}
+    model = keras.Model(inputs, layers.Dense(3)(nested(inputs)))
+    assert "block/inner" in [step.name for step in graph.trace(model).steps]
+
+
 def test_training_reaches_the_weights_inside():
     odd = SEEN["dense layer by hand"]()
     model = mk.ModularModel.from_model(randomized(network(odd)))
