@@ -322,6 +322,9 @@ def test_attributes_that_a_layer_inside_sets_are_given_back():
     traced = graph.trace(model)
     assert list(traced.opaque) == [keeper]
     assert keeper.last is before
+    del keeper.last
+    graph.trace(model)
+    assert not hasattr(keeper, "last")
 
 
 @pytest.mark.parametrize("mask_zero", [False, True])
