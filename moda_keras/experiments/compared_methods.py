@@ -272,20 +272,22 @@ class HeadOnly(ComparedMethod):
         )
 
 
+_MWT = partial(OfLoss, {"loss": "mwt.MwTLoss", "model": "mwt.MwTModel", "find": "mwt.modularize"})
+_NEMO = partial(
+    OfLoss,
+    {
+        "loss": "nemo.NeMoLoss",
+        "model": "nemo.NeMoModel",
+        "without_generators": "nemo.without_generators",
+    },
+)
 COMPARED_METHODS: dict[str, Callable[..., ComparedMethod]] = {
     "standard": partial(OfTraining, "standard"),
     "moda": partial(OfTraining, "modular"),
-    "mwt": partial(
-        OfLoss, {"loss": "mwt.MwTLoss", "model": "mwt.MwTModel", "find": "mwt.modularize"}
-    ),
-    "nemo": partial(
-        OfLoss,
-        {
-            "loss": "nemo.NeMoLoss",
-            "model": "nemo.NeMoModel",
-            "without_generators": "nemo.without_generators",
-        },
-    ),
+    "mwt": _MWT,
+    "mwt_warmup": partial(_MWT, warmup="accuracy"),
+    "nemo": _NEMO,
+    "nemo_warmup": partial(_NEMO, warmup="accuracy"),
     "gradsplitter": partial(OfSearch, "gradsplitter.GradSplitter"),
     "cnnsplitter": partial(OfSearch, "cnnsplitter.CNNSplitter"),
     "incite": partial(OfSearch, "incite.INCITE"),

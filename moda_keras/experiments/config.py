@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moda_keras.datasets import AUGMENTATIONS, DataSettings
-from moda_keras.training.moda_loss import WARMUPS
+from moda_keras.training.warmup import WARMUPS
 from moda_keras.zoo.registry import check_network
 
 METHODS = ("standard", "modular", "no_compactness")

@@ -7,11 +7,12 @@ import numpy as np
 
 from moda_keras.graph import Graph, Step, copy_hidden_state, layer_name
 from moda_keras.slicing.builder import Weights
-from moda_keras.slicing.copying import copy_operation, copy_weights
+from moda_keras.slicing.copying import copy_weights
 from moda_keras.slicing.logits import find_output_activation, has_activation_argument
+from moda_keras.slicing.operation_copies import OperationCopies
 
 
-class GraphCopy:
+class GraphCopy(OperationCopies):
     """Copies of a graph's operations, without the output activation.
 
     Args:
@@ -19,9 +20,8 @@ class GraphCopy:
     """
 
     def __init__(self, graph: Graph):
+        super().__init__(graph)
         self.output_step = find_output_activation(graph)
-        self.names = {tensor.keras_tensor.name for tensor in graph.inputs}
-        self.by_operation: dict[Any, Any] = {}
 
     def call(self, step: Step, args: tuple, kwargs: dict) -> Any:
         """Calls the copy of a step's operation, as `Graph.run` does with the operation itself."""
@@ -30,7 +30,7 @@ class GraphCopy:
             if not has_activation_argument(step.operation):
                 return args[0]
             config = {"activation": "linear"}
-        return self._copy(step, **config)(*args, **kwargs)
+        return self.of(step, **config)(*args, **kwargs)
 
     def activate(self, logits: keras.KerasTensor) -> keras.KerasTensor:
         """Applies the output activation."""
@@ -38,7 +38,7 @@ class GraphCopy:
             return logits
         operation = self.output_step.operation
         if not has_activation_argument(operation):
-            return self._copy(self.output_step)(logits)
+            return self.of(self.output_step)(logits)
         return keras.layers.Activation(
             operation.activation,
             dtype=operation.compute_dtype,
@@ -62,10 +62,3 @@ class GraphCopy:
             if weight.name in factors:
                 factor = keras.ops.cast(factors[weight.name], weight.dtype)
                 weight.assign(weight * factor)
-
-    def _copy(self, step: Step, **config: Any) -> Any:
-        operation = step.operation
-        if operation not in self.by_operation:
-            name = layer_name(step.name, self.names)
-            self.by_operation[operation] = copy_operation(operation, name, **config)
-        return self.by_operation[operation]

@@ -1,8 +1,6 @@
 """The loss of MODA: the weighted sum of its three objectives."""
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import keras
@@ -15,19 +13,15 @@ from moda_keras.ops import (
     joint_statistics,
     masked_as_vectors,
     observations,
-    unchecked_class_ids,
 )
 from moda_keras.ops.backends import backend
-from moda_keras.training.modular_loss import ModularLoss
+from moda_keras.training.modular_loss import ModularLoss, check_choice, check_weight
 from moda_keras.training.objectives import affinity, compactness, dispersion
+from moda_keras.training.warmup import WARMUPS
 
 AVERAGINGS = ("class", "pair")
 COMPACTNESS_FORMS = ("unit", "norm")
-WARMUPS = ("accuracy", None)
 REDUCTIONS = ("global", "replica")
-# The objectives set in above this part of the way from guessing to certainty: below it, a batch may
-# be recognised by chance (docs/warmup.md).
-ONSET = 0.25
 
 
 @keras.saving.register_keras_serializable(package="moda_keras")
@@ -89,14 +83,11 @@ class MODALoss(ModularLoss):
         reduce: str = "global",
     ):
         for name, weight in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-            if not isinstance(weight, Real) or not 0 <= weight < math.inf:
-                raise ValueError(
-                    f"Expected `{name}` to be a number >= 0. Received: {name}={weight!r}"
-                )
-        _check_choice("averaging", averaging, AVERAGINGS)
-        _check_choice("compactness", compactness, COMPACTNESS_FORMS)
-        _check_choice("warmup", warmup, WARMUPS)
-        _check_choice("reduce", reduce, REDUCTIONS)
+            check_weight(name, weight)
+        check_choice("averaging", averaging, AVERAGINGS)
+        check_choice("compactness", compactness, COMPACTNESS_FORMS)
+        check_choice("warmup", warmup, WARMUPS)
+        check_choice("reduce", reduce, REDUCTIONS)
         self.alpha = alpha
         self.beta = beta
         self.gamma = gamma
@@ -143,15 +134,12 @@ class MODALoss(ModularLoss):
         """
         ids = class_ids(labels, num_classes, sample_weight)
         observed = masked_as_vectors(observations(activations, ids, axes, non_negative))
-        if self._is_reduced():
+        if self.is_reduced():
             values = self._table(joint_statistics(observed, ids, num_classes).over_replicas())
         else:
             values = self._values(observed, ids, num_classes)
         means = ops.sum(values, axis=0) / len(observed)
         return {name: means[i] for i, name in enumerate(self.objective_names)}
-
-    def _is_reduced(self) -> bool:
-        return self.reduce == "global" and backend.replicas() > 1
 
     def _values(self, observed: Sequence, ids: Any, num_classes: int) -> Any:
         """The objectives of every activation, float (A, 3), of the samples at hand."""
@@ -165,31 +153,6 @@ class MODALoss(ModularLoss):
         if values is None:
             values = self._table(joint_statistics(observed, ids, num_classes))
         return values
-
-    def training_factor(self, labels: Any, outputs: Any, sample_weight: Any = None) -> Any:
-        """How far a batch is recognised better than by guessing, with `warmup="accuracy"`.
-
-        Args:
-            labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
-            outputs: Float tensor (B, C): logits or probabilities.
-            sample_weight: Optional, shape (B,). Samples of weight 0 do not count.
-
-        Returns:
-            Float scalar in [0, 1] without gradient: 0 up to a quarter of the way from an accuracy
-            of 1 / C to certainty, 1 where all samples are right. Without a warm-up: 1.
-        """
-        if self.warmup is None:
-            return 1.0
-        classes = outputs.shape[-1]
-        ids = unchecked_class_ids(labels, classes, sample_weight)
-        counted = ops.cast(ids < classes, "float32")
-        right = ops.cast(ops.equal(ops.cast(ops.argmax(outputs, axis=-1), "int32"), ids), "float32")
-        totals = ops.stack([ops.sum(right * counted), ops.sum(counted)])
-        if self._is_reduced():
-            totals = backend.all_reduce_sum(totals)
-        accuracy = totals[0] / ops.maximum(totals[1], 1.0)
-        better = (accuracy * classes - 1) / (classes - 1)
-        return ops.stop_gradient(ops.clip((better - ONSET) / (1 - ONSET), 0.0, 1.0))
 
     def objectives_of(self, statistics: ClassStatistics) -> dict[str, Any]:
         """The three objectives of one activation.
@@ -223,8 +186,3 @@ class MODALoss(ModularLoss):
             "warmup": self.warmup,
             "reduce": self.reduce,
         }
-
-
-def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"Expected `{name}` to be one of {choices}. Received: {name}={value!r}")

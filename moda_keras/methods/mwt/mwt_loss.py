@@ -45,6 +45,9 @@ class MwTLoss(ModularLoss):
         beta: Float >= 0, weight of coupling.
         averaging: "class" averages over classes and pairs of classes (equations 4 and 5); "pair"
             averages over pairs of samples (the authors' released code).
+        warmup: `None` is the paper's loss: the weights are constant. "accuracy" lets the objectives
+            set in as the task is learned, as in `MODALoss`; at short trainings, the weights of the
+            paper can keep the task from being learned (docs/methods/comparison.md).
 
     Raises:
         ValueError: If a weight is no number >= 0, or `averaging` is unknown.
@@ -66,11 +69,18 @@ class MwTLoss(ModularLoss):
     objective_names = ("cohesion", "coupling")
     spans_replicas = True
 
-    def __init__(self, alpha: float = 0.5, beta: float = 1.5, averaging: str = "class"):
-        self._equations = MODALoss(alpha, beta, 0.0, averaging=averaging, warmup=None)
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        beta: float = 1.5,
+        averaging: str = "class",
+        warmup: str | None = None,
+    ):
+        self._equations = MODALoss(alpha, beta, 0.0, averaging=averaging, warmup=warmup)
         self.alpha = alpha
         self.beta = beta
         self.averaging = averaging
+        self.warmup = warmup
 
     @property
     def weights(self) -> dict[str, float]:
@@ -89,20 +99,7 @@ class MwTLoss(ModularLoss):
     ) -> dict[str, Any]:
         """The two objectives, each averaged over the masks.
 
-        Args:
-            activations: List of float tensors (B, D): the masks of B samples for D kernels; or maps
-                (B, ..., D) of them.
-            labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
-            num_classes: C, the number of classes.
-            sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.
-            axes: Axis of the kernels of each mask; the last by default.
-            non_negative: For each mask, whether it is known to have no negative element.
-
-        Returns:
-            Dict of float scalars "cohesion" and "coupling".
-
-        Raises:
-            ValueError: If there is no mask, a label is out of range, or shapes do not fit.
+        Args as in `ModularLoss.objectives`, with masks for activations: D is the number of kernels.
         """
         values = self._equations.objectives(
             activations,
@@ -127,7 +124,12 @@ class MwTLoss(ModularLoss):
 
     def get_config(self) -> dict:
         """Constructor arguments."""
-        return {"alpha": self.alpha, "beta": self.beta, "averaging": self.averaging}
+        return {
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "averaging": self.averaging,
+            "warmup": self.warmup,
+        }
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from moda_keras.graph import (
     new_inputs,
 )
 from moda_keras.methods.mwt.convolutions import Convolution, find_convolutions
+from moda_keras.methods.mwt.kernel_masks import kernel_mask
 from moda_keras.methods.mwt.layer_copies import LayerCopies
-from moda_keras.methods.mwt.mask_generator import generate_mask
 from moda_keras.slicing import Slicer
 from moda_keras.training.modular_model import ModularModel
 
@@ -104,7 +104,7 @@ class _Writer:
         linear = {"activation": "linear"} if convolution.splits_activation else {}
         output = self.copies.call(step, args, kwargs, **linear)
         copy = self.copies.by_operation[convolution.layer]
-        self.masks[convolution] = generate_mask(source, copy, self.copies.names)
+        self.masks[convolution] = kernel_mask(source, copy, self.copies.names)
         return output
 
     def transform(self, tensor: Tensor, value: Any) -> Any:

@@ -13,7 +13,8 @@ from moda_keras.methods.nemo.contrast import contrast
 from moda_keras.ops import class_ids, observations
 from moda_keras.ops.activation_vectors import joined_magnitudes
 from moda_keras.ops.statistics import membership, normalize
-from moda_keras.training.modular_loss import ModularLoss
+from moda_keras.training.modular_loss import ModularLoss, check_choice, check_weight
+from moda_keras.training.warmup import WARMUPS
 
 AGAINST = ("samples", "classes")
 FORMS = ("infonce", "released")
@@ -36,6 +37,8 @@ class NeMoLoss(ModularLoss):
             for B samples. "classes" compares it with the mean vector of each class: O(B C D).
         form: "infonce" is the usual contrastive loss; "released" is the authors' code, which adds
             constants to its sums (`moda_keras.methods.nemo.contrast`).
+        warmup: `None` is the authors' loss: the weight is constant. "accuracy" lets the contrast
+            set in as the task is learned, as in `MODALoss`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -62,19 +65,21 @@ class NeMoLoss(ModularLoss):
         temperature: float = 0.2,
         against: str = "samples",
         form: str = "infonce",
+        warmup: str | None = None,
     ):
-        if not _is_number(alpha) or not 0 <= alpha < math.inf:
-            raise ValueError(f"Expected `alpha` to be a number >= 0. Received: alpha={alpha!r}")
+        check_weight("alpha", alpha)
         if not _is_number(temperature) or not 0 < temperature < math.inf:
             raise ValueError(
                 f"Expected `temperature` to be a number > 0. Received: temperature={temperature!r}"
             )
-        _check_choice("against", against, AGAINST)
-        _check_choice("form", form, FORMS)
+        check_choice("against", against, AGAINST)
+        check_choice("form", form, FORMS)
+        check_choice("warmup", warmup, WARMUPS)
         self.alpha = alpha
         self.temperature = temperature
         self.against = against
         self.form = form
+        self.warmup = warmup
 
     @property
     def weights(self) -> dict[str, float]:
@@ -91,22 +96,7 @@ class NeMoLoss(ModularLoss):
         axes: Sequence[int] | None = None,
         non_negative: Sequence[bool] | None = None,
     ) -> dict[str, Any]:
-        """The contrast, averaged over the activations.
-
-        Args:
-            activations: List of float tensors (B, D), or maps (B, ..., D).
-            labels: Integers of shape (B,) or (B, 1), or one-hot rows of shape (B, C).
-            num_classes: C, the number of classes.
-            sample_weight: Optional, shape (B,). Samples of weight 0 belong to no class.
-            axes: Axis of the units of each activation; the last by default.
-            non_negative: For each activation, whether it is known to have no negative element.
-
-        Returns:
-            Dict of the float scalar "contrast".
-
-        Raises:
-            ValueError: If there is no activation, a label is out of range, or shapes do not fit.
-        """
+        """The contrast, averaged over the activations; args as in `ModularLoss.objectives`."""
         ids = class_ids(labels, num_classes, sample_weight)
         observed = observations(activations, ids, axes, non_negative)
         magnitudes = joined_magnitudes(observed)
@@ -133,13 +123,9 @@ class NeMoLoss(ModularLoss):
             "temperature": self.temperature,
             "against": self.against,
             "form": self.form,
+            "warmup": self.warmup,
         }
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"Expected `{name}` to be one of {choices}. Received: {name}={value!r}")

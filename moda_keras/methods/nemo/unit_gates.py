@@ -1,9 +1,9 @@
-"""Mask generators: small networks that decide for each sample which units of a layer it uses."""
+"""The gates of a `NeMoModel`: where its mask generators read and what they multiply."""
 
 import keras
 
 from moda_keras.graph import Graph, Step, Tensor, activation_name, layer_name
-from moda_keras.layers.modular_activation import ModularActivation
+from moda_keras.methods.mask_generator import generate_mask
 
 # Layers that leave the units of their one input in place, as calls of `keras.ops` that are
 # activations do: they may lie between the layer whose units are gated and the hidden activation.
@@ -55,9 +55,8 @@ def _has_kernel(step: Step) -> bool:
 class UnitGate:
     """Generates the masks of a hidden activation, and multiplies it by them.
 
-    The generator averages what it reads over all positions and applies two dense layers, with ReLU
-    between them; the mask is ReLU(tanh(.)): from 0 to 1, and exactly 0 for units that are off. The
-    mask is marked as the hidden activation of the new model.
+    The generator averages what it reads over all positions and applies two dense layers
+    (`generate_mask`). The mask is marked as the hidden activation of the new model.
 
     Args:
         hidden: The tensor of the hidden activation, in the graph of the original.
@@ -83,11 +82,9 @@ class UnitGate:
             A symbolic tensor of the same shape.
         """
         units = self.hidden.channels
-        width = units if units < 128 else units // 2
-        pooled = self._pool(source_value)
-        x = self._dense(width, "hidden", activation="relu", use_bias=False)(pooled)
-        x = self._dense(units, "tanh", activation="tanh", bias_initializer="ones")(x)
-        mask = ModularActivation("relu", name=self._named("mask"))(x)
+        mask = generate_mask(
+            self._pool(source_value), units, dense=keras.layers.Dense, named=self._named
+        )
         if len(value.shape) > 2:
             shape = [1] * (len(value.shape) - 1)
             shape[self.hidden.channel_axis - 1] = units
@@ -101,10 +98,6 @@ class UnitGate:
             return keras.layers.GlobalAveragePooling1D(name=self._named("pool"))(value)
         positions = tuple(i for i in range(1, rank) if i != axis)
         return keras.ops.mean(value, axis=positions) if positions else value
-
-    def _dense(self, units: int, role: str, **config) -> keras.layers.Dense:
-        name = self._named(f"generator_{role}")
-        return keras.layers.Dense(units, kernel_initializer="he_normal", name=name, **config)
 
     def _named(self, role: str) -> str:
         return layer_name(f"{self.name}_{role}", self.names)

@@ -101,8 +101,18 @@ def test_objectives_of_class_statistics_are_the_same(masks):
     np.testing.assert_allclose([float(v) for v in values.values()], expected, rtol=1e-5)
 
 
-def test_weights_do_not_depend_on_the_accuracy():
-    assert mwt.MwTLoss().training_factor([0, 1], np.array([[0.0, 1.0], [1.0, 0.0]])) == 1.0
+def test_weights_depend_on_the_accuracy_only_with_a_warmup():
+    recognised, not_recognised = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1], [1, 0]])
+    assert mwt.MwTLoss().training_factor([0, 1], not_recognised) == 1.0
+    loss = mwt.MwTLoss(warmup="accuracy")
+    assert float(loss.training_factor([0, 1], not_recognised)) == 0.0
+    assert float(loss.training_factor([0, 1], recognised)) == 1.0
+    assert type(loss).from_config(loss.get_config()).warmup == "accuracy"
+
+
+def test_unknown_warmup_is_refused():
+    with pytest.raises(ValueError, match="`warmup` to be one of"):
+        mwt.MwTLoss(warmup="epochs")
 
 
 def test_table_of_the_paper():

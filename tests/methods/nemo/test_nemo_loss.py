@@ -229,3 +229,11 @@ def test_training_lowers_the_similarity_of_classes():
     history, with_loss = dispersion_after(nemo.NeMoLoss())
     assert history["contrast"][-1] < 0.8 * history["contrast"][0]
     assert with_loss < 0.8 * dispersion_after(None)[1]
+
+
+def test_contrast_sets_in_as_the_task_is_learned_with_a_warmup():
+    recognised, not_recognised = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1], [1, 0]])
+    assert nemo.NeMoLoss().training_factor([0, 1], not_recognised) == 1.0
+    loss = nemo.NeMoLoss.from_config(nemo.NeMoLoss(warmup="accuracy").get_config())
+    assert float(loss.training_factor([0, 1], not_recognised)) == 0.0
+    assert float(loss.training_factor([0, 1], recognised)) == 1.0

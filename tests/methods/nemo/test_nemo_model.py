@@ -50,7 +50,7 @@ def test_masks_multiply_the_hidden_activations():
     for step, name in (("conv1", "relu1"), ("conv2", "conv2"), ("fc", "fc")):
         if name == "fc":
             values = values.reshape(len(values), -1)
-        generator = [model.get_layer(f"{name}_generator_{role}") for role in ("hidden", "tanh")]
+        generator = [model.get_layer(f"{name}_mask_{role}") for role in ("hidden", "output")]
         mask = mask_of(generator, values)
         shown = next(h for h in model.hidden_activations if h.name == f"{name}_mask")
         np.testing.assert_allclose(outputs_of(model, shown.tensor, x), mask, atol=1e-5)
