@@ -45,6 +45,7 @@ ON_ONE_BACKEND = (
     "methods/test_top_share.py",
     "modules/test_model_file.py",
     "reuse/test_other_calibration.py",
+    "slicing/test_changed_weights.py",
     "test_architecture.py",
     "test_arguments.py",
     "test_files.py",

@@ -318,13 +318,13 @@ def find_unseen_units(evidence: Evidence) -> Iterator[Finding]:
     traced = evidence.modules.slicer.graph
     layers = [layer.name for layer in graph.find_unreadable_layers(traced)]
     operations = graph.find_overlooked_operations(traced)
-    changed = [s.name for s in traced.steps if graph.has_changed_weights(s.operation)]
+    changed = evidence.modules.slicer.whole_changed_layers
     sentences = {
         "The units inside {} are not visible in the model's graph.": layers,
         "No units are observed at {}, non-linear operations that are no known activations.": (
             operations
         ),
-        "Quantized, or with LoRA enabled: {}.": changed,
+        "Quantized, or with LoRA enabled, and whole: {}.": changed,
     }
     if not any(sentences.values()):
         return

@@ -235,6 +235,8 @@ def _sliced_weights(
 def _sliced(values: np.ndarray, part: Any) -> np.ndarray:
     if part is None:
         return values
+    if part.values is not None:
+        return part.values
     # One axis after the other: `np.ix_` of two long index arrays is several times slower.
     for axis, indices in part.axes.items():
         values = values.take(indices, axis)

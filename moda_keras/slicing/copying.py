@@ -139,6 +139,8 @@ def set_weights(made: keras.layers.Layer, original: Any, values: list[np.ndarray
                 setattr(holder, key, getattr(model, key))
     if isinstance(made, keras.layers.Normalization):
         made.finalize_state()
+    if getattr(original, "lora_enabled", False):
+        made.lora_alpha = original.lora_alpha  # Keras builds the layer with its rank for alpha
 
 
 def _cheap_config(operation: Any, cls: type) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _why_whole(slicer: Slicer, step: Step) -> str | None:
     if layer in slicer.graph.opaque:
         return slicer.graph.opaque[layer]
     if has_changed_weights(layer):
-        return "it is quantized or has LoRA enabled"
+        return "it is quantized, or has LoRA enabled, in a way that no slicing rule knows"
     kind = kind_of(layer)
     reasons = [why for why, names in WHOLE_ON_PURPOSE.items() if kind in names]
     if reasons:

@@ -23,11 +23,14 @@ class WeightSlice:
             does not have is zero before that.
         blank: Maps an axis to a bool array over its kept indices: those set to zero, because the
             channels that they read are idle.
+        values: The new layer's weight itself, where it is no part of the original's, as one that
+            is packed; the axes are not used then.
     """
 
     axes: dict[int, np.ndarray]
     added: np.ndarray | None = None
     blank: dict[int, np.ndarray] = field(default_factory=dict)
+    values: np.ndarray | None = None
 
     def indices(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """Kept indices along every axis of a weight of shape `shape`."""

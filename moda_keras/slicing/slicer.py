@@ -14,6 +14,7 @@ import numpy as np
 from moda_keras.graph import (
     Step,
     Tensor,
+    has_changed_weights,
     hidden_activations_of,
     observed_tensors,
     require_single_output,
@@ -115,6 +116,15 @@ class Slicer:
         """Whether the output activation makes the output of a single class constant."""
         step = self.output_activation
         return step is not None and is_constant_over_one_class(step.operation)
+
+    @property
+    def whole_changed_layers(self) -> list[str]:
+        """Names of the layers that stay whole for they are quantized or have LoRA enabled."""
+        return [
+            step.name
+            for step, rule in self.rules.items()
+            if isinstance(rule, Opaque) and has_changed_weights(step.operation)
+        ]
 
     def plan(
         self,

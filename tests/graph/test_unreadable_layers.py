@@ -106,16 +106,24 @@ def test_affine_layer_of_ones_own_hides_nothing():
     assert graph.find_unreadable_layers(graph.trace(model)) == []
 
 
-@pytest.mark.parametrize("change", ["lora", "int8"])
-def test_layers_with_changed_weights_are_named(change):
+def test_layers_whose_weights_no_rule_knows_are_named():
     model = model_with((6,), [layers.Dense(4, name="odd")])
+    model.get_layer("odd").quantize("float8")
+    with pytest.warns(UserWarning, match=r"layers \['odd'\] are quantized, or have LoRA"):
+        modules = mk.decompose(model, np.ones((6, 6)), np.arange(6) % 3, verbose=0)
+    assert "Quantized, or with LoRA enabled, and whole: odd." in unseen(modules)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("change", ["lora", "int8"])
+def test_layers_with_changed_weights_that_are_cut_are_not_named(change):
+    model = model_with((6,), [layers.Dense(4, activation="relu", name="odd")])
     if change == "lora":
         model.get_layer("odd").enable_lora(2)
     else:
         model.get_layer("odd").quantize("int8")
-    with pytest.warns(UserWarning, match=r"layers \['odd'\] are quantized or have LoRA"):
-        modules = mk.decompose(model, np.ones((6, 6)), np.arange(6) % 3, verbose=0)
-    assert "Quantized, or with LoRA enabled: odd." in unseen(modules)
+    modules = mk.decompose(model, np.ones((6, 6)), np.arange(6) % 3, verbose=0)
+    assert not [each for each in modules.diagnose() if each.sign == "unseen"]
 
 
 def unseen(modules):

@@ -70,7 +70,7 @@ def test_quantized_layer_says_so():
     inputs = keras.Input((4,))
     x = layers.Dense(8, activation="relu", name="odd")(inputs)
     quantized = keras.Model(inputs, layers.Dense(3)(x))
-    quantized.get_layer("odd").quantize("int8")
+    quantized.get_layer("odd").quantize("float8")
     (part,) = [part for part in mk.explain(quantized).parts if part.name == "odd"]
     assert "quantized" in part.why_whole
 

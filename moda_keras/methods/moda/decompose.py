@@ -12,7 +12,6 @@ from moda_keras.graph import (
     activation_name,
     describe_overlooked_operations,
     find_unreadable_layers,
-    has_changed_weights,
 )
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
@@ -129,7 +128,7 @@ def decompose(
         _require_samples(len(y))
     hidden = slicer.hidden_activations
     threshold = check_threshold(threshold, [each.name for each in hidden])
-    _warn_of_unseen_layers(slicer.graph)
+    _warn_of_unseen_layers(slicer)
     if isinstance(epsilon, str):
         epsilon = choose_automatically(slicer.graph, x, epsilon, batch_size=batch_size)
     epsilons = resolve_epsilons(hidden, epsilon)
@@ -190,7 +189,8 @@ def _require_samples(samples: int) -> None:
         raise ValueError("Expected at least one training sample. Received: data with none")
 
 
-def _warn_of_unseen_layers(traced: Graph) -> None:
+def _warn_of_unseen_layers(slicer: Slicer) -> None:
+    traced = slicer.graph
     names = [layer.name for layer in find_unreadable_layers(traced)]
     if names:
         warnings.warn(
@@ -202,11 +202,12 @@ def _warn_of_unseen_layers(traced: Graph) -> None:
     overlooked = describe_overlooked_operations(traced)
     if overlooked:
         warnings.warn(overlooked, stacklevel=3)
-    changed = [step.name for step in traced.steps if has_changed_weights(step.operation)]
+    changed = slicer.whole_changed_layers
     if changed:
         warnings.warn(
-            f"The layers {changed} are quantized or have LoRA enabled: they stay whole in every "
-            "composed model. Quantize a model, or enable LoRA, after composing it.",
+            f"The layers {changed} are quantized, or have LoRA enabled, in a way that no slicing "
+            "rule knows: they stay whole in every composed model. Quantize a model, or enable "
+            "LoRA, after composing it.",
             stacklevel=3,
         )
 

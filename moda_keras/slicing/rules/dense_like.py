@@ -1,4 +1,7 @@
-"""Dense and convolutional layers: every output channel uses every input channel."""
+"""Dense and convolutional layers: every output channel uses every input channel.
+
+With LoRA enabled, the factors are sliced as the kernel is, so that they can be trained on.
+"""
 
 import keras
 import numpy as np
@@ -20,12 +23,15 @@ class DenseLike(Rule):
 
     def applies(self, step):
         layer = step.operation
-        expected = {*self.weight_names, *(["bias"] if layer.use_bias else [])}
         return (
-            {name for name, _ in named_weights(layer)} == expected
+            {name for name, _ in named_weights(layer)} == self.expected_weights(layer)
             and keeps_channel_axis(step)
             and getattr(layer, "groups", 1) == 1
         )
+
+    def expected_weights(self, layer) -> set[str]:
+        """Names of the weights that the rule knows."""
+        return {*self.weight_names, *(["bias"] if layer.use_bias else []), *lora_names(layer)}
 
     def needs(self, step, needed):
         return [np.full(step.inputs[0].channels, needed.any())]
@@ -52,7 +58,9 @@ class DenseLike(Rule):
 
     def kernel_slices(self, layer, source, wanted) -> dict[str, WeightSlice]:
         axes = {self.input_axis: source.kept, self.output_axis: wanted}
-        return {"kernel": WeightSlice(axes, blank=self.blank(source))}
+        blank = self.blank(source)
+        kernel = {"kernel": WeightSlice(axes, blank=blank)}
+        return kernel | lora_slices(layer, source.kept, wanted, blank)
 
     def blank(self, source, multiplier=1) -> dict[int, np.ndarray]:
         """Which inputs of the kernel must have no effect."""
@@ -101,6 +109,26 @@ class SeparableConvolution(DenseLike):
         pointwise = keras.ops.convert_to_numpy(layer.pointwise_kernel).astype("float64")
         per_channel = depthwise.sum(axis=tuple(range(depthwise.ndim - 2))) * const[:, None]
         return per_channel.reshape(-1) @ pointwise.reshape(pointwise.shape[-2:])
+
+
+def lora_names(layer: keras.layers.Layer) -> set[str]:
+    """Names of the weights that LoRA adds to a kernel."""
+    return {"lora_kernel_a", "lora_kernel_b"} if getattr(layer, "lora_enabled", False) else set()
+
+
+def lora_slices(
+    layer: keras.layers.Layer,
+    read: np.ndarray,
+    wanted: np.ndarray,
+    blank: dict[int, np.ndarray] | None = None,
+) -> dict[str, WeightSlice]:
+    """The factors (..., inputs, rank) and (rank, outputs) of a kernel (..., inputs, outputs)."""
+    if not lora_names(layer):
+        return {}
+    return {
+        "lora_kernel_a": WeightSlice({-2: read}, blank=blank or {}),
+        "lora_kernel_b": WeightSlice({-1: wanted}),
+    }
 
 
 def has_zero_border(layer: keras.layers.Layer) -> bool:

@@ -7,6 +7,8 @@ from moda_keras.graph import labels_of_einsum, labels_of_einsum_dense
 from moda_keras.slicing.channels import Channels
 from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
 from moda_keras.slicing.rules.channelwise import Channelwise
+from moda_keras.slicing.rules.dense_like import lora_names
+from moda_keras.slicing.rules.quantized import is_int8
 
 
 @register_rule(keras.layers.EinsumDense)
@@ -18,7 +20,9 @@ class Projection(Rule):
 
     def applies(self, step):
         layer = step.operation
-        expected = {"kernel", "bias"} if layer.bias is not None else {"kernel"}
+        expected = {"kernel", *(["bias"] if layer.bias is not None else []), *lora_names(layer)}
+        if is_int8(layer):
+            expected |= {"kernel_scale"}
         source, kernel, result = labels_of_einsum_dense(step)
         read, made = self.channels(step)
         is_summed = read in kernel and read not in result
@@ -34,18 +38,30 @@ class Projection(Rule):
         read, made = self.channels(step)
         has_bias_per_output = set(layer.bias_axes or "") >= set(kernel) & set(result)
         source = inputs[0]
-        if not has_bias_per_output:
+        if is_int8(layer) or not has_bias_per_output:
             source = source.explicit(np.flatnonzero(source.const))
         axis = result.index(made) - len(result)
         weights = {
             "kernel": WeightSlice({kernel.index(read): source.kept, kernel.index(made): wanted})
         }
+        weights |= self.lora_slices(layer, kernel, {read: source.kept, made: wanted})
+        if is_int8(layer):  # in the shape of the output
+            weights["kernel_scale"] = WeightSlice({axis: wanted})
         if made in (layer.bias_axes or ""):
             weights["bias"] = WeightSlice({axis: wanted}, self.folded(step, source, wanted))
         shape = list(layer.partial_output_shape)
         shape[axis] = len(wanted)
         output = Channels.full(step.outputs[0].channels).exactly(wanted)
         return Slice([source], output, {"output_shape": tuple(shape)}, weights)
+
+    def lora_slices(self, layer, kernel: str, kept: dict[str, np.ndarray]) -> dict:
+        """The factors: the kernel's axes but the last, and rank; rank, and the last."""
+        if not lora_names(layer):
+            return {}
+        axes = {kernel.index(label): indices for label, indices in kept.items()}
+        last = axes.pop(len(kernel) - 1, None)
+        b = {} if last is None else {1: last}
+        return {"lora_kernel_a": WeightSlice(axes), "lora_kernel_b": WeightSlice(b)}
 
     def channels(self, step) -> tuple[str, str]:
         """The labels of the input's and of the output's channels."""
