@@ -1,6 +1,5 @@
 """Copies of layers and operations, made from their configs."""
 
-import copy
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 
 from moda_keras.graph import is_keras_class, named_weights, plain_class, shallow_copy
+from moda_keras.slicing.foreign_layers import copy_foreign_layer
 
 # Layers that adapt to data have a vocabulary, which is neither in their config nor a weight.
 _LOOKUPS = (
@@ -39,9 +39,9 @@ def copy_operation(operation: Any, name: str, **config: Any) -> Any:
         return keras.layers.Identity(dtype=operation.dtype_policy.name, name=name)
     if config or _is_copyable_by_config(operation):
         return _copy_by_config(operation, name, **config)
-    if isinstance(operation, keras.layers.TorchModuleWrapper):
-        module = copy.deepcopy(operation.module)
-        return type(operation)(module, name=name, output_shape=operation.output_shape)
+    made = copy_foreign_layer(operation, name)
+    if made is not None:
+        return made
     if getattr(operation, "weights", ()):
         raise ValueError(
             f"Layer {operation.name!r} of class {type(operation).__name__} cannot be copied: it "
