@@ -237,6 +237,20 @@ TEXT_CLASSIFIERS: dict[str, Callable[[], keras.Model]] = {
     "XLM-RoBERTa": lambda: _text(hub.XLMRobertaTextClassifier, hub.XLMRobertaBackbone, **_LENGTHS),
 }
 CLASSIFIERS = IMAGE_CLASSIFIERS | TEXT_CLASSIFIERS
+_BASE = {"num_layers": 12, "num_heads": 12, "hidden_dim": 768}
+# Of the sizes that are in use.
+BASE_MODELS = {
+    "ViT-B/16": lambda: hub.ViTImageClassifier(
+        backbone=hub.ViTBackbone(image_shape=(224, 224, 3), patch_size=16, mlp_dim=3072, **_BASE),
+        num_classes=CLASSES,
+    ),
+    "BERT base": lambda: hub.BertTextClassifier(
+        backbone=hub.BertBackbone(
+            vocabulary_size=30_522, max_sequence_length=128, intermediate_dim=3072, **_BASE
+        ),
+        num_classes=CLASSES,
+    ),
+}
 
 
 def data_for(model: keras.Model, batch: int = 8) -> np.ndarray | dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ hidden activation; three of the five classes are composed. KerasHub is no depend
     KERAS_BACKEND=torch python benchmarks/hub_models.py                      all of them
     KERAS_BACKEND=jax python benchmarks/hub_models.py --models BERT ViT ResNet
     KERAS_BACKEND=torch python benchmarks/hub_models.py --models BERT --explain
+    KERAS_BACKEND=torch python benchmarks/hub_models.py --time               ViT-B/16 and BERT base
 
 The table goes to the standard output, and is in `docs/keras-hub.md`.
 """
@@ -15,13 +16,14 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from pathlib import Path
 
 import keras
 import numpy as np
-from hub_classifiers import CLASSES, CLASSIFIERS, data_for
+from hub_classifiers import BASE_MODELS, CLASSES, CLASSIFIERS, data_for
 
 import moda_keras as mk
 from moda_keras.slicing.explanation import Explanation
@@ -49,11 +51,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(CLASSIFIERS), metavar="NAME")
     parser.add_argument("--explain", action="store_true", help="print what can be cut of each")
+    parser.add_argument("--time", action="store_true", help="time two models of usual size")
     arguments = parser.parse_args()
+    if arguments.time:
+        time_base_models()
+        return
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for name in arguments.models:
         keras.utils.set_random_seed(0)
         print(f"| {' | '.join([name, *cells(name, arguments.explain)])} |", flush=True)
+
+
+def time_base_models() -> None:
+    """Seconds to trace a model and to compose two classes with half of the units."""
+    print("| model | parameters | seconds to trace | to compose two classes |\n|---|---|---|---|")
+    for name, make in BASE_MODELS.items():
+        model = make()
+        start = time.perf_counter()
+        mk.find_hidden_activations(model)
+        traced = time.perf_counter() - start
+        modules = half_of_the_units(model)
+        start = time.perf_counter()
+        mk.compose(modules, [3, 0])
+        composed = time.perf_counter() - start
+        millions = model.count_params() / 1e6
+        print(f"| {name} | {millions:.1f} M | {traced:.1f} | {composed:.1f} |", flush=True)
 
 
 def cells(name: str, shows_parts: bool) -> list[str]:
