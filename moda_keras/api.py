@@ -19,6 +19,7 @@ from moda_keras import (
 from moda_keras.graph import HiddenActivation, find_hidden_activations, to_functional
 from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
+from moda_keras.modules.merging import merge
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.summary import summary
@@ -43,12 +44,13 @@ def _tune_threshold(
     return tuning.tune_threshold(self, x_val, y_val, max_accuracy_loss, **options)
 
 
-# Methods for the user that reach into rooms below that of `ModuleSet`.
+# Methods for the user, most of which reach into rooms below that of `ModuleSet`.
 ModuleSet.tune_threshold = _tune_threshold
 ModuleSet.within = tuning.within
 ModuleSet.diagnose = diagnosis.diagnose
 ModuleSet.compose = compose
 ModuleSet.summary = summary
+ModuleSet.merge = merge
 
 metrics = evaluation
 report = reporting

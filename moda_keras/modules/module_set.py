@@ -284,6 +284,9 @@ class ModuleSet:
         def summary(self, **options: Any) -> None:
             """See `moda_keras.modules.summary.summary`."""
 
+        def merge(self, *others: "ModuleSet") -> "ModuleSet":
+            """See `moda_keras.modules.merging.merge`; `ModuleSet.merge([...])` works too."""
+
         def tune_threshold(
             self, x_val: Any, y_val: Any = None, max_accuracy_loss: float = 0.01, **options: Any
         ) -> "ModuleSet":
