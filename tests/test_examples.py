@@ -1,5 +1,6 @@
 """The examples run from a shell, as a user would run them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +36,13 @@ def test_quickstart_goes_through_every_step(tmp_path):
     output = run(tmp_path, "quickstart.py", "--epochs", "1")
     for line in ("accuracy:", "Modules of", "composed:", "weak model with a module:"):
         assert line in output
+
+
+@pytest.mark.skipif(
+    os.environ.get("MODA_KERAS_TEST_ALL") != "1", reason="starts workers; of the long form"
+)
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_cluster_counts_as_one_machine(tmp_path, engine):
+    pytest.importorskip({"dask": "distributed"}.get(engine, engine))
+    output = run(tmp_path, "cluster.py", "--engine", engine, "--parts", "2")
+    assert "equal to the modules of one pass over all data: True" in output
