@@ -37,10 +37,10 @@ def count_flops(model: keras.Model) -> int:
         ValueError: If the model has no graph, or an axis other than the batch has unknown size.
 
     Example:
-    >>> import keras
-    >>> import moda_keras as mk
-    >>> mk.metrics.count_flops(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
-    12
+        >>> import keras
+        >>> import moda_keras as mk
+        >>> mk.metrics.count_flops(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+        12
     """
     return sum(flops_by_layer(model).values())
 

@@ -101,11 +101,11 @@ class ModelMeasurement:
 
             - `parameters`: trainable parameters, and `size`, over those of the original.
             - `flops`: multiply-accumulates, and `flops_share`, over those of the original; None if
-              the shape of the input is not fixed.
+                the shape of the input is not fixed.
             - `milliseconds`: median time of a sample on this machine; None if not measured.
             - `accuracy`: share of the samples that are classified correctly; None without labels.
             - `agreement`: share of the samples of which the model chooses the class that the
-              original chooses among these classes.
+                original chooses among these classes.
 
         Raises:
             ValueError: If the model has another number of outputs.

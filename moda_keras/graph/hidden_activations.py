@@ -65,15 +65,15 @@ def find_hidden_activations(model: keras.Model) -> list[HiddenActivation]:
         ValueError: If the model has no graph (a subclassed model) or is not built yet.
 
     Example:
-    >>> import keras
-    >>> import moda_keras as mk
-    >>> model = keras.Sequential([
-    ...     keras.Input((4,)),
-    ...     keras.layers.Dense(8, activation="relu", name="features"),
-    ...     keras.layers.Dense(3, activation="softmax"),
-    ... ])
-    >>> mk.find_hidden_activations(model)
-    [HiddenActivation(name='features', units=8)]
+        >>> import keras
+        >>> import moda_keras as mk
+        >>> model = keras.Sequential([
+        ...     keras.Input((4,)),
+        ...     keras.layers.Dense(8, activation="relu", name="features"),
+        ...     keras.layers.Dense(3, activation="softmax"),
+        ... ])
+        >>> mk.find_hidden_activations(model)
+        [HiddenActivation(name='features', units=8)]
     """
     return [hidden for hidden, _ in hidden_activations_of(trace(model))]
 

@@ -36,20 +36,20 @@ def to_functional(model: keras.Model, inputs: Any = None, output: Any = None) ->
             of layers and `keras.ops`, or if there is no such output.
 
     Example:
-    >>> import keras
-    >>> import numpy as np
-    >>> import moda_keras as mk
-    >>> class Net(keras.Model):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.hidden = keras.layers.Dense(8, activation="relu")
-    ...         self.head = keras.layers.Dense(3)
-    ...     def call(self, x):
-    ...         return self.head(self.hidden(x))
-    >>> net = Net()
-    >>> _ = net(np.zeros((1, 4)))
-    >>> mk.find_hidden_activations(mk.to_functional(net))
-    [HiddenActivation(name='hidden', units=8)]
+        >>> import keras
+        >>> import numpy as np
+        >>> import moda_keras as mk
+        >>> class Net(keras.Model):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.hidden = keras.layers.Dense(8, activation="relu")
+        ...         self.head = keras.layers.Dense(3)
+        ...     def call(self, x):
+        ...         return self.head(self.hidden(x))
+        >>> net = Net()
+        >>> _ = net(np.zeros((1, 4)))
+        >>> mk.find_hidden_activations(mk.to_functional(net))
+        [HiddenActivation(name='hidden', units=8)]
     """
     if not isinstance(model, keras.Model):
         raise ValueError(

@@ -38,14 +38,14 @@ class ModularActivation(keras.layers.Layer):
         inputs: Float tensor of any shape.
 
     Example:
-    >>> import keras
-    >>> import moda_keras as mk
-    >>> inputs = keras.Input((4,))
-    >>> x = keras.layers.Dense(8)(inputs)
-    >>> x = mk.layers.ModularActivation("relu", name="features")(x)
-    >>> model = mk.ModularModel(inputs, keras.layers.Dense(3)(x))
-    >>> model.hidden_activations
-    [HiddenActivation(name='features', units=8)]
+        >>> import keras
+        >>> import moda_keras as mk
+        >>> inputs = keras.Input((4,))
+        >>> x = keras.layers.Dense(8)(inputs)
+        >>> x = mk.layers.ModularActivation("relu", name="features")(x)
+        >>> model = mk.ModularModel(inputs, keras.layers.Dense(3)(x))
+        >>> model.hidden_activations
+        [HiddenActivation(name='features', units=8)]
     """
 
     def __init__(self, activation=None, data_format=None, **kwargs):

@@ -68,21 +68,21 @@ def choose_epsilons(
             there is no data, or an activation is not finite.
 
     Example:
-    >>> import keras
-    >>> import numpy as np
-    >>> import moda_keras as mk
-    >>> model = keras.Sequential([
-    ...     keras.Input((1,)),
-    ...     keras.layers.Dense(2, activation="tanh", kernel_initializer="ones", name="features"),
-    ...     keras.layers.Dense(2),
-    ... ])
-    >>> x = np.arctanh([[0.1], [0.2], [-0.4], [0.8]])
-    >>> epsilons = mk.choose_epsilons(model, x, quantile=0.5, verbose=0)
-    >>> 0.2 <= epsilons["features"] < 0.21
-    True
-    >>> modules = mk.decompose(model, x, np.array([0, 0, 1, 1]), epsilon=epsilons, verbose=0)
-    >>> modules.frequency["features"].tolist()
-    [[0.0, 0.0], [1.0, 1.0]]
+        >>> import keras
+        >>> import numpy as np
+        >>> import moda_keras as mk
+        >>> model = keras.Sequential([
+        ...     keras.Input((1,)),
+        ...     keras.layers.Dense(2, "tanh", kernel_initializer="ones", name="features"),
+        ...     keras.layers.Dense(2),
+        ... ])
+        >>> x = np.arctanh([[0.1], [0.2], [-0.4], [0.8]])
+        >>> epsilons = mk.choose_epsilons(model, x, quantile=0.5, verbose=0)
+        >>> 0.2 <= epsilons["features"] < 0.21
+        True
+        >>> modules = mk.decompose(model, x, np.array([0, 0, 1, 1]), epsilon=epsilons, verbose=0)
+        >>> modules.frequency["features"].tolist()
+        [[0.0, 0.0], [1.0, 1.0]]
     """
     if not isinstance(quantile, Real) or not 0 <= quantile < 1:
         raise ValueError(f"Expected `quantile` in [0, 1). Received: quantile={quantile!r}")

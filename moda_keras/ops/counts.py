@@ -41,10 +41,10 @@ def activation_frequency(
         int32 tensor of shape (C, D).
 
     Example:
-    >>> import moda_keras as mk
-    >>> counts = mk.ops.activation_frequency([[0.0, 2.0], [1.0, 2.0]], [1, 1], num_classes=2)
-    >>> [[int(n) for n in row] for row in counts]
-    [[0, 0], [1, 2]]
+        >>> import moda_keras as mk
+        >>> counts = mk.ops.activation_frequency([[0.0, 2.0], [1.0, 2.0]], [1, 1], num_classes=2)
+        >>> [[int(n) for n in row] for row in counts]
+        [[0, 0], [1, 2]]
     """
     ids = class_ids(labels, num_classes, sample_weight)
     (counts,), _ = activation_counts([activations], ids, num_classes, [axis], [epsilon])

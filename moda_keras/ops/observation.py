@@ -19,12 +19,12 @@ class MaskedActivation(NamedTuple):
             to look at, False where there is padding.
 
     Example:
-    >>> import numpy as np
-    >>> import moda_keras as mk
-    >>> values = np.array([[[0.0, 1.0], [5.0, 0.0]]])
-    >>> masked = mk.ops.MaskedActivation(values, np.array([[True, False]]))
-    >>> mk.ops.activation_frequency(masked, [0], num_classes=1).tolist()
-    [[0, 1]]
+        >>> import numpy as np
+        >>> import moda_keras as mk
+        >>> values = np.array([[[0.0, 1.0], [5.0, 0.0]]])
+        >>> masked = mk.ops.MaskedActivation(values, np.array([[True, False]]))
+        >>> mk.ops.activation_frequency(masked, [0], num_classes=1).tolist()
+        [[0, 1]]
     """
 
     values: Any

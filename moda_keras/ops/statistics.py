@@ -130,12 +130,12 @@ def class_statistics(
         ValueError: If a label is out of range, or shapes do not fit.
 
     Example:
-    >>> import moda_keras as mk
-    >>> statistics = mk.ops.class_statistics([[3.0, 4.0], [0.0, 0.0]], [1, 1], num_classes=2)
-    >>> [[round(float(v), 1) for v in row] for row in statistics.sums]
-    [[0.0, 0.0], [0.6, 0.8]]
-    >>> [int(n) for n in statistics.nonzero]
-    [0, 1]
+        >>> import moda_keras as mk
+        >>> statistics = mk.ops.class_statistics([[3.0, 4.0], [0.0, 0.0]], [1, 1], num_classes=2)
+        >>> [[round(float(v), 1) for v in row] for row in statistics.sums]
+        [[0.0, 0.0], [0.6, 0.8]]
+        >>> [int(n) for n in statistics.nonzero]
+        [0, 1]
     """
     ids = class_ids(labels, num_classes, sample_weight)
     observed = observations([activations], ids, [axis], [non_negative])
@@ -206,10 +206,10 @@ def class_similarity(
         and another of class c'; 0 where there is no pair.
 
     Example:
-    >>> import moda_keras as mk
-    >>> similarity = mk.ops.class_similarity([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 0, 1], 2)
-    >>> [[float(v) for v in row] for row in similarity]
-    [[1.0, 0.0], [0.0, 0.0]]
+        >>> import moda_keras as mk
+        >>> similarity = mk.ops.class_similarity([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 0, 1], 2)
+        >>> [[float(v) for v in row] for row in similarity]
+        [[1.0, 0.0], [0.0, 0.0]]
     """
     statistics = class_statistics(
         activations,

@@ -56,15 +56,15 @@ class MODALoss(ModularLoss):
             fewer pairs and none between parts.
 
     Example:
-    >>> import numpy as np
-    >>> import moda_keras as mk
-    >>> loss = mk.MODALoss(alpha=1.0, beta=1.0, gamma=0.3)
-    >>> activations = [np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], "float32")]
-    >>> objectives = loss.objectives(activations, labels=[0, 0, 1], num_classes=2)
-    >>> {name: round(float(value), 2) for name, value in objectives.items()}
-    {'affinity': 0.0, 'dispersion': 0.0, 'compactness': 0.5}
-    >>> round(float(loss(activations, labels=[0, 0, 1], num_classes=2)), 2)
-    0.15
+        >>> import numpy as np
+        >>> import moda_keras as mk
+        >>> loss = mk.MODALoss(alpha=1.0, beta=1.0, gamma=0.3)
+        >>> activations = [np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], "float32")]
+        >>> objectives = loss.objectives(activations, labels=[0, 0, 1], num_classes=2)
+        >>> {name: round(float(value), 2) for name, value in objectives.items()}
+        {'affinity': 0.0, 'dispersion': 0.0, 'compactness': 0.5}
+        >>> round(float(loss(activations, labels=[0, 0, 1], num_classes=2)), 2)
+        0.15
 
     Source: MODA (ICSE 2026), equations 3, 5, 6 and 7.
     """

@@ -57,16 +57,16 @@ class ModularModel(keras.Model):
         ValueError: If the model has several outputs, or no hidden activation.
 
     Example:
-    >>> import keras
-    >>> import moda_keras as mk
-    >>> inputs = keras.Input((4,))
-    >>> x = keras.layers.Dense(8, activation="relu")(inputs)
-    >>> model = mk.ModularModel(inputs, keras.layers.Dense(3)(x))
-    >>> model.compile(
-    ...     "sgd",
-    ...     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    ...     modular_loss=mk.MODALoss(alpha=1.0, beta=1.0, gamma=0.3),
-    ... )
+        >>> import keras
+        >>> import moda_keras as mk
+        >>> inputs = keras.Input((4,))
+        >>> x = keras.layers.Dense(8, activation="relu")(inputs)
+        >>> model = mk.ModularModel(inputs, keras.layers.Dense(3)(x))
+        >>> model.compile(
+        ...     "sgd",
+        ...     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ...     modular_loss=mk.MODALoss(alpha=1.0, beta=1.0, gamma=0.3),
+        ... )
 
     Source: MODA (ICSE 2026).
     """

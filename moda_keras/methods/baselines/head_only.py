@@ -24,16 +24,16 @@ def head_only(model: keras.Model, class_names: Sequence[str] | None = None) -> M
         ValueError: If the model has no graph or several outputs, or there are not C names.
 
     Example:
-    >>> import keras
-    >>> import moda_keras as mk
-    >>> model = keras.Sequential([
-    ...     keras.Input((4,)),
-    ...     keras.layers.Dense(8, activation="relu"),
-    ...     keras.layers.Dense(10),
-    ... ])
-    >>> modules = mk.methods.baselines.head_only(model)
-    >>> small = mk.compose(modules, [3, 7])
-    >>> model.count_params(), small.count_params()
-    (130, 58)
+        >>> import keras
+        >>> import moda_keras as mk
+        >>> model = keras.Sequential([
+        ...     keras.Input((4,)),
+        ...     keras.layers.Dense(8, activation="relu"),
+        ...     keras.layers.Dense(10),
+        ... ])
+        >>> modules = mk.methods.baselines.head_only(model)
+        >>> small = mk.compose(modules, [3, 7])
+        >>> model.count_params(), small.count_params()
+        (130, 58)
     """
     return ModuleSet.from_units(model, {}, class_names)

@@ -41,15 +41,15 @@ def scratch_model(small: keras.Model, *, seed: int | None = None) -> keras.Model
             from its config.
 
     Example:
-    >>> import keras
-    >>> import numpy as np
-    >>> from moda_keras.methods import baselines
-    >>> small = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    >>> fresh = baselines.scratch_model(small, seed=0)
-    >>> fresh.count_params() == small.count_params()
-    True
-    >>> np.array_equal(fresh.get_weights()[0], small.get_weights()[0])
-    False
+        >>> import keras
+        >>> import numpy as np
+        >>> from moda_keras.methods import baselines
+        >>> small = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> fresh = baselines.scratch_model(small, seed=0)
+        >>> fresh.count_params() == small.count_params()
+        True
+        >>> np.array_equal(fresh.get_weights()[0], small.get_weights()[0])
+        False
     """
     small = to_functional(small)
     if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0):

@@ -94,18 +94,18 @@ def decompose(
             model of multi-label data ends in a softmax.
 
     Example:
-    >>> import keras
-    >>> import numpy as np
-    >>> import moda_keras as mk
-    >>> model = keras.Sequential([
-    ...     keras.Input((2,)),
-    ...     keras.layers.Dense(3, activation="relu", kernel_initializer="ones", name="features"),
-    ...     keras.layers.Dense(2),
-    ... ])
-    >>> x, y = np.array([[1.0, 1.0], [-1.0, 0.0]]), np.array([0, 1])
-    >>> modules = mk.decompose(model, x, y, verbose=0)
-    >>> modules.frequency["features"].tolist()
-    [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+        >>> import keras
+        >>> import numpy as np
+        >>> import moda_keras as mk
+        >>> model = keras.Sequential([
+        ...     keras.Input((2,)),
+        ...     keras.layers.Dense(3, "relu", kernel_initializer="ones", name="features"),
+        ...     keras.layers.Dense(2),
+        ... ])
+        >>> x, y = np.array([[1.0, 1.0], [-1.0, 0.0]]), np.array([0, 1])
+        >>> modules = mk.decompose(model, x, y, verbose=0)
+        >>> modules.frequency["features"].tolist()
+        [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
 
     Source: MODA (ICSE 2026), section 3.2, equation 9. Of the importance: Molchanov et al.,
     "Importance Estimation for Neural Network Pruning" (CVPR 2019).

@@ -38,13 +38,13 @@ def compose_with_head(
             original's softmax.
 
     Example:
-    >>> import keras
-    >>> import moda_keras as mk
-    >>> from moda_keras.methods import mwt
-    >>> modules = mk.ModuleSet.from_units(mk.zoo.small_cnn((8, 8, 1)), {})
-    >>> tuned = mwt.compose_with_head(modules, [3, 7])
-    >>> tuned.output_shape, tuned.layers[-1].kernel.shape
-    ((None, 2), (10, 2))
+        >>> import keras
+        >>> import moda_keras as mk
+        >>> from moda_keras.methods import mwt
+        >>> modules = mk.ModuleSet.from_units(mk.zoo.small_cnn((8, 8, 1)), {})
+        >>> tuned = mwt.compose_with_head(modules, [3, 7])
+        >>> tuned.output_shape, tuned.layers[-1].kernel.shape
+        ((None, 2), (10, 2))
 
     Source: MwT (ICSE 2024), section 3.4.
     """

@@ -84,16 +84,16 @@ def modularize(
             [0, 1], a label is out of range, or the data has no labels.
 
     Example:
-    >>> import numpy as np
-    >>> import moda_keras as mk
-    >>> from moda_keras.methods import mwt
-    >>> model = mwt.MwTModel.from_model(mk.zoo.small_cnn((8, 8, 1), classes=2))
-    >>> x, y = np.ones((4, 8, 8, 1), "float32"), np.array([0, 1, 0, 1])
-    >>> modules = mwt.modularize(model, x, y, verbose=0)
-    >>> {name: table.shape for name, table in modules.units.items()}
-    {'block1_conv1_mask': (2, 16), 'block2_conv1_mask': (2, 32), 'block3_conv1_mask': (2, 64)}
-    >>> modules.compose([0, 1]).output_shape
-    (None, 2)
+        >>> import numpy as np
+        >>> import moda_keras as mk
+        >>> from moda_keras.methods import mwt
+        >>> model = mwt.MwTModel.from_model(mk.zoo.small_cnn((8, 8, 1), classes=2))
+        >>> x, y = np.ones((4, 8, 8, 1), "float32"), np.array([0, 1, 0, 1])
+        >>> modules = mwt.modularize(model, x, y, verbose=0)
+        >>> {name: table.shape for name, table in modules.units.items()}
+        {'block1_conv1_mask': (2, 16), 'block2_conv1_mask': (2, 32), 'block3_conv1_mask': (2, 64)}
+        >>> modules.compose([0, 1]).output_shape
+        (None, 2)
 
     Source: MwT (ICSE 2024), section 3.3, with "at least" and the lowering of the authors' code.
     """

@@ -53,15 +53,15 @@ class MwTLoss(ModularLoss):
         ValueError: If a weight is no number >= 0, or `averaging` is unknown.
 
     Example:
-    >>> import numpy as np
-    >>> from moda_keras.methods import mwt
-    >>> loss = mwt.MwTLoss()
-    >>> masks = [np.array([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8]], "float32")]
-    >>> objectives = loss.objectives(masks, labels=[0, 0, 1], num_classes=2)
-    >>> {name: round(float(value), 2) for name, value in objectives.items()}
-    {'cohesion': 0.0, 'coupling': 0.6}
-    >>> mwt.MwTLoss(*mwt.PAPER_WEIGHTS["vgg16", "svhn"]).weights
-    {'cohesion': 1.0, 'coupling': 2.0}
+        >>> import numpy as np
+        >>> from moda_keras.methods import mwt
+        >>> loss = mwt.MwTLoss()
+        >>> masks = [np.array([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8]], "float32")]
+        >>> objectives = loss.objectives(masks, labels=[0, 0, 1], num_classes=2)
+        >>> {name: round(float(value), 2) for name, value in objectives.items()}
+        {'cohesion': 0.0, 'coupling': 0.6}
+        >>> mwt.MwTLoss(*mwt.PAPER_WEIGHTS["vgg16", "svhn"]).weights
+        {'cohesion': 1.0, 'coupling': 2.0}
 
     Source: MwT (ICSE 2024), equations 4, 5 and 6, and table 1.
     """

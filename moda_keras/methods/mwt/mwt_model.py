@@ -28,15 +28,15 @@ class MwTModel(ModularModel):
     `MwTLoss` acts on, and what `mwt.modularize` counts. It is a `ModularModel` in all else.
 
     Example:
-    >>> import keras
-    >>> import moda_keras as mk
-    >>> from moda_keras.methods import mwt
-    >>> model = mwt.MwTModel.from_model(mk.zoo.small_cnn((8, 8, 1)))
-    >>> model.hidden_activations
-    [HiddenActivation(name='block2_conv1_mask', units=32), \
-HiddenActivation(name='block3_conv1_mask', units=64)]
-    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    >>> model.compile("adam", loss, modular_loss=mwt.MwTLoss())
+        >>> import keras
+        >>> import moda_keras as mk
+        >>> from moda_keras.methods import mwt
+        >>> model = mwt.MwTModel.from_model(mk.zoo.small_cnn((8, 8, 1)))
+        >>> model.hidden_activations
+        [HiddenActivation(name='block2_conv1_mask', units=32), \
+    HiddenActivation(name='block3_conv1_mask', units=64)]
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("adam", loss, modular_loss=mwt.MwTLoss())
 
     Source: MwT (ICSE 2024), section 3.2.
     """

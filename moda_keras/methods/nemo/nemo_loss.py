@@ -44,15 +44,15 @@ class NeMoLoss(ModularLoss):
         ValueError: If an argument is out of range.
 
     Example:
-    >>> import numpy as np
-    >>> from moda_keras.methods import nemo
-    >>> loss = nemo.NeMoLoss(temperature=0.2)
-    >>> apart = [np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], "float32")]
-    >>> round(float(loss(apart, [0, 0, 1], num_classes=2)), 3)
-    0.007
-    >>> together = [np.ones((3, 2), "float32")]
-    >>> round(float(loss(together, [0, 0, 1], num_classes=2)), 3)
-    0.637
+        >>> import numpy as np
+        >>> from moda_keras.methods import nemo
+        >>> loss = nemo.NeMoLoss(temperature=0.2)
+        >>> apart = [np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], "float32")]
+        >>> round(float(loss(apart, [0, 0, 1], num_classes=2)), 3)
+        0.007
+        >>> together = [np.ones((3, 2), "float32")]
+        >>> round(float(loss(together, [0, 0, 1], num_classes=2)), 3)
+        0.637
 
     Source: NeMo (arXiv 2508.11348), abstract, and the authors' code.
     """

@@ -29,18 +29,18 @@ class NeMoModel(ModularModel):
     else is as in any `ModularModel`. Build it with `NeMoModel.from_model(model)`.
 
     Example:
-    >>> import keras
-    >>> from moda_keras.methods import nemo
-    >>> plain = keras.Sequential([
-    ...     keras.Input((4,)),
-    ...     keras.layers.Dense(8, activation="relu", name="features"),
-    ...     keras.layers.Dense(3, name="logits"),
-    ... ])
-    >>> model = nemo.NeMoModel.from_model(plain)
-    >>> model.hidden_activations
-    [HiddenActivation(name='features_mask', units=8)]
-    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    >>> model.compile("adam", loss, modular_loss=nemo.NeMoLoss())
+        >>> import keras
+        >>> from moda_keras.methods import nemo
+        >>> plain = keras.Sequential([
+        ...     keras.Input((4,)),
+        ...     keras.layers.Dense(8, activation="relu", name="features"),
+        ...     keras.layers.Dense(3, name="logits"),
+        ... ])
+        >>> model = nemo.NeMoModel.from_model(plain)
+        >>> model.hidden_activations
+        [HiddenActivation(name='features_mask', units=8)]
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("adam", loss, modular_loss=nemo.NeMoLoss())
 
     Source: NeMo (arXiv 2508.11348), abstract, and the authors' code.
     """

@@ -25,18 +25,18 @@ def without_generators(modules: ModuleSet) -> ModuleSet:
         ValueError: If the modules are not those of a `NeMoModel`.
 
     Example:
-    >>> import keras
-    >>> import numpy as np
-    >>> import moda_keras as mk
-    >>> plain = keras.Sequential([
-    ...     keras.Input((4,)),
-    ...     keras.layers.Dense(8, activation="relu", name="features"),
-    ...     keras.layers.Dense(3, name="logits"),
-    ... ])
-    >>> model = mk.methods.nemo.NeMoModel.from_model(plain)
-    >>> modules = mk.decompose(model, np.eye(3, 4), np.arange(3), verbose=0)
-    >>> list(mk.methods.nemo.without_generators(modules).units)
-    ['features']
+        >>> import keras
+        >>> import numpy as np
+        >>> import moda_keras as mk
+        >>> plain = keras.Sequential([
+        ...     keras.Input((4,)),
+        ...     keras.layers.Dense(8, activation="relu", name="features"),
+        ...     keras.layers.Dense(3, name="logits"),
+        ... ])
+        >>> model = mk.methods.nemo.NeMoModel.from_model(plain)
+        >>> modules = mk.decompose(model, np.eye(3, 4), np.arange(3), verbose=0)
+        >>> list(mk.methods.nemo.without_generators(modules).units)
+        ['features']
     """
     if not isinstance(modules, ModuleSet):
         raise ValueError(

@@ -93,9 +93,9 @@ def native_status() -> str:
         calls of this process used the reference.
 
     Example:
-    >>> import moda_keras as mk
-    >>> print(mk.ops.native_status().splitlines()[0].split(":")[0])
-    native operations
+        >>> import moda_keras as mk
+        >>> print(mk.ops.native_status().splitlines()[0].split(":")[0])
+        native operations
     """
     from moda_keras.ops.backends import backend
 
