@@ -14,7 +14,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # thread for each worker.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(VENV)/.installed-demo
 	KERAS_BACKEND=torch $(BIN)/moda demo --force
@@ -31,6 +31,9 @@ test: $(VENV)/.installed-dev
 		|| failed="$$failed doctests"; \
 	if [ -n "$$failed" ]; then echo "== failed:$$failed"; exit 1; fi
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
@@ -39,6 +42,10 @@ $(BIN)/python:
 
 $(VENV)/.installed-demo: $(INPUTS) | $(BIN)/python
 	$(INSTALL) ".[torch,all]"
+	touch $@
+
+$(VENV)/.installed-docs: $(INPUTS) | $(BIN)/python
+	$(INSTALL) ".[docs]"
 	touch $@
 
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
