@@ -22,7 +22,7 @@ from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.merging import merge
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.modules.summary import summary
+from moda_keras.modules.summary import module_html, module_set_html, summary
 from moda_keras.observing import criteria
 from moda_keras.observing.epsilons import choose_epsilons
 from moda_keras.reuse.compose import compose
@@ -51,6 +51,9 @@ ModuleSet.diagnose = diagnosis.diagnose
 ModuleSet.compose = compose
 ModuleSet.summary = summary
 ModuleSet.merge = merge
+# What notebooks show.
+ModuleSet._repr_html_ = module_set_html
+Module._repr_html_ = module_html
 
 metrics = evaluation
 report = reporting

@@ -27,11 +27,6 @@ def test_example_reaches_its_accuracies(tmp_path, monkeypatch):
     assert names["model"].evaluate(*test, verbose=0, return_dict=True)["accuracy"] > 0.88
     assert mk.metrics.reuse_accuracy(names["modules"], [1, 4, 7], *test) > 0.85
     assert np.nanmean(mk.metrics.module_size(names["modules"])) < 0.25
-    weak, patched = (
-        each.evaluate(*test, verbose=0, return_dict=True)["accuracy"]
-        for each in (names["weak"], names["patched"])
-    )
-    assert patched > weak + 0.05
     assert keras.saving.load_model("one_four_seven.keras").output_shape == (None, 3)
     assert mk.load_modules("digits.modules").threshold == 0.9
     if keras.backend.backend() == "torch":  # its parts are tested on every backend

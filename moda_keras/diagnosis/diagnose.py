@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from moda_keras.diagnosis.evidence import Evidence, gather_evidence
-from moda_keras.diagnosis.finding import Finding
+from moda_keras.diagnosis.finding import Finding, Findings
 from moda_keras.diagnosis.signs import CHECKS
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.training.modular_loss import ModularLoss
@@ -82,4 +82,4 @@ def find_signs(evidence: Evidence) -> list[Finding]:
         List of `Finding`s.
     """
     found = [f for check in CHECKS if evidence.has(check.needs) for f in check.find(evidence)]
-    return sorted(found, key=lambda finding: finding.severity != "problem")
+    return Findings(sorted(found, key=lambda finding: finding.severity != "problem"))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moda_keras.diagnosis.evidence import Evidence
+from moda_keras.html_table import html_table
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,18 @@ class Finding:
     figures: Mapping[str, float]
     message: str
     remedy: str
+
+
+class Findings(list[Finding]):
+    """A list of findings, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [[each.sign, each.severity, each.message, each.remedy] for each in self]
+        return html_table(
+            f"{len(self)} findings" if self else "Nothing found",
+            ["sign", "severity", "what was found", "what to do"],
+            rows,
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
+from moda_keras.html_table import html_table
+from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
 
 
@@ -48,15 +50,63 @@ def summary(
     header = ["class", *(_label(modules, name) for name in names), "size"]
     rows = [_row(modules, index, names) for index in range(modules.num_classes)[:max_classes]]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    print_fn(
-        f"Modules of {modules.model.name!r}: {modules.num_classes} classes, {len(modules.units)} "
-        f"hidden activations, threshold {modules.threshold_label}"
-    )
+    print_fn(_title(modules))
     for first, *others in [header, *rows]:
         cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
         print_fn("  ".join([first.ljust(widths[0]), *cells]))
     if modules.num_classes > max_classes:
         print_fn(f"... and {modules.num_classes - max_classes} more classes")
+
+
+def module_set_html(modules: ModuleSet, *, max_activations: int = 6, max_classes: int = 20) -> str:
+    """The same table for notebooks, with a bar for the size of each module.
+
+    Args:
+        modules: The modules.
+        max_activations: Of more hidden activations, the first and the last are shown.
+        max_classes: Of more classes, the first are shown.
+
+    Returns:
+        HTML.
+    """
+    names = _shown(list(modules.units), max_activations)
+    shown = range(modules.num_classes)[:max_classes]
+    rows = [_row(modules, index, names) for index in shown]
+    present = set(modules.classes_with_modules().tolist())
+    left = modules.num_classes - len(rows)
+    return html_table(
+        _title(modules),
+        ["class", *(_label(modules, name) for name in names), "size"],
+        rows,
+        shares=[min(modules[index].size, 1.0) if index in present else None for index in shown],
+        note=f"... and {left} more classes" if left else "",
+    )
+
+
+def module_html(module: Module) -> str:
+    """The units of one module by hidden activation, with bars, for notebooks.
+
+    Args:
+        module: The module.
+
+    Returns:
+        HTML.
+    """
+    rows = [[name, f"{u.sum()} of {len(u)}"] for name, u in module.units.items()]
+    return html_table(
+        f"Module of class {module.class_index}, {module.class_name}",
+        ["hidden activation", "units"],
+        rows,
+        shares=[float(units.mean()) for units in module.units.values()],
+    )
+
+
+def _title(modules: ModuleSet) -> str:
+    name = getattr(modules.model, "name", None)
+    return (
+        f"Modules of {name!r}: {modules.num_classes} classes, {len(modules.units)} hidden "
+        f"activations, threshold {modules.threshold_label}"
+    )
 
 
 def _shown(names: list[str], most: int) -> list[str | None]:

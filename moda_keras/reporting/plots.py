@@ -84,9 +84,10 @@ def plot_shared_units(
         ax.bar_label(bars, [f"{100 * share:.0f}" for share in shares.values()], fontsize=8)
         ax.set_xticks(np.arange(len(shares)), shares.keys(), rotation=30, ha="right")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.set(ylim=(0, 1.1), ylabel="units in common / units of either")
+    ax.set(ylim=(0, 1.3), ylabel="units in common / units of either")
+    ax.set_yticks(np.linspace(0, 1, 6))
     ax.set_title(title or "Units that modules share, layer by layer")
-    ax.legend()
+    ax.legend(loc="upper center", ncols=len(module_sets))
     return ax
 
 
@@ -177,7 +178,8 @@ def plot_class_accuracy(
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set(ylabel="accuracy on the class", title=title or "Accuracy by class")
     ax.grid(axis="y", alpha=0.3)
-    ax.margins(y=0.2)  # room for the legend
+    ax.set_ylim(-0.04, 1.2)  # room for the legend
+    ax.set_yticks(np.linspace(0, 1, 6))
     ax.legend(loc="upper center", ncols=len(accuracy))
     return ax
 

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import keras
 
 from moda_keras.graph import Step, has_changed_weights, kind_of
+from moda_keras.html_table import html_table
 from moda_keras.slicing.rules.opaque import WHOLE_ON_PURPOSE, Opaque
 from moda_keras.slicing.slicer import Slicer
+
+_HEADER = ["part", "kind", "parameters", "units", "stays whole because"]
 
 
 @dataclass(frozen=True)
@@ -64,21 +67,33 @@ class Explanation:
 
     def __str__(self) -> str:
         """A summary, then each part that has units, or has parameters and stays whole."""
-        shown = [p for p in self.parts if p.units is not None or (p.why_whole and p.parameters)]
-        rows = [["part", "kind", "parameters", "units", "stays whole because"]]
-        for part in shown:
-            units = "" if part.units is None else str(part.units)
-            rows.append([part.name, part.kind, f"{part.parameters:,}", units, part.why_whole or ""])
+        rows = [_HEADER, *self._rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [
-            f"{self.model_name}: {len(self.hidden_activations)} hidden activations; "
-            f"{100 * self.share:.1f} % of {self.parameters:,} parameters can be cut"
-        ]
+        lines = [self._title()]
         for name, kind, *numbers, why in rows:
             cells = [name.ljust(widths[0]), kind.ljust(widths[1])]
             cells += [text.rjust(n) for text, n in zip(numbers, widths[2:], strict=True)]
             lines.append("  ".join([*cells, why]).rstrip())
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_table(self._title(), _HEADER, self._rows())
+
+    def _title(self) -> str:
+        return (
+            f"{self.model_name}: {len(self.hidden_activations)} hidden activations; "
+            f"{100 * self.share:.1f} % of {self.parameters:,} parameters can be cut"
+        )
+
+    def _rows(self) -> list[list[str]]:
+        rows = []
+        for part in self.parts:
+            if part.units is None and not (part.why_whole and part.parameters):
+                continue
+            units = "" if part.units is None else str(part.units)
+            row = [part.name, part.kind, f"{part.parameters:,}", units, part.why_whole or ""]
+            rows.append(row)
+        return rows
 
 
 def explain(model: keras.Model) -> Explanation:
