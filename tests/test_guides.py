@@ -13,15 +13,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
 def names_after(guide, monkeypatch, tmp_path):
     """Runs the code of a guide in an empty folder."""
     pytest.importorskip("matplotlib").use("Agg")
-    spec = importlib.util.spec_from_file_location("run_guides", DOCS / "run_guides.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(script.code_of(DOCS / "guides" / f"{guide}.md"), names)
+    exec(script("run_guides").code_of(DOCS / "guides" / f"{guide}.md"), names)
     assert list(tmp_path.glob("*.png"))
     return names
 
@@ -56,3 +60,8 @@ def test_every_public_name_is_in_the_reference():
         line.split('"')[1].rpartition(".")[2] for line in pages.splitlines() if "heading:" in line
     }
     assert [name for name in names if name.rpartition(".")[2] not in known] == []
+
+
+def test_page_of_commands_is_up_to_date():
+    made = script("command_reference")
+    assert made.PAGE.read_text("utf-8") == made.page(), "run `python docs/command_reference.py`"
