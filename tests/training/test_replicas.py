@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 import moda_keras as mk
@@ -26,6 +27,28 @@ def on(name):
 WORKERS = [2, 4] if os.environ.get("MODA_KERAS_TEST_ALL") == "1" else [2]
 
 
+def free_ports(number):
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def read_weights(path):
+    """Those before and after the training."""
+    with np.load(path) as file:
+        weights = [file[name] for name in file.files]
+    return weights[: len(weights) // 2], weights[len(weights) // 2 :]
+
+
+def distance(first, second):
+    return sum(np.square(a - b).sum() for a, b in zip(first, second, strict=True)) ** 0.5
+
+
 def read(text):
     return json.loads(text.strip().splitlines()[-1])
 
@@ -42,14 +65,51 @@ def test_mirrored_strategy_trains_as_one_device(workers):
         assert found[name]["logs"] < 1e-4, found
     # What it would be otherwise, so that this test can fail.
     assert found["each replica"]["error"] > 0.01
+    assert found["117 samples"] < 1e-5 and found["101 samples"] < 1e-5, found
+
+
+@on("tensorflow")
+@pytest.mark.parametrize("workers", WORKERS)
+def test_processes_of_multi_worker_strategy_train_as_one(workers, tmp_path):
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+    clusters = [
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+        for index in range(workers)
+    ]
+    command = [sys.executable, FOLDER / "multi_worker.py"]
+    processes = [
+        subprocess.Popen([*command, tmp_path / "alone.npz"], env=ENVIRONMENT),
+        *(
+            subprocess.Popen(
+                [*command, tmp_path / f"{index}.npz"], env={**ENVIRONMENT, "TF_CONFIG": cluster}
+            )
+            for index, cluster in enumerate(clusters)
+        ),
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0] * (workers + 1)
+    start, alone = read_weights(tmp_path / "alone.npz")
+    for index in range(workers):
+        _, together = read_weights(tmp_path / f"{index}.npz")
+        assert distance(alone, together) < 1e-5 * distance(alone, start)
+
+
+@on("jax")
+@pytest.mark.parametrize("workers", WORKERS)
+def test_jax_devices_train_and_decompose_as_one(workers):
+    command = [sys.executable, FOLDER / "jax_devices.py", str(workers)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = read(done.stdout)
+    assert found["devices"] == workers
+    for kind in ("data", "model"):
+        assert found[kind]["error"] < 1e-5, found
+        assert found[kind]["counts"] and found[kind]["composed"] < 1e-5, found
 
 
 @on("torch")
 @pytest.mark.parametrize("workers", WORKERS)
 def test_torch_processes_train_as_one(workers):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     processes = [
         subprocess.Popen(
             [sys.executable, FOLDER / "processes.py"],
