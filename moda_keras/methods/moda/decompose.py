@@ -14,6 +14,7 @@ from moda_keras.graph import (
     find_unreadable_layers,
     has_changed_weights,
 )
+from moda_keras.messages import listed
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold
@@ -194,9 +195,9 @@ def _warn_of_unseen_layers(traced: Graph) -> None:
     names = [layer.name for layer in find_unreadable_layers(traced)]
     if names:
         warnings.warn(
-            f"The units inside the layers {names} are not visible in the model's graph: these "
-            "layers stay whole in every module. To make units visible, build the layers with the "
-            "functional API, or put `moda_keras.layers.ModularActivation` into the graph.",
+            f"The units inside the layers {listed(names)} are not visible in the model's graph: "
+            "these layers stay whole in every module. To make units visible, build the layers with "
+            "the functional API, or put `moda_keras.layers.ModularActivation` into the graph.",
             stacklevel=3,
         )
     overlooked = describe_overlooked_operations(traced)
@@ -205,8 +206,8 @@ def _warn_of_unseen_layers(traced: Graph) -> None:
     changed = [step.name for step in traced.steps if has_changed_weights(step.operation)]
     if changed:
         warnings.warn(
-            f"The layers {changed} are quantized or have LoRA enabled: they stay whole in every "
-            "composed model. Quantize a model, or enable LoRA, after composing it.",
+            f"The layers {listed(changed)} are quantized or have LoRA enabled: they stay whole in "
+            "every composed model. Quantize a model, or enable LoRA, after composing it.",
             stacklevel=3,
         )
 
@@ -215,7 +216,7 @@ def _warn_of_absent_classes(samples: np.ndarray, class_names: Sequence[str]) -> 
     absent = [class_names[index] for index in np.flatnonzero(samples == 0)]
     if absent:
         warnings.warn(
-            f"The data has no sample of the classes {absent}: they have no modules and cannot be "
-            "composed.",
+            f"The data has no sample of the classes {listed(absent)}: they have no modules and "
+            "cannot be composed.",
             stacklevel=3,
         )

@@ -1,0 +1,155 @@
+"""The config of a model: what it would build is checked before it is built."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from moda_keras.messages import is_printable
+from moda_keras.modules.checked_files.json_text import nodes
+from moda_keras.modules.checked_files.limits import require_within
+
+# Keras makes about a thousand layers a second.
+MAX_LAYERS = 5000
+_NOT_LAYERS = {"keras", "keras.initializers", "keras.regularizers", "keras.constraints"}
+_OWN_PACKAGES = ("keras", "keras_hub", "moda_keras")
+
+
+def check_config(
+    config: Any, limit: int, custom_objects: Mapping[str, Any] | None, safe_mode: bool
+) -> None:
+    """Checks the config of a model before Keras makes the model.
+
+    Args:
+        config: From config.json in a .keras file.
+        limit: The most bytes that the model's weights may take.
+        custom_objects: As of `keras.saving.load_model`.
+        safe_mode: As of `keras.saving.load_model`.
+
+    Raises:
+        ValueError: If it is no config, has too many layers, a name with control characters, or too
+            large weights. Whatever Keras raises for it otherwise.
+    """
+    if not isinstance(config, dict) or "class_name" not in config:
+        raise ValueError("its config.json does not describe a model")
+    layers = 0
+    for _, node in nodes(config):
+        if isinstance(node, dict):
+            _check_names(node)
+            layers += _calls(node)
+    if layers > MAX_LAYERS:
+        raise ValueError(f"its model has {layers:,} layers, over the limit of {MAX_LAYERS:,}")
+    _check_weights(config, limit, custom_objects, safe_mode)
+
+
+def _check_names(node: dict) -> None:
+    for key in ("name", "class_name"):
+        name = node.get(key)
+        if isinstance(name, str) and not is_printable(name):
+            raise ValueError(f"its model has a name with control characters, {ascii(name)[:100]}")
+
+
+def _calls(node: dict) -> int:
+    """How often a layer is called; 0 for what is no layer."""
+    name = node.get("class_name")
+    if not isinstance(name, str) or name.startswith("__") or node.get("module") in _NOT_LAYERS:
+        return 0
+    calls = node.get("inbound_nodes")
+    return max(1, len(calls)) if isinstance(calls, list) else 1
+
+
+def _check_weights(
+    config: dict, limit: int, custom_objects: Mapping[str, Any] | None, safe_mode: bool
+) -> None:
+    """Builds the model without values for its weights, and adds up their sizes.
+
+    In a `StatelessScope`, a weight has a shape and an initializer. Keras keeps a list of such
+    weights, to be filled later, for each thread: the list, and the names that Keras gives to layers
+    without one, end with the thread.
+    """
+    found = _classes_in_scope(config) | dict(custom_objects or {})
+    failures: list[Exception] = []
+
+    def build() -> None:
+        try:
+            with keras.StatelessScope(initialize_variables=False):
+                model = keras.saving.deserialize_keras_object(
+                    _without_state(config), custom_objects=found, safe_mode=safe_mode
+                )
+                weights = getattr(model, "variables", ())
+                size = sum(map(_size, weights)) + _size_of_states(config, weights)
+                require_within("the weights of its model take", size, limit)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=build, name="moda_keras-check")
+    thread.start()
+    thread.join()
+    if failures and not _is_of_custom_code(failures[0], found):
+        raise failures[0]
+
+
+def _is_of_custom_code(error: Exception, found: Mapping[str, Any]) -> bool:
+    """Whether a user's own layer makes weights in a way that cannot be put off.
+
+    What such a layer takes in memory is up to the user.
+    """
+    own = [each for each in found.values() if not _module_of(each).startswith(_OWN_PACKAGES)]
+    return bool(own) and "stateless scope" in str(error)
+
+
+def _module_of(found: Any) -> str:
+    return str(getattr(found, "__module__", ""))
+
+
+def _classes_in_scope(config: dict) -> dict[str, Any]:
+    """The classes of a config that are registered here, or known in a `CustomObjectScope`."""
+    names = {
+        node.get(key)
+        for _, node in nodes(config)
+        if isinstance(node, dict)
+        for key in ("class_name", "registered_name")
+    }
+    found = {
+        name: keras.saving.get_registered_object(name) for name in names if isinstance(name, str)
+    }
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def _without_state(node: Any) -> Any:
+    """A copy of a config whose recurrent layers keep no state, and with no compilation."""
+    if isinstance(node, list):
+        return [_without_state(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    copied = {key: _without_state(each) for key, each in node.items() if key != "compile_config"}
+    if copied.get("stateful") is True:
+        copied["stateful"] = False
+    return copied
+
+
+def _size_of_states(config: dict, weights: Sequence[Any]) -> int:
+    """At least the bytes of the states of recurrent layers that keep one from batch to batch.
+
+    No state has more units than the longest axis of its layer's weights, for each sample.
+    """
+    dicts = [node for _, node in nodes(config) if isinstance(node, dict)]
+    if not any(node.get("stateful") is True for node in dicts):
+        return 0
+    shapes = [node.get(key) for node in dicts for key in ("batch_shape", "batch_input_shape")]
+    batches = [each[0] for each in shapes if isinstance(each, list) and each]
+    batch = max((each for each in batches if isinstance(each, int)), default=1)
+    return batch * sum(max(weight.shape, default=1) for weight in weights) * 4
+
+
+def _size(weight: Any) -> int:
+    elements = 1
+    for length in weight.shape:
+        elements *= int(length)
+    return elements * _bytes_of(str(weight.dtype))
+
+
+def _bytes_of(dtype: str) -> int:
+    digits = "".join(character for character in dtype if character.isdigit())
+    return max(1, int(digits[:2] or 8) // 8)
