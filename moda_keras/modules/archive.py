@@ -51,6 +51,7 @@ class ModuleTables:
         units: Dict from activation name to a bool array (C, D), where `tables` holds counts that do
             not say which units the modules have.
         subtask: As of `ModuleSet`.
+        keras_version: The version of Keras that wrote the file; None if it is not known.
     """
 
     class_names: Sequence[str]
@@ -62,6 +63,7 @@ class ModuleTables:
     criterion: str | None = "frequency"
     units: Mapping[str, np.ndarray] | None = None
     subtask: Sequence[int] | None = None
+    keras_version: str | None = None
 
     @property
     def version(self) -> int:
@@ -223,4 +225,5 @@ def _read_tables(manifest: dict, content: bytes, limit: int) -> ModuleTables:
         criterion=manifest.get("criterion", "frequency"),
         units=named("units") if "units" in kinds else None,
         subtask=manifest.get("subtask"),
+        keras_version=manifest.get("keras_version"),
     )

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from moda_keras.files import reading
+from moda_keras.messages import shortened
 from moda_keras.modules.archive import ModuleTables, read_archive
 from moda_keras.modules.counts import check_tables
 from moda_keras.modules.module_set import ModuleSet
@@ -59,7 +60,11 @@ def load_modules(
         safe_mode=safe_mode,
         max_bytes=max_bytes,
     )
-    with reading(path, "a module file with tables that fit its model"):
+    expected = "a module file with tables that fit its model"
+    if found.keras_version not in (None, keras.__version__):
+        written = shortened(found.keras_version, 40)
+        expected += f" (it was written with Keras {written}, this is Keras {keras.__version__})"
+    with reading(path, expected):
         return _module_set(model, found)
 
 

@@ -265,6 +265,10 @@ class ModuleSet:
         sizes = {name: table.shape[1] for name, table in self.units.items()}
         check_tables("units", units, sizes, self.num_classes)
         checked = complete_units(units, sizes, self.num_classes)
+        if subtask is not None:
+            subtask = class_indices(subtask, self.class_names)
+            for index in subtask:
+                require_module(index, self.class_names, self.sample_counts, None)
         return ModuleSet(
             self.model,
             checked,
@@ -274,7 +278,7 @@ class ModuleSet:
             epsilons=self.epsilons,
             importance=self.importance,
             criterion=self.criterion,
-            subtask=None if subtask is None else class_indices(subtask, self.class_names),
+            subtask=subtask,
             slicer=self._slicer or (self.model and self.slicer),
         )
 

@@ -101,10 +101,13 @@ def _keras_version(archive: zipfile.ZipFile) -> str:
 
 
 def _with_versions(error: Exception, saved_by: str) -> Exception:
-    """The error, or one that says which Keras saved the file if it is of another version."""
-    if saved_by == keras.__version__ or (isinstance(error, OSError) and error.errno is not None):
+    """The error without the config before it, and with the version of Keras if it is another."""
+    if isinstance(error, (OSError, MemoryError)):
         return error
+    _, before, said = str(error).rpartition("Exception encountered: ")
+    if saved_by == keras.__version__:
+        return ValueError(said) if before else error
     return ValueError(
-        f"{shortened(error, 450)}; its model was saved by Keras {saved_by}, this is Keras "
+        f"{shortened(said, 400)}; its model was saved by Keras {saved_by}, this is Keras "
         f"{keras.__version__}"
     )

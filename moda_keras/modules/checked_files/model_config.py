@@ -53,7 +53,7 @@ def _check_names(node: dict) -> None:
 def _calls(node: dict) -> int:
     """How often a layer is called; 0 for what is no layer."""
     name = node.get("class_name")
-    if not isinstance(name, str) or name.startswith("__") or node.get("module") in _NOT_LAYERS:
+    if not isinstance(name, str) or name.startswith("__") or str(node.get("module")) in _NOT_LAYERS:
         return 0
     calls = node.get("inbound_nodes")
     return max(1, len(calls)) if isinstance(calls, list) else 1
@@ -106,14 +106,13 @@ def _module_of(found: Any) -> str:
 def _classes_in_scope(config: dict) -> dict[str, Any]:
     """The classes of a config that are registered here, or known in a `CustomObjectScope`."""
     names = {
-        node.get(key)
+        name
         for _, node in nodes(config)
         if isinstance(node, dict)
-        for key in ("class_name", "registered_name")
+        for name in (node.get("class_name"), node.get("registered_name"))
+        if isinstance(name, str)
     }
-    found = {
-        name: keras.saving.get_registered_object(name) for name in names if isinstance(name, str)
-    }
+    found = {name: keras.saving.get_registered_object(name) for name in names}
     return {name: each for name, each in found.items() if each is not None}
 
 
