@@ -296,6 +296,84 @@ def variant(index, goods):
     return mutation.__name__, mutation(rng, goods[index // len(MUTATIONS) % len(goods)])
 
 
+# ---------------------------------------------------------------------------------------- bombs
+
+
+def _zeros_in_two_archives(good):
+    """A table of 1 GiB in 2 kB or so."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("activation_0.npy", "w", force_zip64=True) as file,
+    ):
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|i1", "fortran_order": False, "shape": (3, 2**30 // 3)}
+        )
+        for _ in range(2**10):
+            file.write(bytes(2**20))
+    return archive_of(members_of(good) | {"arrays.npz": buffer.getvalue()}, zipfile.ZIP_DEFLATED)
+
+
+def _manifest_of_spaces(good):
+    members = members_of(good)
+    members["manifest.json"] += b" " * 2**29
+    return archive_of(members, zipfile.ZIP_DEFLATED)
+
+
+def _prefix_of_the_model(good):
+    members = members_of(good)
+    members["model.keras"] = bytes(2**30) + members["model.keras"]
+    return archive_of(members, zipfile.ZIP_DEFLATED)
+
+
+def _config_of_ten_million_units(good):
+    config = config_of(good)
+    del config["config"]["layers"][2:]
+    config["config"]["layers"][1]["config"]["units"] = 10**7
+    return with_config(good, config)
+
+
+def _chain_of_huge_layers(good):
+    """Each fits the one before."""
+    config = config_of(good)
+    first, last = config["config"]["layers"][:2]
+    layers = [
+        {**last, "config": last["config"] | {"name": f"d{i}", "units": 9000}} for i in range(9)
+    ]
+    for layer in layers:
+        del layer["build_config"]
+    config["config"]["layers"] = [first, *layers]
+    return with_config(good, config)
+
+
+def _config_of_twenty_thousand_layers(good):
+    config = config_of(good)
+    layer = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 6}}
+    config["config"]["layers"][1:1] = [layer] * 20_000
+    return with_config(good, config)
+
+
+def _weights_of_zeros(good):
+    def change(file):
+        del file["layers/dense/vars/0"]
+        file.create_dataset(
+            "layers/dense/vars/0", (3 * 10**9,), "u1", compression="gzip", chunks=(10**6,)
+        )
+
+    return with_weights(good, change)
+
+
+def _million_class_names(good):
+    return with_manifest(good, class_names=[f"class {index}" for index in range(900_000)])
+
+
+BOMBS = (
+    _zeros_in_two_archives, _manifest_of_spaces, _prefix_of_the_model,
+    _config_of_ten_million_units, _chain_of_huge_layers, _config_of_twenty_thousand_layers,
+    _weights_of_zeros, _million_class_names,
+)  # fmt: skip
+
+
 # -------------------------------------------------------------------------------------- loading
 
 
@@ -405,6 +483,22 @@ def child(first, last, folder):
         sys.stdout.flush()
 
 
+def bombs(folder):
+    """Prints what each bomb costs."""
+    goods, path = good_files(folder), Path(folder) / "bomb.modules"
+    outcome_of(goods[0], path)
+    for make in BOMBS:
+        content = make(goods[0])
+        before = resident_bytes()
+        peak_bytes(reset=True)
+        start = time.perf_counter()
+        word, reason = outcome_of(content, path)
+        seconds, size = time.perf_counter() - start, (peak_bytes() - before) / 2**20
+        name = make.__name__.strip("_").replace("_", " ")
+        print(f"{name:36} {len(content):10,} bytes  {word}  {seconds:.2f} s  {size:.0f} MiB")
+        print(f"    {reason[:200]}")
+
+
 def run(variants, start=0):
     """Loads variants in child processes; one that ends with a variant is followed by the next.
 
@@ -444,7 +538,12 @@ def main():
     parser.add_argument("--variants", type=int, default=10_000)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--child", nargs=3)
+    parser.add_argument("--bombs", action="store_true", help="load bombs of full size instead")
     arguments = parser.parse_args()
+    if arguments.bombs:
+        with tempfile.TemporaryDirectory() as folder:
+            bombs(folder)
+        return
     if arguments.child:
         first, last, folder = arguments.child
         child(int(first), int(last), folder)

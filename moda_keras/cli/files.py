@@ -91,8 +91,8 @@ def _checked_model(path: Path) -> "keras.Model":
     """Loads a .keras file, as `mk.load_modules` does with the model of a module file."""
     from moda_keras.modules.checked_files.keras_file import load_keras_file
 
-    limit = byte_limit(path, None)
-    return load_keras_file(path, path, limit, custom_objects=None, safe_mode=True)
+    options = {"is_default": True, "custom_objects": None, "safe_mode": True}
+    return load_keras_file(path, path, byte_limit(path, None), **options)
 
 
 def _reason(error: Exception) -> str:

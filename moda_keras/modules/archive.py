@@ -169,7 +169,8 @@ def read_archive(
                 f"Expected no `model_file`, because {str(path)!r} holds its model itself. "
                 f"Received: model_file={str(model_file)!r}"
             )
-        return load_keras_file(inside, path, limit, **options), modules
+        is_default = max_bytes is None
+        return load_keras_file(inside, path, limit, is_default=is_default, **options), modules
 
 
 def _describe(modules: ModuleTables) -> tuple[dict, dict[str, np.ndarray]]:

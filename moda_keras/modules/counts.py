@@ -213,7 +213,8 @@ def _check_table(name: str, counts: np.ndarray, samples: np.ndarray) -> None:
 def _whole_numbers(name: str, values: Any) -> np.ndarray:
     array = np.asarray(values)
     is_number = array.dtype.kind in "biuf"
-    if not is_number or not np.array_equal(array, np.floor(array)):
+    is_float = array.dtype.kind == "f"
+    if not is_number or (is_float and not np.array_equal(array, np.floor(array))):
         raise ValueError(
             f"Expected `{name}` to hold whole numbers. Received: an array of dtype {array.dtype}"
             + (", with fractions" if is_number else "")

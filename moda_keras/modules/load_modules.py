@@ -34,7 +34,8 @@ def load_modules(
         safe_mode: Whether to refuse models that hold Python lambdas, as in `load_model`.
         max_bytes: The most bytes that each part of the file may take in memory: its tables, its
             weights, and the weights of the model that its config describes. By default 256 MiB and
-            8 times the size of the file (of `model_file` for the model in it).
+            8 times the size of the file (of `model_file` for the model in it), and for a model of
+            Keras's own layers 4 times the weights in the file and 16 MiB.
 
     Returns:
         A `ModuleSet`.

@@ -109,6 +109,7 @@ def load_referred(
         found,
         found,
         byte_limit(found, max_bytes),
+        is_default=max_bytes is None,
         custom_objects=custom_objects,
         safe_mode=safe_mode,
     )

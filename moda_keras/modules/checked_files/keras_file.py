@@ -14,6 +14,7 @@ from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.checked_files.model_config import check_config
 from moda_keras.modules.checked_files.weights_file import check_weights_file
 from moda_keras.modules.checked_files.zip_archive import (
+    StoredMember,
     extract_member,
     open_archive,
     read_member,
@@ -31,6 +32,7 @@ def load_keras_file(
     name: Path,
     limit: int,
     *,
+    is_default: bool,
     custom_objects: Mapping[str, Any] | None,
     safe_mode: bool,
 ) -> keras.Model:
@@ -40,6 +42,8 @@ def load_keras_file(
         path: The file.
         name: What errors call it: the file that it is from.
         limit: The most bytes that its parts, its weights, and the weights of its model may take.
+        is_default: Whether nobody chose this limit. The weights of the model may then not take much
+            more than those in the file either.
         custom_objects: As of `keras.saving.load_model`.
         safe_mode: As of `keras.saving.load_model`.
 
@@ -54,7 +58,8 @@ def load_keras_file(
         try:
             with open_archive(path, limit) as archive:
                 saved_by = _keras_version(archive)
-                _check(archive, limit, custom_objects, safe_mode)
+                held, config = _checked_parts(path, archive, limit)
+            check_config(config, limit, held if is_default else None, custom_objects, safe_mode)
             model = keras.saving.load_model(
                 path, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
             )
@@ -65,31 +70,25 @@ def load_keras_file(
         return model
 
 
-def _check(
-    archive: zipfile.ZipFile,
-    limit: int,
-    custom_objects: Mapping[str, Any] | None,
-    safe_mode: bool,
-) -> None:
+def _checked_parts(path: Path, archive: zipfile.ZipFile, limit: int) -> tuple[int, Any]:
+    """The bytes that the weights take, and the config of the model."""
     if OTHER_WEIGHTS in archive.namelist():
         raise ValueError(f"it has {OTHER_WEIGHTS!r}")
     require_member(archive, WEIGHTS)
-    # First the weights: what the config would make is of interest only if they are whole.
-    _check_weights(archive, limit)
-    config = parse_json(read_member(archive, "config.json"), "its config.json")
-    check_config(config, limit, custom_objects, safe_mode)
+    held = _size_of_weights(path, archive, limit)
+    return held, parse_json(read_member(archive, "config.json"), "its config.json")
 
 
-def _check_weights(archive: zipfile.ZipFile, limit: int) -> None:
-    if archive.getinfo(WEIGHTS).compress_type == zipfile.ZIP_STORED:
-        with archive.open(WEIGHTS) as file:
-            check_weights_file(file, limit)
-        return
+def _size_of_weights(path: Path, archive: zipfile.ZipFile, limit: int) -> int:
+    member = archive.getinfo(WEIGHTS)
+    if member.compress_type == zipfile.ZIP_STORED:
+        with path.open("rb") as file:
+            return check_weights_file(StoredMember(file, member), limit)
     # Going back and forth in a compressed member unpacks it again and again.
     with tempfile.TemporaryDirectory() as folder:
         extract_member(archive, WEIGHTS, Path(folder) / WEIGHTS)
         with (Path(folder) / WEIGHTS).open("rb") as file:
-            check_weights_file(file, limit)
+            return check_weights_file(file, limit)
 
 
 def _keras_version(archive: zipfile.ZipFile) -> str:

@@ -1,5 +1,6 @@
 """The config of a model: what it would build is checked before it is built."""
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,18 +13,26 @@ from moda_keras.modules.checked_files.limits import require_within
 
 # Keras makes about a thousand layers a second.
 MAX_LAYERS = 5000
+# A file holds all weights of its model, but for those that a layer derives from others.
+TIMES_HELD = 4
+MARGIN_BYTES = 16 * 2**20
 _NOT_LAYERS = {"keras", "keras.initializers", "keras.regularizers", "keras.constraints"}
 _OWN_PACKAGES = ("keras", "keras_hub", "moda_keras")
 
 
 def check_config(
-    config: Any, limit: int, custom_objects: Mapping[str, Any] | None, safe_mode: bool
+    config: Any,
+    limit: int,
+    held: int | None,
+    custom_objects: Mapping[str, Any] | None,
+    safe_mode: bool,
 ) -> None:
     """Checks the config of a model before Keras makes the model.
 
     Args:
         config: From config.json in a .keras file.
         limit: The most bytes that the model's weights may take.
+        held: The bytes of the weights in the file, if those of the model may not take much more.
         custom_objects: As of `keras.saving.load_model`.
         safe_mode: As of `keras.saving.load_model`.
 
@@ -40,7 +49,10 @@ def check_config(
             layers += _calls(node)
     if layers > MAX_LAYERS:
         raise ValueError(f"its model has {layers:,} layers, over the limit of {MAX_LAYERS:,}")
-    _check_weights(config, limit, custom_objects, safe_mode)
+    found = _classes_in_scope(config) | dict(custom_objects or {})
+    if held is not None and not _is_custom(found):
+        limit = min(limit, TIMES_HELD * held + MARGIN_BYTES)
+    _check_weights(config, limit, found, safe_mode)
 
 
 def _check_names(node: dict) -> None:
@@ -59,16 +71,13 @@ def _calls(node: dict) -> int:
     return max(1, len(calls)) if isinstance(calls, list) else 1
 
 
-def _check_weights(
-    config: dict, limit: int, custom_objects: Mapping[str, Any] | None, safe_mode: bool
-) -> None:
+def _check_weights(config: dict, limit: int, found: dict[str, Any], safe_mode: bool) -> None:
     """Builds the model without values for its weights, and adds up their sizes.
 
     In a `StatelessScope`, a weight has a shape and an initializer. Keras keeps a list of such
     weights, to be filled later, for each thread: the list, and the names that Keras gives to layers
     without one, end with the thread.
     """
-    found = _classes_in_scope(config) | dict(custom_objects or {})
     failures: list[Exception] = []
 
     def build() -> None:
@@ -95,8 +104,12 @@ def _is_of_custom_code(error: Exception, found: Mapping[str, Any]) -> bool:
 
     What such a layer takes in memory is up to the user.
     """
-    own = [each for each in found.values() if not _module_of(each).startswith(_OWN_PACKAGES)]
-    return bool(own) and "stateless scope" in str(error)
+    return _is_custom(found) and "stateless scope" in str(error)
+
+
+def _is_custom(found: Mapping[str, Any]) -> bool:
+    """Whether any class is a user's own."""
+    return any(not _module_of(each).startswith(_OWN_PACKAGES) for each in found.values())
 
 
 def _module_of(found: Any) -> str:
@@ -150,5 +163,5 @@ def _size(weight: Any) -> int:
 
 
 def _bytes_of(dtype: str) -> int:
-    digits = "".join(character for character in dtype if character.isdigit())
-    return max(1, int(digits[:2] or 8) // 8)
+    bits = re.search(r"\d+", dtype)
+    return max(1, int(bits[0]) // 8) if bits else 1

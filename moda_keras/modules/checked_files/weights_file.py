@@ -12,7 +12,7 @@ from moda_keras.modules.checked_files.limits import require_within
 MAX_OBJECTS = 100_000
 
 
-def check_weights_file(file: BinaryIO, limit: int) -> None:
+def check_weights_file(file: BinaryIO, limit: int) -> int:
     """Checks what the weights of an HDF5 file would take in memory.
 
     Compressed weights, and those that are nowhere in the file and have a fill value, declare their
@@ -22,13 +22,18 @@ def check_weights_file(file: BinaryIO, limit: int) -> None:
         file: An HDF5 file.
         limit: The most bytes.
 
+    Returns:
+        The bytes.
+
     Raises:
         ValueError: If weights are outside the file or have no fixed size, or there are too many
             bytes or objects.
         OSError, RuntimeError, KeyError: If the file is damaged.
     """
     with h5py.File(file, "r") as opened:
-        require_within("its weights take", sum(map(_size, _datasets(opened))), limit)
+        size = sum(map(_size, _datasets(opened)))
+    require_within("its weights take", size, limit)
+    return size
 
 
 def _datasets(root: h5py.Group) -> Iterator[h5py.Dataset]:

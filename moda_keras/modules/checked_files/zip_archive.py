@@ -3,10 +3,11 @@
 import contextlib
 import io
 import shutil
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from moda_keras.messages import is_printable, shortened
 from moda_keras.modules.checked_files.limits import require_within
@@ -81,6 +82,48 @@ def require_member(archive: zipfile.ZipFile, name: str) -> None:
     """Raises a ValueError if an archive has no member of a name."""
     if name not in archive.namelist():
         raise ValueError(f"it has no {name!r}")
+
+
+class StoredMember(io.RawIOBase):
+    """A member that is not compressed, read where it is in the archive.
+
+    Going back in a member that `zipfile` opens means to read all of it again.
+
+    Args:
+        file: The archive, open for reading.
+        member: Its entry in the table of contents.
+    """
+
+    def __init__(self, file: BinaryIO, member: zipfile.ZipInfo):
+        file.seek(member.header_offset)
+        header = file.read(_LOCAL_HEADER_BYTES)
+        name, extra = struct.unpack("<26xHH", header)
+        self.file = file
+        self.start = member.header_offset + _LOCAL_HEADER_BYTES + name + extra
+        self.size = member.file_size
+        self.place = 0
+
+    def readinto(self, buffer: Any) -> int:
+        count = max(0, min(len(buffer), self.size - self.place))
+        self.file.seek(self.start + self.place)
+        content = self.file.read(count)
+        buffer[: len(content)] = content
+        self.place += len(content)
+        return len(content)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.size}[whence]
+        self.place = base + offset
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 class _BoundedReader(io.RawIOBase):
