@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as arrays_of
 from small_models import inputs_of, mlp, random_modules
 
 import moda_keras as mk
+from moda_keras.modules.checked_files.model_config import work_of
 
 MIB = 2**20
 
@@ -206,13 +207,33 @@ def test_config_of_a_huge_layer(good, refuse):
     assert_cheap(lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
 
 
-@pytest.mark.parametrize("layers", [6000, 20_000])
+@pytest.mark.parametrize("layers", [300, 20_000])
 def test_config_of_many_layers(good, refuse, layers):
+    """A Sequential model is built again with each layer: 300 of them are 45,000 calls."""
     config, layer = layer_of(good)
     short = {key: layer[key] for key in ("module", "class_name")} | {"config": {"units": 6}}
+    short["inbound_nodes"] = [[]]  # which only functional models have
     config["config"]["layers"][1:1] = [short] * layers
     message = assert_cheap(lambda: refuse(hostile.with_config(good, config)))
-    assert "layers, over the limit of 5,000" in message
+    assert "over the limit of 5,000 and 30,000" in message
+    assert f"has {layers + 4:,} layers" in message
+
+
+def config_of(model):
+    return keras.saving.serialize_keras_object(model)
+
+
+def test_work_counts_calls_of_models_within_models():
+    def sequential():
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(4)])
+
+    # 3 + 2 + 1 calls, for inputs count too, and a call of a model is one of each of its layers.
+    assert work_of(config_of(sequential())) == (3, 3 + 2 + 1)
+    outer = keras.Sequential([keras.Input((4,)), sequential(), sequential()])
+    assert work_of(config_of(outer)) == (7, 3 + (2 + 1) * 3 + 2 * 6)
+    inputs, shared = keras.Input((4,)), sequential()
+    twice = keras.Model(inputs, shared(shared(inputs)))
+    assert work_of(config_of(twice)) == (5, 1 + 2 * 3 + 6)
 
 
 @pytest.mark.parametrize(

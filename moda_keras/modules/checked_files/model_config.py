@@ -11,8 +11,9 @@ from moda_keras.messages import is_printable
 from moda_keras.modules.checked_files.json_text import nodes
 from moda_keras.modules.checked_files.limits import require_within
 
-# Keras makes about a thousand layers a second.
+# Keras calls a few thousand layers a second.
 MAX_LAYERS = 5000
+MAX_CALLS = 30_000
 # A file holds all weights of its model, but for those that a layer derives from others.
 TIMES_HELD = 4
 MARGIN_BYTES = 16 * 2**20
@@ -42,13 +43,15 @@ def check_config(
     """
     if not isinstance(config, dict) or "class_name" not in config:
         raise ValueError("its config.json does not describe a model")
-    layers = 0
     for _, node in nodes(config):
         if isinstance(node, dict):
             _check_names(node)
-            layers += _calls(node)
-    if layers > MAX_LAYERS:
-        raise ValueError(f"its model has {layers:,} layers, over the limit of {MAX_LAYERS:,}")
+    layers, calls = work_of(config)
+    if layers > MAX_LAYERS or calls > MAX_CALLS:
+        raise ValueError(
+            f"its model has {layers:,} layers, which are called {calls:,} times to build it, over "
+            f"the limit of {MAX_LAYERS:,} and {MAX_CALLS:,}"
+        )
     found = _classes_in_scope(config) | dict(custom_objects or {})
     if held is not None and not _is_custom(found):
         limit = min(limit, TIMES_HELD * held + MARGIN_BYTES)
@@ -62,13 +65,62 @@ def _check_names(node: dict) -> None:
             raise ValueError(f"its model has a name with control characters, {ascii(name)[:100]}")
 
 
-def _calls(node: dict) -> int:
-    """How often a layer is called; 0 for what is no layer."""
+def work_of(config: Any) -> tuple[int, int]:
+    """What Keras has to do to build a model.
+
+    A Sequential model is built again with each layer that is added to it, and calling a model means
+    to call its layers.
+
+    Args:
+        config: Of a model or layer.
+
+    Returns:
+        How many layers there are, models within models included, and how often one is called.
+    """
+    layers, _, calls = _work(config)
+    return layers, calls
+
+
+def _work(node: Any, is_sequential: bool = False) -> tuple[int, int, int]:
+    """The number of layers, how many calls of them a call of the node is, and those to build it.
+
+    Args:
+        node: A part of a config.
+        is_sequential: Whether it is the config of a Sequential model.
+    """
+    inner = list(node.values()) if isinstance(node, dict) else node
+    if not isinstance(inner, list):
+        return 0, 0, 0
+    found = node.get("layers") if isinstance(node, dict) else None
+    name = str(node.get("class_name")) if isinstance(node, dict) else ""
+    is_inside = name.endswith("Sequential")
+    parts = [_work(each, is_inside) for each in inner if each is not found]
+    layers, calls, built = (sum(column) for column in zip((0, 0, 0), *parts, strict=True))
+    if isinstance(found, list):
+        members = [_work(each) for each in found]
+        times = [_inbound_nodes(each) for each in found]
+        called = [max(1, count) * each[1] for each, count in zip(members, times, strict=True)]
+        is_sequential = is_sequential or not any(times)
+        again = range(len(found), 0, -1) if is_sequential else [1] * len(found)
+        layers += sum(each[0] for each in members)
+        calls += sum(called)
+        built += sum(each[2] for each in members)
+        built += sum(count * each for each, count in zip(called, again, strict=True))
+    if isinstance(node, dict) and _is_layer(node):
+        return layers + 1, calls + 1, built
+    return layers, calls, built
+
+
+def _inbound_nodes(node: Any) -> int:
+    """How often a layer of a functional model is called; 0 in a Sequential model."""
+    calls = node.get("inbound_nodes") if isinstance(node, dict) else None
+    return len(calls) if isinstance(calls, list) else 0
+
+
+def _is_layer(node: dict) -> bool:
     name = node.get("class_name")
-    if not isinstance(name, str) or name.startswith("__") or str(node.get("module")) in _NOT_LAYERS:
-        return 0
-    calls = node.get("inbound_nodes")
-    return max(1, len(calls)) if isinstance(calls, list) else 1
+    is_class = isinstance(name, str) and not name.startswith("__")
+    return is_class and str(node.get("module")) not in _NOT_LAYERS
 
 
 def _check_weights(config: dict, limit: int, found: dict[str, Any], safe_mode: bool) -> None:
