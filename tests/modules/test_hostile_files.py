@@ -302,6 +302,31 @@ def test_archives_of_other_kinds(good, refuse):
     assert "5,003 members" in refuse(hostile.archive_of(members | many))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        (8, 1, "is encrypted"),
+        (24, 10**6, "declares 1,000,000 bytes in"),
+        (42, 1, "something else before"),
+    ],
+)
+def test_table_of_contents_that_is_not_true(good, refuse, field, value, reason):
+    """Of the first member: flags at byte 8 of its entry, size at 24, place at 42."""
+    changed = bytearray(good)
+    directory = zipfile.ZipFile(io.BytesIO(good)).start_dir
+    width = 2 if field == 8 else 4
+    changed[directory + field : directory + field + width] = value.to_bytes(width, "little")
+    assert reason in refuse(bytes(changed))
+
+
+def test_members_may_not_overlap(good, refuse):
+    """The last member is where the first is."""
+    changed = bytearray(good)
+    place = good.rindex(b"PK\x01\x02") + 42
+    changed[place : place + 4] = bytes(4)
+    assert "overlaps another member" in refuse(bytes(changed))
+
+
 def test_table_of_contents_is_not_read_if_it_is_huge(good, refuse):
     many = {f"assets/{number}{'x' * 200}": b"" for number in range(8000)}
     content = hostile.archive_of(hostile.members_of(good) | many)
