@@ -426,6 +426,12 @@ def test_manifest_that_does_not_fit(goods, refuse, changes):
     refuse(hostile.with_manifest(goods[number], **changes))
 
 
+def test_classes_of_a_subtask_have_samples(goods, refuse):
+    none = {f"activation_{index}": np.zeros((3, units), int) for index, units in ((0, 6), (1, 5))}
+    content = hostile.with_arrays(goods[2], sample_counts=np.array([4, 4, 0]), **none)
+    assert "class 2 ('2'), which had none" in refuse(content)
+
+
 def test_units_alone_must_be_complete(goods, refuse):
     refuse(hostile.with_manifest(goods[1], activations=["first"]))
 
