@@ -16,6 +16,7 @@ from moda_keras import (
     tuning,
     zoo,
 )
+from moda_keras.files import ModuleFileError
 from moda_keras.graph import HiddenActivation, find_hidden_activations, to_functional
 from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.load_modules import load_modules
@@ -69,6 +70,7 @@ __all__ = [
     "ModularLoss",
     "ModularModel",
     "Module",
+    "ModuleFileError",
     "ModuleSet",
     "callbacks",
     "choose_epsilons",

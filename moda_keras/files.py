@@ -1,11 +1,111 @@
-"""One way to write a file, whole or not at all, and one to read a table."""
+"""One way to write a file, whole or not at all, and the error of files that cannot be read."""
 
 import contextlib
 import csv
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from moda_keras.messages import printable, shortened
+
+LONGEST_REASON = 600
+# What the system says of any file, whatever it holds.
+_OF_THE_SYSTEM = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+}
+
+
+class ModuleFileError(ValueError):
+    """A file that cannot be read: it is damaged, malicious, or something else.
+
+    `load_modules` raises it whatever the cause is, and so does whatever else reads a file of this
+    library. A file that is not there is a `FileNotFoundError`; what the system says of a file, such
+    as a missing permission, is an `OSError` as ever.
+
+    Attributes:
+        path: Str, the file.
+        reason: Str, what is wrong with it, in one printable line of limited length.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import moda_keras as mk
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "cats.modules"
+        ...     _ = path.write_text("meow")
+        ...     try:
+        ...         mk.load_modules(path)
+        ...     except mk.ModuleFileError as error:
+        ...         print(error.reason)
+        File is not a zip file
+    """
+
+    def __init__(self, message: str, path: str | Path = "", reason: str = ""):
+        # All of them are arguments of the base class, so that the error can be pickled.
+        super().__init__(message, str(path), shortened(reason or message, LONGEST_REASON))
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+    @property
+    def path(self) -> str:
+        return self.args[1]
+
+    @property
+    def reason(self) -> str:
+        return self.args[2]
+
+
+def unreadable(path: str | Path, expected: str, reason: object) -> ModuleFileError:
+    """The error of a file that is not what it should be.
+
+    Args:
+        path: The file.
+        expected: What it should be, such as "a module file".
+        reason: What is wrong with it: text or an exception.
+    """
+    words = shortened(reason, LONGEST_REASON) or type(reason).__name__
+    if isinstance(reason, (KeyError, AttributeError, IndexError, TypeError)):
+        words = f"{type(reason).__name__}: {words}"
+    return ModuleFileError(
+        f"Expected {expected}. Received: {printable(repr(str(path)))}, which is not one or is "
+        f"damaged ({words})",
+        path,
+        words,
+    )
+
+
+@contextlib.contextmanager
+def reading(path: str | Path, expected: str) -> Iterator[None]:
+    """Turns whatever goes wrong with the content of a file into a `ModuleFileError`.
+
+    Args:
+        path: The file.
+        expected: What it should be, such as "a module file".
+
+    Raises:
+        ModuleFileError: For any exception but those of the system.
+    """
+    try:
+        yield
+    except ModuleFileError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+            raise
+        # A cause is printed in full: one with the whole content of a file would fill the terminal.
+        is_short = len(str(error)) <= 10 * LONGEST_REASON
+        raise unreadable(path, expected, error) from (error if is_short else None)
 
 
 @contextlib.contextmanager
@@ -63,20 +163,19 @@ def read_table(path: str | Path) -> list[dict[str, str | None]]:
         List of dicts; None for fields that a row ends before.
 
     Raises:
-        ValueError: If the file is no text, or a row has more fields than the header.
+        ModuleFileError: If the file is no text, or a row has more fields than the header.
     """
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"Expected a CSV file, text in UTF-8. Received: {str(path)!r} ({error})"
-        ) from error
+    with (
+        reading(path, "a CSV file, text in UTF-8"),
+        Path(path).open(newline="", encoding="utf-8") as file,
+    ):
+        rows = list(csv.DictReader(file))
     for number, row in enumerate(rows, start=1):
         if None in row:
-            raise ValueError(
+            raise ModuleFileError(
                 f"Expected rows of {len(row) - 1} fields, as many as the header of {str(path)!r} "
-                f"has. Received: {len(row[None])} more in row {number}"
+                f"has. Received: {len(row[None])} more in row {number}",
+                path,
             )
     return rows
 

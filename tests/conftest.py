@@ -43,12 +43,15 @@ ON_ONE_BACKEND = (
     "methods/test_mean_magnitude.py",
     "methods/test_search.py",
     "methods/test_top_share.py",
+    "modules/test_hostile_files.py",
     "modules/test_model_file.py",
     "reuse/test_other_calibration.py",
     "slicing/test_changed_weights.py",
     "test_architecture.py",
     "test_arguments.py",
     "test_files.py",
+    "test_hostile_tables.py",
+    "test_messages.py",
 )
 if keras.backend.backend() != "torch" and os.environ.get("MODA_KERAS_TEST_ALL") != "1":
     collect_ignore = list(ON_ONE_BACKEND)

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 
 from moda_keras.cli.errors import CommandError
 from moda_keras.files import write_text
+from moda_keras.messages import is_printable
+from moda_keras.modules.checked_files.json_text import parse_json
+from moda_keras.modules.checked_files.limits import byte_limit
+from moda_keras.modules.checked_files.zip_archive import open_archive, read_member
 
 if TYPE_CHECKING:
     from moda_keras.modules.module_set import ModuleSet
 
 # In a .keras archive, which Keras ignores when it loads the model.
 MEMBER = "class_names.json"
+MAX_BYTES = 16 * 2**20
 # The name of the last output, if it stands for none of the classes.
 OTHER_MEMBER = "other_output.json"
 
@@ -91,10 +96,11 @@ def read_other_name(path: Path) -> str | None:
         The name, or None if the last output is that of a class like all others.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(OTHER_MEMBER))
-    except (OSError, KeyError, zipfile.BadZipFile):
+        with open_archive(path, byte_limit(path, None)) as archive:
+            name = parse_json(read_member(archive, OTHER_MEMBER, MAX_BYTES), "it")
+    except (OSError, ValueError, zipfile.BadZipFile):
         return None
+    return name if isinstance(name, str) and is_printable(name) else None
 
 
 def read_class_names(path: Path) -> tuple[str, ...] | None:
@@ -110,10 +116,12 @@ def read_class_names(path: Path) -> tuple[str, ...] | None:
         CommandError: If what is there are no class names.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _parsed(archive.read(MEMBER), f"{MEMBER!r} in {str(path)!r}")
-    except (OSError, KeyError, zipfile.BadZipFile):
-        pass
+        with open_archive(path, byte_limit(path, None)) as archive:
+            inside = read_member(archive, MEMBER, MAX_BYTES)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        inside = None
+    if inside is not None:
+        return _parsed(inside, f"{MEMBER!r} in {str(path)!r}")
     try:
         return _parsed(companion(path).read_bytes(), repr(str(companion(path))))
     except FileNotFoundError:
@@ -122,10 +130,12 @@ def read_class_names(path: Path) -> tuple[str, ...] | None:
 
 def _parsed(content: bytes, where: str) -> tuple[str, ...]:
     try:
-        names = json.loads(content)
+        names = parse_json(content, "it")
     except ValueError:
         names = None
-    is_list = isinstance(names, list) and all(isinstance(each, (str, int)) for each in names)
+    is_list = isinstance(names, list) and all(
+        isinstance(each, (str, int)) and is_printable(str(each)) for each in names
+    )
     if not is_list:
         raise CommandError(
             "Expected class names as a JSON list of texts, in the order of the outputs, in "

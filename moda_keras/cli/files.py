@@ -1,6 +1,5 @@
 """Reading and writing the files that commands are given."""
 
-import contextlib
 import os
 import zipfile
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from moda_keras.cli.class_names import write_class_names
 from moda_keras.cli.errors import CommandError, shortened
 from moda_keras.cli.old_files import readable_by_keras
 from moda_keras.files import replacing
+from moda_keras.modules.checked_files.limits import byte_limit
+from moda_keras.modules.checked_files.zip_archive import open_archive
 
 if TYPE_CHECKING:
     import keras
@@ -35,24 +36,19 @@ def kind_of(path: Path) -> Literal["modules", "model"] | None:
     if not start.startswith(ZIP_SIGNATURE):
         return None
     names = _names_in_archive(path)
-    if names is None:
-        raise CommandError(
-            f"Expected a complete file. Received: {str(path)!r}, which is truncated or damaged "
-            f"({path.stat().st_size:,} bytes). Copy or write it again"
-        )
     return "modules" if "manifest.json" in names else "model" if "config.json" in names else None
 
 
-def _names_in_archive(path: Path) -> list[str] | None:
-    """The names of the members of a zip archive; None if it is not complete."""
+def _names_in_archive(path: Path) -> list[str]:
+    """The names of the members of a zip archive."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except zipfile.BadZipFile:
-        return None
-    # Half of a module file may end in one of the archives that it holds.
-    is_whole = min((each.header_offset for each in members), default=0) == 0
-    return [each.filename for each in members] if is_whole else None
+        with open_archive(path, byte_limit(path, None)) as archive:
+            return archive.namelist()
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise CommandError(
+            f"Expected a complete file. Received: {str(path)!r}, which is truncated or damaged "
+            f"({path.stat().st_size:,} bytes; {shortened(error, 200)}). Copy or write it again"
+        ) from error
 
 
 def load_model(path: Path) -> "keras.Model":
@@ -79,15 +75,24 @@ def load_model(path: Path) -> "keras.Model":
             "Expected a Keras model file, as written by `model.save` (.keras). "
             f"Received: {str(path)!r}"
         )
-    is_hdf5 = not zipfile.is_zipfile(path)
     try:
-        with readable_by_keras(path) if is_hdf5 else contextlib.nullcontext(path) as readable:
+        if zipfile.is_zipfile(path):
+            return _checked_model(path)
+        with readable_by_keras(path) as readable:
             return keras.saving.load_model(readable, compile=False)
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise CommandError(
             f"Expected a Keras model file. Received: {str(path)!r}, which Keras cannot load "
             f"({_reason(error)})"
         ) from error
+
+
+def _checked_model(path: Path) -> "keras.Model":
+    """Loads a .keras file, as `mk.load_modules` does with the model of a module file."""
+    from moda_keras.modules.checked_files.keras_file import load_keras_file
+
+    options = {"is_default": True, "custom_objects": None, "safe_mode": True}
+    return load_keras_file(path, path, byte_limit(path, None), **options)
 
 
 def _reason(error: Exception) -> str:

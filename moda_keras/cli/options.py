@@ -4,13 +4,15 @@ Nothing here imports Keras, so that help and completion answer at once. Tests ho
 to the library's.
 """
 
-import json
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
+
+from moda_keras.modules import manifest
+from moda_keras.modules.checked_files.limits import byte_limit
+from moda_keras.modules.checked_files.zip_archive import open_archive, read_member
 
 Network = Literal[
     "lenet5", "mobilenet", "quarter_rescnn", "quarter_resnet18", "quarter_simcnn", "rescnn",
@@ -104,9 +106,10 @@ def class_names_of(path: str | Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        with zipfile.ZipFile(path) as archive:
-            return list(json.loads(archive.read("manifest.json"))["class_names"])
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+        with open_archive(Path(path), byte_limit(Path(path), None)) as archive:
+            content = read_member(archive, manifest.NAME, manifest.MAX_BYTES)
+            return manifest.parse_manifest(content, path)["class_names"]
+    except Exception:  # completion has nothing to say of damaged files
         return []
 
 

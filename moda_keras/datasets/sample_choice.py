@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moda_keras.messages import listed, shortened
 from moda_keras.observing.labelled_arrays import draw_of_each_class
 
 # ImageNet's classes in sorted order of their synsets: dog breeds are 151 (n02085620, Chihuahua) to
@@ -60,11 +61,10 @@ class SampleChoice:
         names = list(default if self.class_names is None else self.class_names)
         is_text = isinstance(self.class_names, str)
         if is_text or not names or len(set(names)) != len(names) or not set(names) <= set(known):
-            shown = str(list(known[:SHOWN]))
-            shown += f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+            received = shortened(repr(self.class_names), 300) if is_text else listed(names)
             raise ValueError(
-                f"Expected `class_names` to be distinct names out of {shown}. "
-                f"Received: class_names={self.class_names!r}"
+                f"Expected `class_names` to be distinct names out of {listed(known, SHOWN)}. "
+                f"Received: class_names={received}"
             )
         index = {name: label for label, name in enumerate(known)}
         return [index[name] for name in names]

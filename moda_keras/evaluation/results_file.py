@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from moda_keras.files import read_table, write_text
+from moda_keras.files import ModuleFileError, read_table, reading, write_text
+from moda_keras.messages import listed
+
+# Of the first line of a file with other columns.
+MOST_SHOWN = 1000
 
 
 class ResultsFile:
@@ -23,7 +27,7 @@ class ResultsFile:
         key: Names of the columns that identify a row.
 
     Raises:
-        ValueError: If the file has other columns.
+        ModuleFileError: If the file has other columns, or is no text.
 
     Example:
         >>> import tempfile
@@ -94,13 +98,15 @@ class ResultsFile:
         if not self.path.exists() or not self.path.stat().st_size:
             self._write(header)
             return
-        with self.path.open(encoding="utf-8") as file:
-            found = file.readline()
+        expected = "a CSV file, text in UTF-8"
+        with reading(self.path, expected), self.path.open(encoding="utf-8") as file:
+            found = file.readline(len(header) + MOST_SHOWN)
         if found != header:
-            raise ValueError(
+            raise ModuleFileError(
                 f"Expected the columns {self.columns} in {str(self.path)!r}. Received: a file with "
-                f"{found.strip().split(',')}, of another version or experiment. Choose another "
-                "folder, or remove the file"
+                f"{listed(found.strip().split(','))}, of another version or experiment. Choose "
+                "another folder, or remove the file",
+                self.path,
             )
 
 
@@ -114,14 +120,15 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         List of dicts; numbers are int or float, empty fields None.
 
     Raises:
-        ValueError: If the file is no text, or a row has more or fewer fields than the header.
+        ModuleFileError: If the file is no text, or a row has more or fewer fields than the header.
     """
     rows = read_table(path)
     short = [number for number, row in enumerate(rows, start=1) if None in row.values()]
     if short:
-        raise ValueError(
+        raise ModuleFileError(
             f"Expected rows with all fields of the header of {str(path)!r}. Received: a row "
-            f"without, number {short[0]}"
+            f"without, number {short[0]}",
+            path,
         )
     return [{name: _read(text) for name, text in row.items()} for row in rows]
 

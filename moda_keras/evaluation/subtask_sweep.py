@@ -15,7 +15,9 @@ import numpy as np
 from moda_keras.evaluation.results_file import ResultsFile
 from moda_keras.evaluation.subtask_measurement import COLUMNS, SubtaskMeasurement
 from moda_keras.evaluation.subtasks import Subtask, subtasks_of
-from moda_keras.files import write_text
+from moda_keras.files import reading, write_text
+from moda_keras.messages import shortened
+from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module_set import ModuleSet
 
@@ -188,10 +190,11 @@ def _check_identity(path: Path, digest: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(beside, json.dumps({"modules_and_data": digest}))
         return
-    found = json.loads(beside.read_text())["modules_and_data"]
+    with reading(beside, "the digest of the modules and data of a sweep, in JSON"):
+        found = parse_json(beside.read_bytes(), "it")["modules_and_data"]
     if found != digest:
         raise ValueError(
             f"Expected results of these modules and data in {str(path)!r}, to resume from. "
-            f"Received: results of others (digest {found} instead of {digest}). Choose another "
-            "path, or remove the file and the JSON file beside it"
+            f"Received: results of others (digest {shortened(found, 64)} instead of {digest}). "
+            "Choose another path, or remove the file and the JSON file beside it"
         )

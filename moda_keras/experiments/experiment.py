@@ -19,7 +19,8 @@ from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.environment import describe_environment
 from moda_keras.experiments.recipe import Recipe
 from moda_keras.experiments.trained_model import TrainedModel, train_model
-from moda_keras.files import replacing, write_text
+from moda_keras.files import reading, replacing, write_text
+from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.module_set import ModuleSet
 
 Row = dict[str, Any]
@@ -253,7 +254,13 @@ class _Record:
         self.defaults = type(config)().identity()
         self.content = {"experiment": name, "config": config.identity(), "environments": []}
         if path.exists():
-            self.content = self._check(json.loads(path.read_text()))
+            with reading(path, "the record of an experiment, in JSON"):
+                found = parse_json(path.read_bytes(), "it")
+                # Results of older versions lack the settings added since.
+                before = {**self.defaults, **found["config"]}
+                found["environments"] = [*found["environments"]]
+            self._check(before)
+            self.content = found
         environment = describe_environment()
         if environment not in self.content["environments"]:
             self.content["environments"].append(environment)
@@ -263,9 +270,7 @@ class _Record:
         self.content["summary"] = summary
         self._write()
 
-    def _check(self, found: dict) -> dict:
-        # Results of older versions lack the settings added since.
-        before = {**self.defaults, **found["config"]}
+    def _check(self, before: dict) -> None:
         now = self.content["config"]
         changed = [key for key in now if now[key] != before[key]]
         if changed:
@@ -274,7 +279,6 @@ class _Record:
                 f"{ {key: before[key] for key in changed} }. Received: "
                 f"{ {key: now[key] for key in changed} }. Choose another output folder"
             )
-        return found
 
     def _write(self) -> None:
         write_text(self.path, json.dumps(self.content, indent=2))

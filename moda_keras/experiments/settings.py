@@ -8,8 +8,13 @@ from typing import Any
 
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.experiment import Experiment
+from moda_keras.files import ModuleFileError, reading
+from moda_keras.messages import shortened
 
 # YAML reads `data: 7` as a number and `learning_rate: 1e-3` as a string.
+MAX_BYTES = 2**18
+MAX_VALUES = 100_000
+MAX_DEPTH = 50
 CONVERSION = {"coerce_numbers_to_str": True, "allow_inf_nan": False}
 
 
@@ -25,22 +30,52 @@ def load_settings(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not a YAML mapping.
+        ModuleFileError: If it is not a YAML mapping, or too large.
         ImportError: If PyYAML is not installed.
     """
     yaml, path = _import_yaml(), Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected a YAML file. Received: {str(path)!r} ({error})") from error
+    with reading(path, "a YAML file of at most a quarter of a megabyte"):
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes")
+        text = path.read_text(encoding="utf-8")
+        _require_plain(yaml.compose(text, yaml.SafeLoader))
+        settings = yaml.safe_load(text)
     if not isinstance(settings, dict):
-        raise ValueError(
+        raise ModuleFileError(
             "Expected a YAML file of settings, such as `epochs: 60`. Received: "
-            f"{str(path)!r}, which holds {settings!r}"
+            f"{str(path)!r}, which holds {shortened(repr(settings), 200)}",
+            path,
         )
     return settings
+
+
+def _require_plain(root: Any) -> None:
+    """Raises a ValueError if a YAML document is much larger than its text.
+
+    A node that is referred to again and again counts each time: ten lines of references to ten
+    references each would be ten thousand million values.
+
+    Args:
+        root: The node that `yaml.compose` returns.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: Any, depth: int) -> int:
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
+        if id(node) not in sizes:
+            parts = getattr(node, "value", None)
+            parts = parts if isinstance(parts, list) else []
+            inner = [
+                each for part in parts for each in (part if isinstance(part, tuple) else [part])
+            ]
+            sizes[id(node)] = 1 + sum(size(each, depth + 1) for each in inner)
+        return sizes[id(node)]
+
+    if size(root, 1) > MAX_VALUES:
+        raise ValueError(f"it has more than {MAX_VALUES:,} values")
 
 
 def parse_setting(text: str) -> dict[str, Any]:
@@ -165,7 +200,7 @@ def _prepared(value: Any, hint: Any) -> Any:
 def _message(name: str, value: Any, error: Mapping[str, Any]) -> str:
     place = name + "".join(f"[{index}]" for index in error["loc"])
     expected = error["msg"].removeprefix("Input should be ")
-    return f"Expected `{place}` to be {expected}. Received: {name}={value!r}"
+    return f"Expected `{place}` to be {expected}. Received: {name}={shortened(repr(value), 300)}"
 
 
 def _import_pydantic() -> Any:

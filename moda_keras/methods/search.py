@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from moda_keras.graph import HiddenActivation, explain_no_activation
+from moda_keras.messages import listed
 from moda_keras.methods.search_state import SearchState, digest_of, read_state, write_state
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
@@ -204,7 +205,7 @@ class Search(ABC):
         if absent:
             raise ValueError(
                 f"Expected data with samples of every class for {type(self).__name__}. Received: "
-                f"none of the classes {absent}"
+                f"none of the classes {listed(absent)}"
             )
         problem = SearchProblem(model, slicer, x, y, classes, names, batch_size)
         if self.needs_maps and not problem.maps:

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from moda_keras.files import replacing
+from moda_keras.files import reading, replacing
+from moda_keras.modules.checked_files.arrays import read_all_arrays
+from moda_keras.modules.checked_files.limits import byte_limit
 
 if TYPE_CHECKING:
     from moda_keras.methods.search import Search, SearchProblem
@@ -56,31 +57,22 @@ def read_state(path: str | Path, digest: str) -> tuple[int, SearchState | None]:
         The number of rounds, and a dict of NumPy arrays or None.
 
     Raises:
-        ValueError: If it is the state of another search, or no such file.
+        ModuleFileError: If it is no such file, or damaged.
+        ValueError: If it is the state of another search.
     """
     path = Path(path)
     if not path.exists():
         return 0, None
-    found = _read_arrays(path)
-    if found is None or _DIGEST not in found or _ROUNDS not in found:
-        raise ValueError(
-            f"Expected `state` to be a file that a search has written, or a new one. Received: "
-            f"state={str(path)!r}, which is neither"
-        )
-    if str(found.pop(_DIGEST)) != digest:
+    expected = "`state` to be a file that a search has written, or a new one"
+    with reading(path, expected):
+        found = read_all_arrays(path, byte_limit(path, None))
+        rounds, written_by = int(found.pop(_ROUNDS)), str(found.pop(_DIGEST))
+    if written_by != digest:
         raise ValueError(
             "Expected `state` to be of the same search: the same method, arguments, weights and "
             f"data. Received: state={str(path)!r} of another. Choose another file, or remove it"
         )
-    return int(found.pop(_ROUNDS)), found
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile):
-        return None
+    return rounds, found
 
 
 def _content(values: np.ndarray) -> Any:

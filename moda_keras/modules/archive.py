@@ -17,12 +17,23 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.files import replacing
+from moda_keras.files import reading, replacing
+from moda_keras.modules import manifest as manifests
+from moda_keras.modules.checked_files.arrays import read_arrays
+from moda_keras.modules.checked_files.keras_file import load_keras_file
+from moda_keras.modules.checked_files.limits import byte_limit
+from moda_keras.modules.checked_files.zip_archive import (
+    extract_member,
+    open_archive,
+    read_member,
+)
+from moda_keras.modules.manifest import FORMAT, VERSION, parse_manifest, reference_of
 from moda_keras.modules.model_file import load_referred, refer_to
 from moda_keras.modules.selection import Threshold
 
-FORMAT = "moda_keras.modules"
-VERSION = 3
+MODEL = "model.keras"
+ARRAYS = "arrays.npz"
+EXPECTED = "a module file, as `ModuleSet.save` writes it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +51,7 @@ class ModuleTables:
         units: Dict from activation name to a bool array (C, D), where `tables` holds counts that do
             not say which units the modules have.
         subtask: As of `ModuleSet`.
+        keras_version: The version of Keras that wrote the file; None if it is not known.
     """
 
     class_names: Sequence[str]
@@ -51,6 +63,7 @@ class ModuleTables:
     criterion: str | None = "frequency"
     units: Mapping[str, np.ndarray] | None = None
     subtask: Sequence[int] | None = None
+    keras_version: str | None = None
 
     @property
     def version(self) -> int:
@@ -98,12 +111,12 @@ def write_archive(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     with replacing(path) as beside, zipfile.ZipFile(beside, "w") as archive:
-        archive.writestr("manifest.json", json.dumps(manifest, indent=2))
-        archive.writestr("arrays.npz", buffer.getvalue())
+        archive.writestr(manifests.NAME, json.dumps(manifest, indent=2))
+        archive.writestr(ARRAYS, buffer.getvalue())
         if model_file is None:
-            model_path = beside.with_name("model.keras")
+            model_path = beside.with_name(MODEL)
             model.save(model_path)
-            archive.write(model_path, "model.keras")
+            archive.write(model_path, MODEL)
 
 
 def read_archive(
@@ -112,6 +125,7 @@ def read_archive(
     model_file: str | Path | None = None,
     custom_objects: Mapping[str, Any] | None = None,
     safe_mode: bool = True,
+    max_bytes: int | None = None,
 ) -> tuple[keras.Model, ModuleTables]:
     """Reads a module file.
 
@@ -120,41 +134,43 @@ def read_archive(
         model_file: As of `load_modules`.
         custom_objects: Classes of the model's custom layers by name, as in Keras's `load_model`.
         safe_mode: Whether to refuse models that hold Python lambdas, as in `load_model`.
+        max_bytes: As of `load_modules`.
 
     Returns:
-        The model, and the tables of its modules.
+        The model, and the tables of its modules, which may not fit the model.
 
     Raises:
         FileNotFoundError: If the file, or the model file that it refers to, does not exist.
-        ValueError: If the file is not a module file, is damaged, or is of a newer format version,
-            or if the model file is not the one that it refers to.
+        ModuleFileError: If the file is not a module file, is damaged, or is of a newer format
+            version, or if the model file is not the one that it refers to.
+        ValueError: If `model_file` is given for a file that holds its model, or `max_bytes` is
+            invalid.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"Module file not found: {str(path)!r}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = _read_manifest(archive, path)
-            with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as arrays:
-                modules = _read_tables(manifest, arrays)
-            reference = _read_reference(manifest)
-            content = archive.read("model.keras") if reference is None else None
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
-        raise ValueError(
-            f"Expected a module file, as `ModuleSet.save` writes it. Received: {str(path)!r}, "
-            f"which is not one or is damaged ({error})"
-        ) from error
-    if reference is not None:
-        model = load_referred(
-            reference, path, model_file, custom_objects=custom_objects, safe_mode=safe_mode
-        )
-        return model, modules
-    if model_file is not None:
-        raise ValueError(
-            f"Expected no `model_file`, because {str(path)!r} holds its model itself. Received: "
-            f"model_file={str(model_file)!r}"
-        )
-    return _load_model(content, custom_objects, safe_mode), modules
+    limit = byte_limit(path, max_bytes)
+    options = {"custom_objects": custom_objects, "safe_mode": safe_mode}
+    with tempfile.TemporaryDirectory() as folder:
+        inside = Path(folder) / MODEL
+        with reading(path, EXPECTED), open_archive(path, limit) as archive:
+            manifest = parse_manifest(
+                read_member(archive, manifests.NAME, manifests.MAX_BYTES), path
+            )
+            modules = _read_tables(manifest, read_member(archive, ARRAYS), limit)
+            reference = reference_of(manifest)
+            if reference is None:
+                extract_member(archive, MODEL, inside)
+        if reference is not None:
+            model = load_referred(reference, path, model_file, max_bytes=max_bytes, **options)
+            return model, modules
+        if model_file is not None:
+            raise ValueError(
+                f"Expected no `model_file`, because {str(path)!r} holds its model itself. "
+                f"Received: model_file={str(model_file)!r}"
+            )
+        is_default = max_bytes is None
+        return load_keras_file(inside, path, limit, is_default=is_default, **options), modules
 
 
 def _describe(modules: ModuleTables) -> tuple[dict, dict[str, np.ndarray]]:
@@ -186,70 +202,29 @@ def _numbered(
     return {f"{kind}_{i}": tables[name] for i, name in enumerate(names)}
 
 
-def _read_manifest(archive: zipfile.ZipFile, path: Path) -> dict:
-    try:
-        manifest = json.loads(archive.read("manifest.json"))
-    except ValueError as error:
-        raise zipfile.BadZipFile("its manifest cannot be read") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise zipfile.BadZipFile("its manifest has another format")
-    if not isinstance(manifest["version"], int) or not _is_manifest(manifest):
-        raise zipfile.BadZipFile("its manifest has entries of other types")
-    if manifest["version"] > VERSION:
-        raise ValueError(
-            f"Expected a module file of format version {VERSION} or older. Received: {str(path)!r} "
-            f"of version {manifest['version']}. Upgrade moda_keras to read it"
-        )
-    return manifest
+def _read_tables(manifest: dict, content: bytes, limit: int) -> ModuleTables:
+    names = manifest["activations"]
+    kinds = ["activation"]
+    kinds += ["importance"] if "criterion" in manifest else []
+    kinds += ["units"] if "subtask" in manifest else []
+    dimensions = {f"{kind}_{i}": 2 for kind in kinds for i in range(len(names))}
+    has_counts = manifest["content"] != "units"
+    if has_counts:
+        dimensions["sample_counts"] = 1
+    arrays = read_arrays(content, dimensions, len(manifest["class_names"]), limit)
 
-
-def _is_manifest(manifest: dict) -> bool:
-    """Whether the entries that every version reads are of their types."""
-    types = {
-        "class_names": list,
-        "activations": list,
-        "content": str,
-        "threshold": (int, float, dict, type(None)),
-    }
-    epsilons = manifest.get("epsilons")
-    return all(isinstance(manifest[key], each) for key, each in types.items()) and isinstance(
-        epsilons, (dict, type(None))
-    )
-
-
-def _read_reference(manifest: dict) -> dict[str, str] | None:
-    reference = manifest.get("model")
-    if reference is None:
-        return None
-    is_whole = isinstance(reference, dict) and {"file", "sha256"} <= set(reference)
-    if not is_whole or not all(isinstance(each, str) for each in reference.values()):
-        raise zipfile.BadZipFile("its manifest does not say which model file it refers to")
-    return reference
-
-
-def _read_tables(manifest: dict, arrays: Mapping[str, np.ndarray]) -> ModuleTables:
     def named(kind: str) -> dict[str, np.ndarray]:
-        return {name: arrays[f"{kind}_{i}"] for i, name in enumerate(manifest["activations"])}
+        return {name: arrays[f"{kind}_{i}"] for i, name in enumerate(names)}
 
     return ModuleTables(
         class_names=manifest["class_names"],
         tables=named("activation"),
-        sample_counts=None if manifest["content"] == "units" else arrays["sample_counts"],
+        sample_counts=arrays["sample_counts"] if has_counts else None,
         threshold=manifest["threshold"],
         epsilons=manifest.get("epsilons"),  # the first files do not have them
-        importance=named("importance") if "criterion" in manifest else None,
+        importance=named("importance") if "importance" in kinds else None,
         criterion=manifest.get("criterion", "frequency"),
-        units=named("units") if "subtask" in manifest else None,
+        units=named("units") if "units" in kinds else None,
         subtask=manifest.get("subtask"),
+        keras_version=manifest.get("keras_version"),
     )
-
-
-def _load_model(
-    content: bytes, custom_objects: Mapping[str, Any] | None, safe_mode: bool
-) -> keras.Model:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        path.write_bytes(content)
-        return keras.saving.load_model(
-            path, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
-        )

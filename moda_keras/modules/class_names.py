@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# The maximum number of classes that a message lists.
-SHOWN = 20
+from moda_keras.messages import is_printable, listed, shortened
 
 
 def check_class_names(class_names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
@@ -28,7 +27,14 @@ def check_class_names(class_names: Sequence[str] | None, classes: int) -> tuple[
     if len(names) != classes or len(set(names)) != classes:
         raise ValueError(
             f"Expected `class_names` to be {classes} distinct names, one for each output of the "
-            f"model. Received: class_names={list(names) if is_list else class_names!r}"
+            "model. Received: class_names="
+            + (listed(names) if is_list else shortened(repr(class_names), 300))
+        )
+    if not all(map(is_printable, names)):
+        wrong = next(name for name in names if not is_printable(name))
+        raise ValueError(
+            "Expected `class_names` without control characters, such as line breaks. Received: "
+            f"{shortened(ascii(wrong), 100)}"
         )
     return names
 
@@ -70,7 +76,7 @@ def class_indices(classes: Iterable[Any], class_names: Sequence[str]) -> list[in
     if isinstance(classes, (str, Integral)) or not isinstance(classes, Iterable):
         raise ValueError(
             "Expected `classes` to be a list of class indices or names. Received: "
-            f"classes={classes!r}"
+            f"classes={shortened(repr(classes), 300)}"
         )
     classes = list(classes)
     if not classes:
@@ -80,7 +86,7 @@ def class_indices(classes: Iterable[Any], class_names: Sequence[str]) -> list[in
     if repeated:
         raise ValueError(
             "Duplicate class in `classes`. Expected each class once. Received: "
-            f"classes={classes}, in which class {repeated[0]} "
+            f"classes={listed(classes)}, in which class {repeated[0]} "
             f"({class_names[repeated[0]]!r}) is repeated"
         )
     return indices
@@ -108,17 +114,15 @@ def require_module(
         )
     if subtask is not None and index not in subtask:
         raise ValueError(
-            f"Expected classes of the sub-task {[class_names[each] for each in subtask]}, for "
-            f"which these units were chosen. Received: {label}. Choose units for it too: "
+            f"Expected classes of the sub-task {listed(class_names[each] for each in subtask)}, "
+            f"for which these units were chosen. Received: {label}. Choose units for it too: "
             "`modules.within(..., classes=[...])`"
         )
 
 
 def unknown_class(key: Any, class_names: Sequence[str]) -> str:
     """The message of an error about an unknown class."""
-    names = list(class_names)
-    shown = names if len(names) <= SHOWN else [*names[:SHOWN], "..."]
     return (
-        f"Unknown class. Expected an integer from 0 to {len(names) - 1} or one of {shown}. "
-        f"Received: {key!r}"
+        f"Unknown class. Expected an integer from 0 to {len(class_names) - 1} or one of "
+        f"{listed(class_names)}. Received: {shortened(repr(key), 300)}"
     )

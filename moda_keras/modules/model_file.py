@@ -14,6 +14,14 @@ import h5py  # Keras needs it
 import keras
 import numpy as np
 
+from moda_keras.files import ModuleFileError, reading
+from moda_keras.messages import shortened
+from moda_keras.modules import manifest as manifests
+from moda_keras.modules.checked_files.keras_file import load_keras_file
+from moda_keras.modules.checked_files.limits import byte_limit
+from moda_keras.modules.checked_files.zip_archive import open_archive, read_member
+from moda_keras.modules.manifest import parse_manifest, reference_of
+
 # What a saved config holds beside the model itself: how it was compiled and built, and identities
 # of Python objects, which differ from process to process.
 _INCIDENTAL = {"build_config", "build_input_shape", "compile_config", "shared_object_id"}
@@ -67,6 +75,7 @@ def load_referred(
     *,
     custom_objects: Mapping[str, Any] | None,
     safe_mode: bool,
+    max_bytes: int | None = None,
 ) -> keras.Model:
     """Loads the model that a module file refers to.
 
@@ -76,25 +85,33 @@ def load_referred(
         model_file: Where the model file is; None for where it was.
         custom_objects: As of `load_modules`.
         safe_mode: As of `load_modules`.
+        max_bytes: As of `load_modules`.
 
     Returns:
         The model, not compiled.
 
     Raises:
         FileNotFoundError: If the model file is not there.
-        ValueError: If it has another digest.
+        ModuleFileError: If it has another digest, or cannot be loaded.
     """
     found = _find(reference["file"], path, model_file)
     digest = digest_of(found)
     if digest != reference["sha256"]:
-        raise ValueError(
+        raise ModuleFileError(
             f"Expected {str(found)!r} to be the model file that {str(path)!r} refers to, with the "
-            f"sha256 digest {reference['sha256']}. Received: a file with the digest {digest}, "
-            "which is another model or was written again. Restore the file, pass `model_file=` "
-            "to `load_modules`, or decompose the new model"
+            f"sha256 digest {shortened(reference['sha256'], 64)}. Received: a file with the digest "
+            f"{digest}, which is another model or was written again. Restore the file, pass "
+            "`model_file=` to `load_modules`, or decompose the new model",
+            found,
+            "it is another model or was written again",
         )
-    return keras.saving.load_model(
-        found, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
+    return load_keras_file(
+        found,
+        found,
+        byte_limit(found, max_bytes),
+        is_default=max_bytes is None,
+        custom_objects=custom_objects,
+        safe_mode=safe_mode,
     )
 
 
@@ -103,10 +120,18 @@ def referred_model(path: str | Path) -> Path | None:
 
     Args:
         path: A module file.
+
+    Raises:
+        ModuleFileError: If it is no module file.
     """
-    with zipfile.ZipFile(path) as archive:
-        reference = json.loads(archive.read("manifest.json")).get("model")
-    return None if reference is None else _find(reference["file"], Path(path), None)
+    path = Path(path)
+    with (
+        reading(path, "a module file"),
+        open_archive(path, byte_limit(path, None)) as archive,
+    ):
+        content = read_member(archive, manifests.NAME, manifests.MAX_BYTES)
+        reference = reference_of(parse_manifest(content, path))
+    return None if reference is None else _find(reference["file"], path, None)
 
 
 def digest_of(path: Path) -> str:
@@ -125,8 +150,9 @@ def _find(file: str, path: Path, model_file: str | Path | None) -> Path:
         if each.is_file():
             return each
     raise FileNotFoundError(
-        f"The module file {str(path)!r} refers to the Keras model {Path(file).name!r}, and there "
-        f"is no file {str(candidates[0])!r}. Put the model there, or say where it is: "
+        f"The module file {str(path)!r} refers to the Keras model "
+        f"{shortened(repr(Path(file).name), 200)}, and there is no file "
+        f"{shortened(repr(str(candidates[0])), 300)}. Put the model there, or say where it is: "
         "`load_modules(path, model_file=...)`"
     )
 

@@ -18,12 +18,11 @@ from moda_keras.modules.class_names import (
     require_module,
     unknown_class,
 )
-from moda_keras.modules.counts import check_counts, require_tables
+from moda_keras.modules.counts import check_count_tables, check_tables, require_tables
 from moda_keras.modules.module import Module
 from moda_keras.modules.selection import (
     Threshold,
     check_threshold,
-    check_units,
     complete_units,
     frequencies,
     label_of,
@@ -122,19 +121,22 @@ class ModuleSet:
 
         Raises:
             ValueError: If counts are not whole numbers from 0 to the samples of their class, a
-                shape is wrong, or `threshold` or `class_names` is invalid.
+                table does not fit the model, or another argument is invalid.
         """
-        counts, sample_counts = check_counts(activation_counts, sample_counts)
-        threshold = check_threshold(threshold, list(counts))
+        slicer = slicer or (model and Slicer(model))
+        tables = check_count_tables(
+            slicer, activation_counts, sample_counts, importance=importance, epsilons=epsilons
+        )
+        threshold = check_threshold(threshold, list(tables.counts))
         return cls(
             model,
-            select_modules(counts, sample_counts, threshold),
-            check_class_names(class_names, len(sample_counts)),
+            select_modules(tables.counts, tables.sample_counts, threshold),
+            check_class_names(class_names, len(tables.sample_counts)),
             threshold=threshold,
-            activation_counts=counts,
-            sample_counts=sample_counts,
-            epsilons=epsilons,
-            importance=importance,
+            activation_counts=tables.counts,
+            sample_counts=tables.sample_counts,
+            epsilons=tables.epsilons,
+            importance=tables.importance,
             criterion=criterion,
             slicer=slicer,
         )
@@ -260,9 +262,13 @@ class ModuleSet:
         Returns:
             A new `ModuleSet`, whose threshold is None.
         """
-        checked = {
-            name: check_units(name, units[name], table.shape) for name, table in self.units.items()
-        }
+        sizes = {name: table.shape[1] for name, table in self.units.items()}
+        check_tables("units", units, sizes, self.num_classes)
+        checked = complete_units(units, sizes, self.num_classes)
+        if subtask is not None:
+            subtask = class_indices(subtask, self.class_names)
+            for index in subtask:
+                require_module(index, self.class_names, self.sample_counts, None)
         return ModuleSet(
             self.model,
             checked,

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from moda_keras.messages import listed
+
 # A class keeps at least this fraction of the units of every activation.
 MINIMUM_FRACTION = 0.005
 
@@ -122,12 +124,12 @@ def check_threshold(threshold: Any, activations: Sequence[str]) -> float | dict[
     if not isinstance(threshold, Mapping):
         return _check_number("threshold", threshold)
     if set(threshold) != set(activations):
-        unknown = sorted(set(threshold) - set(activations))
+        unknown = sorted(map(str, set(threshold) - set(activations)))
         missing = [name for name in activations if name not in threshold]
         raise ValueError(
             f"Expected `threshold` to be a number, or a dict with one for each of the activations "
-            f"{list(activations)}. Received: a dict with the unknown names {unknown} and without "
-            f"{missing}"
+            f"{listed(activations)}. Received: a dict with the unknown names {listed(unknown)} and "
+            f"without {listed(missing)}"
         )
     return {name: _check_number(f"threshold[{name!r}]", threshold[name]) for name in activations}
 
@@ -171,8 +173,8 @@ def complete_units(
     unknown = sorted(set(units) - set(sizes))
     if unknown:
         raise ValueError(
-            f"Unknown activation in `units`. Expected names among {list(sizes)}. Received: "
-            f"{unknown}"
+            f"Unknown activation in `units`. Expected names among {listed(sizes)}. Received: "
+            f"{listed(unknown)}"
         )
     return {
         name: check_units(name, units[name], (classes, size))

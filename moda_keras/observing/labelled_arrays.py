@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras.messages import listed
 from moda_keras.ops import check_labels
 
 FROM_DATASET = "Of a dataset take arrays first, as in `x, y = next(iter(dataset))`"
@@ -120,13 +121,14 @@ def as_class_indices(y: Any, class_names: Sequence[str] | None) -> Any:
     if class_names is None:
         raise ValueError(
             "Expected `class_names`, in the order of the model's outputs, for labels that are "
-            f"names. Received: class_names=None and the labels {found[:10]}"
+            f"names. Received: class_names=None and the labels {listed(found)}"
         )
     index = {str(name): i for i, name in enumerate(class_names)}
     unknown = [name for name in found if name not in index]
     if unknown:
         raise ValueError(
-            f"Expected labels among `class_names`, {list(index)[:10]}. Received: labels {unknown}"
+            f"Expected labels among `class_names`, {listed(index)}. Received: labels "
+            f"{listed(unknown)}"
         )
     return np.array([index[label] for label in y.tolist()])
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from moda_keras import graph
+from moda_keras.messages import listed
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.overlap import mean_overlap
 from moda_keras.modules.selection import Threshold, check_threshold
@@ -179,7 +180,7 @@ def _warn_of_absent_classes(y: np.ndarray, classes: int) -> None:
     absent = np.setdiff1d(np.arange(classes), y).tolist()
     if absent:
         warnings.warn(
-            f"The monitor's data has no sample of the classes {absent}: its figures leave them "
-            "out.",
+            f"The monitor's data has no sample of the classes {listed(absent)}: its figures leave "
+            "them out.",
             stacklevel=3,
         )

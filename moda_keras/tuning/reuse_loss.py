@@ -15,6 +15,7 @@ from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
 from moda_keras.evaluation.samples import predict
 from moda_keras.evaluation.staged_model import why_not_staged
 from moda_keras.evaluation.subtasks import Subtask, sample_subtasks
+from moda_keras.messages import listed
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_batch_size, take_samples
@@ -266,5 +267,5 @@ def _require_samples(is_used: np.ndarray, y: np.ndarray, modules: ModuleSet) -> 
     if missing:
         raise ValueError(
             "Expected validation samples of every class of the sub-tasks. Received: none of the "
-            f"classes {missing}. Add samples of them, or pass `subtasks` without them"
+            f"classes {listed(missing)}. Add samples of them, or pass `subtasks` without them"
         )

@@ -41,9 +41,10 @@ def with_arrays(path, source, **changes):
         ({"version": "two"}, "its manifest has entries of other types"),
         ({"epsilons": "none"}, "its manifest has entries of other types"),
         ({"class_names": "0123456789"}, "its manifest has entries of other types"),
-        ({"class_names": ["a", "b"]}, "10 distinct names"),
+        ({"class_names": ["a", "b"]}, "of shape (10, 16) instead of (classes, units), with 2"),
+        ({"class_names": ["\x1b[31m", *"012345678"]}, "no printable texts"),
         ({"threshold": float("nan")}, "in [0, 1]"),
-        ({"activations": ["other"]}, "with 'other' of shape (10, 16). It is damaged"),
+        ({"activations": ["other"]}, "instead of shape (10, 16))"),
     ],
 )
 def test_manifest_with_other_entries(changes, message, trained, tmp_path):
@@ -55,8 +56,8 @@ def test_manifest_with_other_entries(changes, message, trained, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (np.zeros((10, 15), int), "of shape (10, 15). It is damaged"),
-        (np.zeros((9, 16), int), "of shape (9, 16). It is damaged"),
+        (np.zeros((10, 15), int), "a table of shape (10, 15) for"),
+        (np.zeros((9, 16), int), "of shape (9, 16) instead of"),
         (np.full((10, 16), 99), "from 0 to 6 for class 0. Received: 99"),
         (np.full((10, 16), 0.5), "whole numbers"),
     ],

@@ -114,7 +114,7 @@ def test_state_of_another_search_is_refused(model, data, tmp_path, change):
 def test_file_that_is_no_state_is_refused(model, data, tmp_path, content):
     state = tmp_path / "state.npz"
     state.write_bytes(content)
-    with pytest.raises(ValueError, match="which is neither"):
+    with pytest.raises(ValueError, match="which is not one"):
         Lottery().decompose(model, *data, state=state, verbose=0)
     assert state.read_bytes() == content
 

@@ -198,7 +198,7 @@ def test_custom_layer_needs_custom_objects_only_to_load(tmp_path):
     model.save(tmp_path / "custom.keras")
     modules = random_modules(model)
     modules.save(tmp_path / "x.modules", model_file=tmp_path / "custom.keras")
-    with pytest.raises(TypeError, match="Doubled"):
+    with pytest.raises(mk.ModuleFileError, match="Doubled"):
         mk.load_modules(tmp_path / "x.modules")
     loaded = mk.load_modules(tmp_path / "x.modules", custom_objects={"Doubled": Doubled})
     assert_same(loaded, modules)

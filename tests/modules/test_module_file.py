@@ -126,7 +126,7 @@ def test_custom_layer_needs_custom_objects(tmp_path):
     modules = random_modules(keras.Model(inputs, layers.Dense(3)(x)))
     path = tmp_path / "custom.modules"
     modules.save(path)
-    with pytest.raises(TypeError, match="Doubled"):
+    with pytest.raises(mk.ModuleFileError, match="Doubled"):
         mk.load_modules(path)
     loaded = mk.load_modules(path, custom_objects={"Doubled": Doubled})
     data = np.ones((2, 4), "float32")

@@ -13,6 +13,7 @@ from moda_keras.graph import (
     describe_overlooked_operations,
     find_unreadable_layers,
 )
+from moda_keras.messages import listed
 from moda_keras.modules.class_names import check_class_names
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.modules.selection import Threshold, check_threshold
@@ -194,9 +195,9 @@ def _warn_of_unseen_layers(slicer: Slicer) -> None:
     names = [layer.name for layer in find_unreadable_layers(traced)]
     if names:
         warnings.warn(
-            f"The units inside the layers {names} are not visible in the model's graph: these "
-            "layers stay whole in every module. To make units visible, build the layers with the "
-            "functional API, or put `moda_keras.layers.ModularActivation` into the graph.",
+            f"The units inside the layers {listed(names)} are not visible in the model's graph: "
+            "these layers stay whole in every module. To make units visible, build the layers with "
+            "the functional API, or put `moda_keras.layers.ModularActivation` into the graph.",
             stacklevel=3,
         )
     overlooked = describe_overlooked_operations(traced)
@@ -205,9 +206,9 @@ def _warn_of_unseen_layers(slicer: Slicer) -> None:
     changed = slicer.whole_changed_layers
     if changed:
         warnings.warn(
-            f"The layers {changed} are quantized, or have LoRA enabled, in a way that no slicing "
-            "rule knows: they stay whole in every composed model. Quantize a model, or enable "
-            "LoRA, after composing it.",
+            f"The layers {listed(changed)} are quantized, or have LoRA enabled, in a way that no "
+            "slicing rule knows: they stay whole in every composed model. Quantize a model, or "
+            "enable LoRA, after composing it.",
             stacklevel=3,
         )
 
@@ -216,7 +217,7 @@ def _warn_of_absent_classes(samples: np.ndarray, class_names: Sequence[str]) -> 
     absent = [class_names[index] for index in np.flatnonzero(samples == 0)]
     if absent:
         warnings.warn(
-            f"The data has no sample of the classes {absent}: they have no modules and cannot be "
-            "composed.",
+            f"The data has no sample of the classes {listed(absent)}: they have no modules and "
+            "cannot be composed.",
             stacklevel=3,
         )

@@ -1,0 +1,1 @@
+"""Reading files that may be damaged or malicious: sizes are checked before anything is made."""

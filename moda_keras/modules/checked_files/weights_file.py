@@ -1,0 +1,67 @@
+"""HDF5 files of weights, whose headers are checked before any weight is read."""
+
+import math
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import h5py  # Keras needs it
+
+from moda_keras.messages import shortened
+from moda_keras.modules.checked_files.limits import require_within
+
+MAX_OBJECTS = 100_000
+
+
+def check_weights_file(file: BinaryIO, limit: int) -> int:
+    """Checks what the weights of an HDF5 file would take in memory.
+
+    Compressed weights, and those that are nowhere in the file and have a fill value, declare their
+    real size.
+
+    Args:
+        file: An HDF5 file.
+        limit: The most bytes.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        ValueError: If weights are outside the file or have no fixed size, or there are too many
+            bytes or objects.
+        OSError, RuntimeError, KeyError: If the file is damaged.
+    """
+    with h5py.File(file, "r") as opened:
+        size = sum(map(_size, _datasets(opened)))
+    require_within("its weights take", size, limit)
+    return size
+
+
+def _datasets(root: h5py.Group) -> Iterator[h5py.Dataset]:
+    remaining, seen = [root], set()
+    while remaining:
+        group = remaining.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"its weights have a link, {shortened(repr(name), 100)}")
+            item = group[name]
+            place = h5py.h5o.get_info(item.id).addr
+            if place in seen:
+                continue
+            seen.add(place)
+            if len(seen) > MAX_OBJECTS:
+                raise ValueError(f"its weights are more than {MAX_OBJECTS:,} objects")
+            if isinstance(item, h5py.Group):
+                remaining.append(item)
+            elif isinstance(item, h5py.Dataset):
+                yield item
+
+
+def _size(dataset: h5py.Dataset) -> int:
+    """Bytes of a dataset in memory, or of one of its chunks where that is larger."""
+    if dataset.is_virtual or dataset.external:
+        raise ValueError("its weights are in another file")
+    # Texts and arrays of any length say nothing about it.
+    if dataset.dtype.hasobject or dataset.shape is None:
+        raise ValueError(f"its weights hold {dataset.dtype}, and no plain numbers")
+    elements = max(math.prod(dataset.shape), math.prod(dataset.chunks or (0,)))
+    return elements * dataset.dtype.itemsize
