@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "moda_keras"
 # A room uses only rooms of rows above its own. The command line may use the package as users do.
 ROOMS = [
-    {"backend_choice", "ops", "layers", "files"},
+    {"owners"},
+    {"backend_choice", "ops", "layers", "files", "claims"},
     {"graph"},
     {"slicing"},
     {"modules", "observing"},

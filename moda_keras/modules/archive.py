@@ -7,7 +7,6 @@ manifest may name a model file beside the archive and its digest.
 
 import io
 import json
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.files import replacing
+from moda_keras.files import replacing, temporary_folder
 from moda_keras.modules.model_file import load_referred, refer_to
 from moda_keras.modules.selection import Threshold
 
@@ -247,8 +246,8 @@ def _read_tables(manifest: dict, arrays: Mapping[str, np.ndarray]) -> ModuleTabl
 def _load_model(
     content: bytes, custom_objects: Mapping[str, Any] | None, safe_mode: bool
 ) -> keras.Model:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
+    with temporary_folder() as folder:
+        path = folder / "model.keras"
         path.write_bytes(content)
         return keras.saving.load_model(
             path, custom_objects=custom_objects, compile=False, safe_mode=safe_mode

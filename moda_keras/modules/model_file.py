@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import h5py  # Keras needs it
 import keras
 import numpy as np
+
+from moda_keras.files import temporary_folder
 
 # What a saved config holds beside the model itself: how it was compiled and built, and identities
 # of Python objects, which differ from process to process.
@@ -133,8 +134,8 @@ def _find(file: str, path: Path, model_file: str | Path | None) -> Path:
 
 def _difference(model_file: Path, model: keras.Model) -> str | None:
     """How the model in a file differs from `model`, in words; None if it does not."""
-    with tempfile.TemporaryDirectory() as folder:
-        saved, again = Path(folder) / "saved.keras", Path(folder) / "again.keras"
+    with temporary_folder() as folder:
+        saved, again = folder / "saved.keras", folder / "again.keras"
         model.save(saved)
         difference = _difference_of_files(model_file, saved)
         if difference is None:
