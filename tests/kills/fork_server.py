@@ -3,7 +3,6 @@
 Reads requests from standard input, a JSON object a line, and answers each with one.
 """
 
-import contextlib
 import json
 import os
 import resource
@@ -18,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def main():
+    if os.environ.get("KERAS_BACKEND") != "tensorflow":
+        sys.modules["tensorflow"] = None  # Keras imports it for seconds, but does without
     import matplotlib
 
     matplotlib.use("Agg")
     import scenarios
 
-    # What the scenarios import when they first need it; Keras saves with TensorFlow if it is there.
-    with contextlib.suppress(ImportError):
-        import tensorflow  # noqa: F401
+    # What the scenarios import when they first need it.
     import moda_keras.cli.app
     import moda_keras.reporting.page
     import moda_keras.reporting.plots  # noqa: F401

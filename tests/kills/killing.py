@@ -1,7 +1,14 @@
 """Kills scenarios and looks at what they leave; as a script, many times over.
 
-python tests/kills/killing.py --kills 50 kills each scenario at 50 of its calls that change the disk,
-with a power cut, and at 50 random times, and prints a table.
+    python tests/kills/killing.py --kills 50
+
+kills each scenario at 50 of its calls that change the disk, with a power cut, and at 50 random
+times, and prints a table.
+
+    unshare -rm python tests/kills/killing.py --full-disks 25
+
+runs each on 25 disks that are too small, of sizes from what it starts with to what it needs, makes
+room, and runs it again.
 """
 
 import argparse
@@ -22,6 +29,8 @@ sys.path.insert(0, str(HERE))
 from scenarios import COMMANDS, REPLACED, SCENARIOS, content, content_of  # noqa: E402
 
 KILLED = -9
+# Pages of disk above what a scenario starts with, up to which it may be full.
+SPAN = 60
 
 
 class Killer:
@@ -47,6 +56,7 @@ class Killer:
         found = self.ask("prepare", self.prepared)
         assert found["status"] == 0, found["output"]
         self.references = {}
+        self.filled = 0
 
     def close(self):
         """Ends the server."""
@@ -102,6 +112,33 @@ class Killer:
             return f"run again, it failed: {again['output']}"
         return self.wrong_at_the_end(scenario, folder)
 
+    def fill(self, scenario, size):
+        """Runs on a disk of `size` bytes, makes room, runs again; returns what is wrong, or None.
+
+        Needs the right to mount, such as in `unshare -rm`.
+        """
+        self.reference(scenario)
+        folder = self.folder / "work" / scenario
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        mount("-o", f"size={size}", folder)
+        try:
+            shutil.copytree(self.prepared / scenario, folder, dirs_exist_ok=True)
+            found = self.ask(scenario, folder)
+            wrong = self.wrong_on_disk(scenario, folder)
+            if wrong:
+                return wrong
+            if found["status"] and "No space left on device" not in found["output"]:
+                return f"it failed without the reason: {found['output']}"
+            mount("-o", "remount,size=64m", folder)
+            again = self.ask(scenario, folder)
+            if again["status"]:
+                return f"with room, it failed: {again['output']}"
+            self.filled += bool(found["status"])
+            return self.wrong_at_the_end(scenario, folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
     def wrong_on_disk(self, scenario, folder):
         """Whether a file that has its final name is not whole: neither the old nor the new one."""
         reference = self.reference(scenario)
@@ -123,12 +160,12 @@ class Killer:
         """How the files differ from those of a run without a kill."""
         reference = self.reference(scenario)
         found = content(folder)
-        # Keras's own, empty: see docs/reliability.md. The commands have even these removed.
+        # Keras's own, without files: see docs/reliability.md. The commands have even these removed.
         is_keras_s = scenario not in COMMANDS
         left = [
             each.name
             for each in self.temporary.iterdir()
-            if not (is_keras_s and each.name.startswith("tmp") and not any(each.iterdir()))
+            if not (is_keras_s and each.name.startswith("tmp") and is_without_files(each))
         ]
         shutil.rmtree(self.temporary)
         self.temporary.mkdir()
@@ -136,6 +173,11 @@ class Killer:
             return f"other files: {sorted(found.keys() ^ reference['content'].keys())}, {left}"
         other = [name for name in found if found[name] != reference["content"][name]]
         return f"other content: {other}" if other else None
+
+
+def is_without_files(folder):
+    """Whether there are at most folders in a folder."""
+    return not any(each.is_file() for each in folder.rglob("*"))
 
 
 @contextlib.contextmanager
@@ -147,6 +189,35 @@ def killer():
             yield found
         finally:
             found.close()
+
+
+def mount(*arguments):
+    """Mounts a file system in memory."""
+    subprocess.run(["mount", "-t", "tmpfs", *arguments[:-1], "none", arguments[-1]], check=True)
+
+
+def survey_full_disks(disks, names):
+    """Fills the disk many times and prints a row for each scenario."""
+    print("| run | disks | full | then as without |\n|---|---|---|---|", flush=True)
+    failures = 0
+    with killer() as found:
+        for name in names:
+            found.reference(name)
+            page = 4096
+            begins = 1 + sum(
+                -(-each.stat().st_size // page) + 1 for each in found.begin(name).rglob("*")
+            )
+            wrong = [
+                found.fill(name, page * (begins + 1 + index * SPAN // disks))
+                for index in range(disks)
+            ]
+            bad = [each for each in wrong if each]
+            failures += len(bad)
+            print(f"| {name} | {disks} | {found.filled} | {disks - len(bad)} |", flush=True)
+            found.filled = 0
+            for each in bad:
+                print(each, file=sys.stderr)
+    return failures
 
 
 def survey(kills, names, seed=0):
@@ -185,7 +256,11 @@ def survey(kills, names, seed=0):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--full-disks", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("scenarios", nargs="*", default=list(SCENARIOS))
     asked = parser.parse_args()
-    sys.exit(bool(survey(asked.kills, asked.scenarios or list(SCENARIOS), asked.seed)))
+    chosen = asked.scenarios or list(SCENARIOS)
+    if asked.full_disks:
+        sys.exit(bool(survey_full_disks(asked.full_disks, chosen)))
+    sys.exit(bool(survey(asked.kills, chosen, asked.seed)))

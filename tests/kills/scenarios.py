@@ -1,4 +1,4 @@
-"""Long runs, as small as they can be: each is a function that runs in a folder of prepared files."""
+"""Long runs, as small as they can be: functions that run in a folder of prepared files."""
 
 import csv
 import hashlib
@@ -17,6 +17,7 @@ epochs: 3
 batch_size: 20
 augment: none
 methods: [modular]
+subtasks: 20
 threshold:
   thresholds: [0.5, 0.9]
 """
