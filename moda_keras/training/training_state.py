@@ -48,6 +48,7 @@ class TrainingState:
         cls, model: keras.Model, epoch: int, history: Mapping, settings: Mapping
     ) -> "TrainingState":
         """The present state of a compiled model."""
+        _build_optimizer(model)
         return cls(
             epoch,
             {name: list(values) for name, values in history.items()},
@@ -63,8 +64,7 @@ class TrainingState:
         Raises:
             ValueError: If the variables are of other shapes; the model is then unchanged.
         """
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+        _build_optimizer(model)
         pairs = [(model.variables, self.model), (model.optimizer.variables, self.optimizer)]
         for (variables, values), owner in zip(pairs, ("model", "optimizer"), strict=True):
             expected = [tuple(each.shape) for each in values]
@@ -78,6 +78,12 @@ class TrainingState:
         for variables, values in pairs:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+
+
+def _build_optimizer(model: keras.Model) -> None:
+    """TensorFlow builds it in the first step, after the callbacks of the epoch's begin."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
 
 
 def random_state() -> dict[str, Any]:
