@@ -28,6 +28,7 @@ ON_ONE_BACKEND = (
     "native",
     "reporting",
     "tuning",
+    "kills",
     "graph/test_composite_page.py",
     "graph/test_inlining_search.py",
     "methods/baselines",
@@ -47,6 +48,7 @@ ON_ONE_BACKEND = (
     "reuse/test_other_calibration.py",
     "test_architecture.py",
     "test_arguments.py",
+    "test_claims.py",
     "test_files.py",
 )
 if keras.backend.backend() != "torch" and os.environ.get("MODA_KERAS_TEST_ALL") != "1":

@@ -4,6 +4,7 @@ import pytest
 from command_line import TINY_DATA, ask, fail, invoke, run
 
 import moda_keras as mk
+from moda_keras.claims import claimed
 from moda_keras.cli.train import TrainingArguments
 from moda_keras.experiments import read_rows
 from moda_keras.training.training_state import read_training_state
@@ -179,6 +180,49 @@ def test_files_of_other_origin_are_replaced_by_force(small_model, tmp_path):
     assert ask(*command, "--force")["epochs"] == 2
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"model.keras", "model.modules", "model.csv"}
+
+
+def test_command_whose_training_is_done_says_so(small_model, tmp_path):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    found = ask(*command)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()}
+    assert "This training is done already" in run(*command)
+    assert ask(*command) == found
+    for other in (("--gamma", 0.5), ("--threshold", 0.5), ("--restart",)):
+        assert "model.keras' exists. Pass --force" in fail(*command, *other)
+    left = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()}
+    assert left == before
+    assert ask(*command, "--force")["seconds"] != found["seconds"]  # trained again
+    (tmp_path / "model.modules").unlink()
+    assert "model.keras' exists" in fail(*command)
+
+
+def test_kill_after_the_outputs_leaves_a_training_that_is_done(small_model, tmp_path, monkeypatch):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    with monkeypatch.context() as patch:
+        patch.setattr("moda_keras.cli.training_files.TrainingFiles.remove", interrupted)
+        assert invoke(*command).exit_code == 130
+    assert ask(*command)["epochs"] == 2
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"model.keras", "model.modules", "model.csv"}
+    assert "done already" in run(*command)
+
+
+def test_second_training_of_an_output_is_refused(small_model, tmp_path):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    with claimed(tmp_path / "model.keras"):
+        message = fail(*command)
+    assert f"to write {str(tmp_path / 'model.keras')!r}" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_first_epoch_is_not_called_complete(small_model, tmp_path, monkeypatch):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    with monkeypatch.context() as patch:
+        patch.setattr("moda_keras.experiments.recipe._Clock.on_epoch_end", interrupted)
+        result = invoke(*command)
+    assert "No epoch was complete. Rerun the command to resume" in result.stderr
+    assert "Resuming" not in invoke(*command).stderr
 
 
 def interrupted(*arguments, **named):
