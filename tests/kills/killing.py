@@ -246,11 +246,10 @@ def survey(kills, times, names, seed=0):
             at_time = sum(count for each, count in bad.items() if each.startswith("(at a time)"))
             at_point = sum(bad.values()) - at_time
             failures += sum(bad.values())
-            print(
-                f"| {name} | {reference['points']} | {kills} | {kills - at_point} | {found.killed} | "
-                f"{found.killed - at_time} | {time.perf_counter() - start:.0f} |",
-                flush=True,
-            )
+            seconds = time.perf_counter() - start
+            row = [name, reference["points"], kills, kills - at_point]
+            row += [found.killed, found.killed - at_time, f"{seconds:.0f}"]
+            print("|", " | ".join(map(str, row)), "|", flush=True)
             for each, count in bad.items():
                 print(f"{count} times: {each}", file=sys.stderr)
     return failures
