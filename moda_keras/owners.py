@@ -103,7 +103,7 @@ def _is_running(process: int, start: int) -> bool:
         return _is_running_in_windows(process)
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has a number that large
         return False
     except PermissionError:
         pass

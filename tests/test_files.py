@@ -93,6 +93,7 @@ def left_by_killed(folder, **named):
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     left_by_killed(tmp_path)
+    (tmp_path / name_of_process(10**30, start=5)).mkdir()
     write(tmp_path / "another.xml")
     assert content(tmp_path) == {"another.xml": "graph"}
 

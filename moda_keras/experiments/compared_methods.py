@@ -368,5 +368,6 @@ def _once(path: Path, find: Callable[[Path], ModuleSet]) -> tuple[ModuleSet, flo
             before += time.perf_counter() - start
             write_text(spent, str(before))
         found.save(modules)
-    path.with_suffix(".npz").unlink(missing_ok=True)
+    if path.with_suffix(".npz").exists():
+        path.with_suffix(".npz").unlink(missing_ok=True)
     return load_modules(modules), before

@@ -191,8 +191,9 @@ def read_training_state(path: str | Path) -> TrainingState | None:
 
 def remove_training_state(path: str | Path) -> None:
     """Removes a state and the one before; a kill in between leaves a state that can be read."""
-    previous_of(path).unlink(missing_ok=True)
-    Path(path).unlink(missing_ok=True)
+    for each in (previous_of(path), Path(path)):
+        if each.exists():  # asked first, for in a read-only folder even this would be an error
+            each.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> TrainingState:
