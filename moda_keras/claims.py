@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from moda_keras import owners
+from moda_keras.owners import claim_name, is_abandoned, is_claim_of, process_of
 
 # Seconds between the signs of life by which other hosts know that a claim is alive.
 BEAT = 20.0
@@ -47,7 +47,7 @@ def claimed(path: str | Path) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    claim = path.parent / owners.claim_name(path.name)
+    claim = path.parent / claim_name(path.name)
     _write(claim, path)
     try:
         _withdraw_from_others(claim, path)
@@ -75,17 +75,17 @@ def _write(claim: Path, path: Path) -> None:
 def _withdraw_from_others(claim: Path, path: Path) -> None:
     now = claim.stat().st_mtime
     for each in path.parent.iterdir():
-        if each == claim or not owners.is_claim_of(path.name, each.name):
+        if each == claim or not is_claim_of(path.name, each.name):
             continue
         with contextlib.suppress(FileNotFoundError):  # it has just been withdrawn
             age = now - each.stat().st_mtime
-            if owners.is_abandoned(each.name, age):
+            if is_abandoned(each.name, age):
                 each.unlink()
                 continue
             host = each.read_text(encoding="utf-8")
             raise FileInUseError(
                 f"Expected one process at a time to write {str(path)!r}. Received: it is in use by "
-                f"process {owners.process_of(each.name)} on {host or 'this host'!r}. Wait until "
+                f"process {process_of(each.name)} on {host or 'this host'!r}. Wait until "
                 f"that has ended. If it was killed on another host, wait five minutes, or remove "
                 f"{str(each)!r}"
             )

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from moda_keras import owners
+from moda_keras.owners import is_abandoned, temporary_name
 
 # What a disk says that takes no more.
 _NO_MORE = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -39,7 +39,7 @@ def replacing(
         OSError: If the disk is full or the folder cannot be written; names `path`.
     """
     path = Path(path)
-    folder = path.parent / owners.temporary_name(path.name)
+    folder = path.parent / temporary_name(path.name)
     try:
         with _blaming(path, folder):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def temporary_folder() -> Iterator[Path]:
     Yields:
         The folder.
     """
-    folder = Path(tempfile.gettempdir()) / owners.temporary_name("moda_keras")
+    folder = Path(tempfile.gettempdir()) / temporary_name("moda_keras")
     try:
         _make_folder(folder)
         yield folder
@@ -135,7 +135,7 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     now = folder.stat().st_mtime
     for each in _entries(folder.parent):
-        if each.name.endswith(".part") and owners.is_abandoned(each.name, now - _changed(each)):
+        if each.name.endswith(".part") and is_abandoned(each.name, now - _changed(each)):
             shutil.rmtree(each, ignore_errors=True)
 
 
