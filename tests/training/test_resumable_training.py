@@ -172,6 +172,21 @@ def state_of_file(path):
 
 
 @on_one_backend
+@pytest.mark.parametrize("name", ["model_0", "optimizer_3", "header"])
+def test_changed_content_is_refused(name, tmp_path):
+    train(tmp_path / "state", epochs=1)
+    previous_of(tmp_path / "state").unlink()
+    with np.load(tmp_path / "state") as file:
+        content = dict(file)
+    content[name] = content[name].copy()
+    content[name].flat[0] += 1
+    np.savez(tmp_path / "state.npz", **content)  # an archive with right checksums
+    (tmp_path / "state.npz").rename(tmp_path / "state")
+    with pytest.raises(ValueError, match="its digest is another"):
+        read_training_state(tmp_path / "state")
+
+
+@on_one_backend
 def test_pickles_are_refused(tmp_path):
     np.savez(tmp_path / "state", header=np.array([print], dtype=object))
     (tmp_path / "state.npz").rename(tmp_path / "state")
