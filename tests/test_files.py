@@ -164,6 +164,19 @@ def test_full_disk_leaves_the_old_file_and_is_named(tmp_path):
     assert content(tmp_path) == {"a.txt": "old"}
 
 
+def test_rows_are_on_disk_when_append_returns(tmp_path, monkeypatch):
+    flushed, flush = [], os.fsync
+
+    def fsync(descriptor):
+        flush(descriptor)
+        flushed.append((tmp_path / "a.csv").read_text())
+
+    results = ResultsFile(tmp_path / "a.csv", ["x"], ["x"])
+    monkeypatch.setattr(os, "fsync", fsync)
+    results.append([{"x": 1}, {"x": 2}])
+    assert flushed == ["x\n1\n2\n"]
+
+
 @only_posix
 def test_full_disk_leaves_the_rows_that_are_there(tmp_path):
     results = ResultsFile(tmp_path / "a.csv", ["x", "y"], ["x"])
