@@ -32,7 +32,7 @@ from moda_keras.reuse.replace import replace
 from moda_keras.reuse.side_by_side import side_by_side
 from moda_keras.reuse.two_class_model import two_class_model
 from moda_keras.slicing.explanation import explain
-from moda_keras.training import modularity_monitor as callbacks
+from moda_keras.training import callbacks
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.training.modular_loss import ModularLoss
 from moda_keras.training.modular_model import ModularModel

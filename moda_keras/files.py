@@ -4,13 +4,17 @@ import contextlib
 import csv
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from moda_keras.messages import printable, shortened
+from moda_keras.owners import is_abandoned, temporary_name
 
 LONGEST_REASON = 600
+# What a disk says that takes no more.
+_NO_MORE = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 # What the system says of any file, whatever it holds.
 _OF_THE_SYSTEM = {
     errno.EACCES,
@@ -114,7 +118,9 @@ def replacing(
 ) -> Iterator[Path]:
     """Gives a path to write to, and moves the result to `path` when it is complete.
 
-    A crash, a full disk or an exception leaves an existing file unchanged.
+    A crash, a full disk or an exception leaves an existing file unchanged. The new file is on disk,
+    not only in the system's memory, before it takes the place of the old one. What a killed process
+    left in the folder is removed.
 
     Args:
         path: The file to replace or create. Missing folders are created.
@@ -127,19 +133,59 @@ def replacing(
 
     Raises:
         FileExistsError: If a companion exists and `overwrite` is False; nothing is moved then.
+        OSError: If the disk is full or the folder cannot be written; names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        beside = Path(folder) / path.name
-        yield beside
-        others = sorted(set(Path(folder).iterdir()) - {beside}) if companions else []
-        for each in others:
-            if not overwrite and (path.parent / each.name).exists():
-                raise FileExistsError(f"The file {str(path.parent / each.name)!r} exists")
-        for each in (*others, beside):
-            _flush_to_disk(each)
-            os.replace(each, path.parent / each.name)
+    folder = path.parent / temporary_name(path.name)
+    try:
+        with _blaming(path, folder):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
+            beside = folder / path.name
+            yield beside
+            others = sorted(set(folder.iterdir()) - {beside}) if companions else []
+            for each in others:
+                if not overwrite and (path.parent / each.name).exists():
+                    raise FileExistsError(f"The file {str(path.parent / each.name)!r} exists")
+            for each in (*others, beside):
+                _flush_to_disk(each)
+            for each in (*others, beside):
+                os.replace(each, path.parent / each.name)
+            flush_folder(path.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder in the system's folder of temporary files, removed at the end.
+
+    As `tempfile.TemporaryDirectory`, but if this process is killed, the next one that asks for such
+    a folder removes it.
+
+    Yields:
+        The folder.
+    """
+    folder = Path(tempfile.gettempdir()) / temporary_name("moda_keras")
+    try:
+        _make_folder(folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on disk, where the system can be asked to (POSIX)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -180,9 +226,57 @@ def read_table(path: str | Path) -> list[dict[str, str | None]]:
     return rows
 
 
+def _make_folder(folder: Path) -> None:
+    """Makes a temporary folder, and removes those beside it whose process was killed."""
+    folder.mkdir(mode=0o700)
+    now = folder.stat().st_mtime
+    for each in _entries(folder.parent):
+        if each.name.endswith(".part") and is_abandoned(each.name, now - _changed(each)):
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it may be written but not listed."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _changed(path: Path) -> float:
+    """When a file last changed; never for one that has just been removed."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+@contextlib.contextmanager
+def _blaming(path: Path, folder: Path) -> Iterator[None]:
+    """An error of writing is of the file that was asked for, not of one in a temporary folder."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # HDF5 raises RuntimeError too
+        number = _number_of(error)
+        is_inside = str(folder) in str(getattr(error, "filename", None))
+        if number not in _NO_MORE and not (is_inside and number):
+            raise
+        reason = f"{os.strerror(number)} (the file was not written; an older one is as it was)"
+        raise OSError(number, reason, str(path)) from error
+
+
+def _number_of(error: BaseException) -> int | None:
+    """The number of a system error; HDF5 only has it in its text."""
+    text = str(error)
+    written = (number for number in _NO_MORE if f"errno = {number}," in text)
+    return getattr(error, "errno", None) or next(written, None)
+
+
 def _flush_to_disk(path: Path) -> None:
     """Without this, a power cut after the rename may leave an empty file."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    for each in path.rglob("*") if path.is_dir() else [path]:
+        if not each.is_file():
+            continue
+        # Windows flushes only what is open for writing.
+        with each.open("r+b") as file:
+            os.fsync(file.fileno())

@@ -8,8 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "moda_keras"
 # A room uses only rooms of rows above its own. The command line may use the package as users do.
 ROOMS = [
-    {"messages"},
-    {"backend_choice", "ops", "layers", "files", "html_table"},
+    {"messages", "owners"},
+    {"backend_choice", "ops", "layers", "files", "claims", "html_table"},
     {"graph"},
     {"slicing"},
     {"modules", "observing"},

@@ -8,8 +8,9 @@ import importlib.util
 import inspect
 import os
 import sys
+import tempfile
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,6 +21,7 @@ from moda_keras.backend_choice import configured_backend
 from moda_keras.cli import errors, terminal
 from moda_keras.cli.errors import CommandError
 from moda_keras.cli.options import AsJson, Backend
+from moda_keras.files import temporary_folder
 
 # The options before the command.
 debug: ContextVar[bool] = ContextVar("debug", default=False)
@@ -103,7 +105,7 @@ def _run(function: Callable[[], Answer], as_json: bool) -> None:
     try:
         # Keeps what libraries print out of the document.
         aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-        with terminal.tidy_warnings(), aside:
+        with terminal.tidy_warnings(), aside, _own_temporary_files():
             _start_keras()
             answer = function()
     except (BrokenPipeError, typer.Exit, typer.BadParameter):
@@ -118,6 +120,22 @@ def _run(function: Callable[[], Answer], as_json: bool) -> None:
         terminal.print_json(answer.document)
     else:
         terminal.show(answer.shown)
+
+
+@contextlib.contextmanager
+def _own_temporary_files() -> Iterator[None]:
+    """Puts what libraries write for a moment into a folder that the next command clears of kills.
+
+    Keras makes a folder whenever it saves or loads a model, and a kill leaves it.
+    """
+    before = tempfile.tempdir
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # no temporary files here: few commands need them
+            tempfile.tempdir = str(stack.enter_context(temporary_folder()))
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _report(error: BaseException, as_json: bool) -> None:

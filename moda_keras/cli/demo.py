@@ -3,7 +3,6 @@
 It uses the parts of the experiments: their recipe, sub-tasks, summaries and calibration.
 """
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from moda_keras.cli.command import Answer
 from moda_keras.cli.measures import measure_modules
 from moda_keras.cli.options import Force
 from moda_keras.cli.terminal import Task, percent, progress, rows_table, say
+from moda_keras.files import replacing, temporary_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,16 +76,15 @@ def demo(
         f"epochs, standard and modular, on {keras.backend.backend()}."
     )
     # Training is resumable, which a demo need not be: its state is temporary.
-    with tempfile.TemporaryDirectory() as folder, progress("Training", "Sub-tasks") as tasks:
-        models = {
-            name: _measure(name, data, epochs, seed, Path(folder), *tasks) for name in WEIGHTS
-        }
-        replacement = _replace(models["modular"].trained, data, seed, Path(folder))
+    with temporary_folder() as folder, progress("Training", "Sub-tasks") as tasks:
+        models = {name: _measure(name, data, epochs, seed, folder, *tasks) for name in WEIGHTS}
+        replacement = _replace(models["modular"].trained, data, seed, folder)
     output.mkdir(parents=True, exist_ok=True)
     models["modular"].trained.modules.save(output / "digits.modules", overwrite=True)
     figures = _draw(models)
     for name, figure in figures.items():
-        figure.savefig(output / name, dpi=150)
+        with replacing(output / name) as beside:
+            figure.savefig(beside, dpi=150)
         say(f"Wrote {output / name}.")
     document = {
         "output": str(output),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,12 +53,16 @@ def experiment(
     ] = Path("results"),
     markdown: Annotated[bool, flag("--markdown", "Print Markdown tables.")] = False,
     lists: Annotated[bool, flag("--list", "List the experiments.")] = False,
+    restart: Annotated[
+        bool,
+        flag("--restart", "Discard the results of these experiments and interrupted trainings."),
+    ] = False,
 ) -> Answer:
     """Repeat the paper's tables and figures on any data, by default with the paper's settings.
 
     Writes NAME.csv, NAME-summary.csv and NAME.json (settings, versions, hardware) to the output
     folder. Rerun the command to resume an interrupted experiment. Experiments in one folder share
-    trained models.
+    trained models, which --restart keeps.
 
     **Examples**
 
@@ -74,15 +79,13 @@ def experiment(
         return _list(experiments.EXPERIMENTS)
     chosen = _chosen(names or [])
     configs = _configs(chosen, config, settings or [], {"scale": scale, "n_jobs": jobs})
-    rows = {name: _run(experiments.EXPERIMENTS[name], configs[name], output) for name in chosen}
+    run = partial(_run, output=output, restart=restart)
+    rows = {name: run(experiments.EXPERIMENTS[name], configs[name]) for name in chosen}
     found = {name: experiments.EXPERIMENTS[name].summary(rows[name]) for name in chosen}
-    document = {
-        "output": str(output),
-        "experiments": {
-            name: {"config": configs[name].identity(), "summary": summary}
-            for name, summary in found.items()
-        },
+    summaries = {
+        name: {"config": configs[name].identity(), "summary": found[name]} for name in chosen
     }
+    document = {"output": str(output), "experiments": summaries}
     titles = {name: f"{name}: {experiments.EXPERIMENTS[name].title}" for name in chosen}
     if markdown:
         shown = [f"## {titles[name]}\n\n{markdown_table(found[name])}\n" for name in chosen]
@@ -122,10 +125,12 @@ def _configs(
 
 
 def _run(
-    experiment: "Experiment", config: "ExperimentConfig", output: Path
+    experiment: "Experiment", config: "ExperimentConfig", output: Path, restart: bool
 ) -> list[dict[str, Any]]:
     from moda_keras.cli.training import StopAfterEpoch, TrainingProgress
 
+    if restart:
+        experiment.discard(output)
     names = (experiment.name, "  epochs", "  sub-tasks")
     try:
         with StopAfterEpoch() as stop, progress(*names) as (cells, training, sweep):

@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -173,12 +173,26 @@ def check_output(
 
 
 def write_model(
-    model: "keras.Model", path: Path, class_names: Sequence[str], other: str | None = None
+    model: "keras.Model",
+    path: Path,
+    class_names: Sequence[str],
+    other: str | None = None,
+    add: Callable[[Path], None] | None = None,
 ) -> None:
-    """Saves a .keras file with the names of its outputs, whole or not at all."""
+    """Saves a .keras file with the names of its outputs, whole or not at all.
+
+    Args:
+        model: The model.
+        path: The file.
+        class_names: The class of each output.
+        other: As of `write_class_names`.
+        add: Adds more to the file before it takes its place.
+    """
     with replacing(path) as beside:
         model.save(beside)
         write_class_names(beside, class_names, other)
+        if add is not None:
+            add(beside)
 
 
 def require_file(path: Path) -> None:

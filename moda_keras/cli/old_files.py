@@ -3,10 +3,11 @@
 import contextlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from moda_keras.files import temporary_folder
 
 # What Keras 2 wrote for every layer of a class, with the value at which it changes nothing.
 _DROPPED = {
@@ -45,8 +46,8 @@ def readable_by_keras(path: Path) -> Iterator[Path]:
     if cleaned == config:
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "model.h5"
+    with temporary_folder() as folder:
+        copy = folder / "model.h5"
         shutil.copyfile(path, copy)
         with h5py.File(copy, "r+") as file:
             file.attrs["model_config"] = json.dumps(cleaned)

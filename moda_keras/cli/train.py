@@ -1,5 +1,6 @@
 """`moda train`."""
 
+import functools
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     import keras
 
     from moda_keras.cli.data import Data
-    from moda_keras.cli.training import TrainingState
+    from moda_keras.cli.training_files import TrainingFiles
     from moda_keras.experiments import Recipe
+    from moda_keras.modules.module_set import ModuleSet
 
 MODEL = "Model"
 RECIPE = "Training"
@@ -98,7 +100,7 @@ def train(
     """Train a model for modularity, by default with the paper's recipe.
 
     Writes the model, its modules (.modules) and a log with a row per epoch (.csv). Rerun the
-    command to resume a training that was interrupted or killed.
+    command to resume a training that was interrupted or killed; if it is done, the command says so.
 
     **Examples**
 
@@ -110,35 +112,40 @@ def train(
     """
     import keras
 
-    from moda_keras.cli.training import TrainingState, file_digest
+    from moda_keras.claims import claimed
+    from moda_keras.cli.training import file_digest
+    from moda_keras.cli.training_files import TrainingFiles, as_json
 
     if (training.network is None) == (training.model is None):
         raise typer.BadParameter(
             f"Choose what to train: --network, one of {listed(Network)}, or --model FILE"
         )
-    state = TrainingState(output)
-    # A training that was killed between its two outputs has left the first of them.
-    replaces = force or (state.can_resume and not restart)
-    files.check_output(output, force=replaces, suffix=".keras")
-    files.check_output(output.with_suffix(".modules"), force=replaces)
-    state.check(force=force)
-    digest = None if training.model is None else file_digest(training.model)
-    keras.utils.set_random_seed(training.seed)
-    model, loaded = _build(training, data.load())
-    recipe = training.recipe(loaded.augment)
-    settings = {
-        **asdict(recipe),
-        "model": digest,
-        "normalize": training.is_normalized,
-        "data": loaded.digest(),
-        "backend": keras.backend.backend(),
-    }
-    if restart:
-        state.remove()
-    if state.begin(settings):
-        say(f"Resuming the training from {str(state.backup)!r}.")
-    log = _fit(model, recipe, loaded, state)
-    return _finish(model, loaded, log, threshold, output, state, refer)
+    files.check_output(output, force=True, suffix=".keras")
+    with claimed(output):
+        state = TrainingFiles(output, force=force, restart=restart)
+        record = state.done()
+        if record is None:
+            state.check()
+        digest = None if training.model is None else file_digest(training.model)
+        keras.utils.set_random_seed(training.seed)
+        model, loaded = _build(training, data.load())
+        recipe = training.recipe(loaded.augment)
+        settings = as_json(
+            {
+                **asdict(recipe),
+                "model": digest,
+                "normalize": training.is_normalized,
+                "data": loaded.digest(),
+                "backend": keras.backend.backend(),
+            }
+        )
+        if record is not None and record["settings"] == settings:
+            return _answer_of(state, threshold, loaded, record)
+        state.check()
+        if state.begin(settings):
+            say(f"Resuming the training from {str(state.state)!r}.")
+        log = _fit(model, recipe, loaded, state, settings)
+        return _finish(model, loaded, log, threshold, settings, state, refer)
 
 
 def _build(training: TrainingArguments, data: "Data") -> tuple["keras.Model", "Data"]:
@@ -160,7 +167,11 @@ def _build(training: TrainingArguments, data: "Data") -> tuple["keras.Model", "D
 
 
 def _fit(
-    model: "keras.Model", recipe: "Recipe", data: "Data", state: "TrainingState"
+    model: "keras.Model",
+    recipe: "Recipe",
+    data: "Data",
+    state: "TrainingFiles",
+    settings: dict[str, Any],
 ) -> list[dict[str, Any]]:
     from moda_keras.cli.training import StopAfterEpoch, TrainingProgress
     from moda_keras.experiments import fit_by_recipe
@@ -168,12 +179,15 @@ def _fit(
     try:
         with StopAfterEpoch() as stop, progress("Training") as (task,):
             callbacks = [TrainingProgress(task), stop]
-            return fit_by_recipe(model, recipe, data, state.stem, callbacks)
+            return fit_by_recipe(model, recipe, data, state.stem, callbacks, settings)
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"Interrupted. The state is in {str(state.backup)!r}. Rerun the command to resume from "
-            "the last complete epoch"
-        ) from error
+        done = state.epochs
+        kept = (
+            f"{done} of {recipe.epochs} epochs are in {str(state.state)!r}"
+            if done
+            else "No epoch was complete"
+        )
+        raise Interrupted(f"Interrupted. {kept}. Rerun the command to resume") from error
 
 
 def _finish(
@@ -181,11 +195,12 @@ def _finish(
     data: "Data",
     log: list[dict[str, Any]],
     threshold: float,
-    output: Path,
-    state: "TrainingState",
+    settings: dict[str, Any],
+    state: "TrainingFiles",
     refer: bool,
 ) -> Answer:
     import moda_keras as mk
+    from moda_keras.cli.training_files import add_record
 
     _, accuracy, *_ = model.evaluate(data.test_batches(), verbose=0)
     modules = mk.decompose(
@@ -195,28 +210,51 @@ def _finish(
         class_names=data.class_names,
         verbose=0,
     )
-    modules_path = output.with_suffix(".modules")
-    files.write_model(model, output, data.class_names)
-    modules.save(modules_path, overwrite=True, model_file=output if refer else None)
+    record = {
+        "settings": settings,
+        "epochs": len(log),
+        "seconds": sum(row["seconds"] for row in log),
+        "test_accuracy": float(accuracy),
+    }
+    add = functools.partial(add_record, record=record)
+    files.write_model(model, state.output, data.class_names, add=add)
+    modules.save(state.modules, overwrite=True, model_file=state.output if refer else None)
     state.remove()
+    wrote = f"Wrote {state.output}, {state.modules} and {state.log}."
+    return _answer(state, data, modules, record, wrote)
+
+
+def _answer_of(
+    state: "TrainingFiles", threshold: float, data: "Data", record: dict[str, Any]
+) -> Answer:
+    """The answer of a training that is done: nothing is written."""
+    modules = files.load_modules(state.modules)
+    if modules.threshold != threshold:
+        state.check()  # the same training, but other modules are asked for: the file exists
+    files_there = f"{state.output}, {state.modules} and {state.log}"
+    done = f"This training is done already: {files_there} are there. Pass --force to repeat it."
+    return _answer(state, data, modules, record, done)
+
+
+def _answer(
+    state: "TrainingFiles", data: "Data", modules: "ModuleSet", record: dict[str, Any], last: str
+) -> Answer:
     measured = measure_modules(modules)
-    seconds = sum(row["seconds"] for row in log)
     document = {
-        "model": str(output),
-        "modules": str(modules_path),
+        "model": str(state.output),
+        "modules": str(state.modules),
         "log": str(state.log),
         "data": describe(data),
-        "epochs": len(log),
-        "seconds": seconds,
-        "test_accuracy": float(accuracy),
-        "parameters": count_parameters(model),
+        "epochs": record["epochs"],
+        "seconds": record["seconds"],
+        "test_accuracy": record["test_accuracy"],
+        "parameters": count_parameters(modules.model),
         **measured,
     }
     shown = {
-        "test accuracy": percent(accuracy),
-        "epochs": f"{len(log)}, in {seconds:.1f} s",
+        "test accuracy": percent(record["test_accuracy"]),
+        "epochs": f"{record['epochs']}, in {record['seconds']:.1f} s",
         "parameters": f"{document['parameters']:,}",
         **summary_of_modules(measured),
     }
-    wrote = f"Wrote {output}, {modules_path} and {state.log}."
-    return Answer(document, [figures(None, shown), wrote])
+    return Answer(document, [figures(None, shown), last])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from moda_keras.files import ModuleFileError, read_table, reading, write_text
+from moda_keras.files import ModuleFileError, flush_folder, read_table, reading, write_text
 from moda_keras.messages import listed
 
 # Of the first line of a file with other columns.
@@ -66,11 +66,13 @@ class ResultsFile:
         """
         lines = io.StringIO()
         writer = csv.DictWriter(lines, self.columns, lineterminator="\n")
+        added: set[tuple[str, ...]] = set()
         for row in rows:
-            if self._key_of(row) not in self._present:
-                self._present.add(self._key_of(row))
+            if self._key_of(row) not in self._present | added:
+                added.add(self._key_of(row))
                 writer.writerow({name: _written(row[name]) for name in self.columns})
         self._write(lines.getvalue())
+        self._present |= added
 
     def _key_of(self, row: dict[str, Any]) -> tuple[str, ...]:
         return tuple(str(_written(row[name])) for name in self.key)
@@ -78,10 +80,16 @@ class ResultsFile:
     def _write(self, text: str) -> None:
         if not text:
             return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        is_new = not self.path.exists()
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        if is_new:
+            flush_folder(self.path.parent)
 
     def _drop_torn_line(self) -> None:
         if not self.path.exists():

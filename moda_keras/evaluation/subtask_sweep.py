@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras.claims import claimed
 from moda_keras.evaluation.results_file import ResultsFile
 from moda_keras.evaluation.subtask_measurement import COLUMNS, SubtaskMeasurement
 from moda_keras.evaluation.subtasks import Subtask, subtasks_of
-from moda_keras.files import reading, write_text
+from moda_keras.files import reading, temporary_folder, write_text
 from moda_keras.messages import shortened
 from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.load_modules import load_modules
@@ -59,6 +59,7 @@ def sweep_subtasks(
         List of dicts as `SubtaskMeasurement.measure` returns them, in the order of `subtasks`.
 
     Raises:
+        FileInUseError: If another process writes to the file.
         ValueError: If the file has results of other modules or other data.
 
     Example:
@@ -72,19 +73,34 @@ def sweep_subtasks(
     """
     measurement = SubtaskMeasurement(modules, x, y, batch_size=batch_size)
     subtasks = subtasks_of(modules.num_classes) if subtasks is None else list(subtasks)
+    with claimed(path):
+        rows = _sweep(
+            measurement, Path(path), _jobs(modules, subtasks, subtasks_per_job), n_jobs, progress
+        )
+    found = {row["classes"]: row for row in map(_with_classes, rows)}
+    return [found[subtask] for subtask in subtasks]
+
+
+def _sweep(
+    measurement: SubtaskMeasurement,
+    path: Path,
+    jobs: list[list[Subtask]],
+    n_jobs: int | None,
+    progress: Progress | None,
+) -> list[dict[str, Any]]:
+    """Measures the jobs that the file does not have, and returns all its rows."""
     digest = _digest(measurement)
-    _check_identity(Path(path), digest)
+    _check_identity(path, digest)
     results = ResultsFile(path, COLUMNS, key=["classes"])
-    jobs = _jobs(modules, subtasks, subtasks_per_job)
     pending = [job for job in jobs if not all(results.has(classes=each) for each in job)]
-    done = sum(map(len, jobs)) - sum(map(len, pending))
+    total = sum(map(len, jobs))
+    done = total - sum(map(len, pending))
     for rows in _run(measurement, pending, digest, n_jobs):
         results.append(rows)
         done += len(rows)
         if progress:
-            progress(done, len(subtasks))
-    found = {row["classes"]: row for row in map(_with_classes, results.rows())}
-    return [found[subtask] for subtask in subtasks]
+            progress(done, total)
+    return results.rows()
 
 
 def _with_classes(row: dict[str, Any]) -> dict[str, Any]:
@@ -156,8 +172,8 @@ def _measure(work: _Work, job: list[Subtask]) -> list[dict[str, Any]]:
 @functools.lru_cache(maxsize=1)
 def _measurement(work: _Work) -> SubtaskMeasurement:
     """The measurement, which a worker keeps from job to job: it holds the compiled model."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "modules"
+    with temporary_folder() as folder:
+        path = folder / "modules"
         path.write_bytes(work.archive.tobytes())
         modules = load_modules(path)
     return SubtaskMeasurement(modules, work.x, work.y, batch_size=work.batch_size)
@@ -165,8 +181,8 @@ def _measurement(work: _Work) -> SubtaskMeasurement:
 
 def _archive(modules: ModuleSet) -> np.ndarray:
     """The module file as an array: joblib maps arrays into memory instead of copying them."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "modules"
+    with temporary_folder() as folder:
+        path = folder / "modules"
         modules.save(path)
         return np.frombuffer(path.read_bytes(), np.uint8)
 

@@ -37,6 +37,7 @@ from moda_keras.experiments.tables.suppression import SUPPRESSION
 from moda_keras.experiments.tables.threshold import THRESHOLD
 from moda_keras.experiments.tables.training import TRAINING
 from moda_keras.experiments.trained_model import TrainedModel, train_model
+from moda_keras.training.training_state import remove_training_state
 from moda_keras.zoo.normalization import with_normalization
 from moda_keras.zoo.registry import NETWORKS, build_network
 
@@ -68,6 +69,7 @@ __all__ = [
     "merge_settings",
     "parse_setting",
     "read_rows",
+    "remove_training_state",
     "sample_size",
     "subtasks_of",
     "summarize",

@@ -363,7 +363,6 @@ def _once(path: Path, find: Callable[[Path], ModuleSet]) -> tuple[ModuleSet, flo
     modules, spent = path.with_suffix(".modules"), path.with_suffix(".seconds")
     before = float(spent.read_text()) if spent.exists() else 0.0
     if not modules.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:
             found = find(path.with_suffix(".npz"))
@@ -371,4 +370,6 @@ def _once(path: Path, find: Callable[[Path], ModuleSet]) -> tuple[ModuleSet, flo
             before += time.perf_counter() - start
             write_text(spent, str(before))
         found.save(modules)
+    if path.with_suffix(".npz").exists():
+        path.with_suffix(".npz").unlink(missing_ok=True)
     return load_modules(modules), before

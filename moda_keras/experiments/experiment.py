@@ -12,13 +12,14 @@ import keras
 import numpy as np
 
 from moda_keras import datasets
+from moda_keras.claims import claimed
 from moda_keras.evaluation.results_file import ResultsFile, write_rows
 from moda_keras.evaluation.subtask_sweep import sweep_subtasks
 from moda_keras.evaluation.subtasks import draw_share, subtasks_of
 from moda_keras.experiments.config import ExperimentConfig
 from moda_keras.experiments.environment import describe_environment
 from moda_keras.experiments.recipe import Recipe
-from moda_keras.experiments.trained_model import TrainedModel, train_model
+from moda_keras.experiments.trained_model import TrainedModel, discard_interrupted, train_model
 from moda_keras.files import reading, replacing, write_text
 from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.module_set import ModuleSet
@@ -210,11 +211,39 @@ class Experiment:
             The rows, a dict for each cell.
 
         Raises:
+            FileInUseError: If another process runs this experiment in this folder, or trains one of
+                its models there.
             ValueError: If the folder has results of this experiment with another config.
         """
-        config = config or self.config_class()
+        with claimed(Path(output) / f"{self.name}.csv"):
+            return self._run(config, Path(output), progress, callbacks, sweep_progress)
+
+    def discard(self, output: str | Path = "results") -> None:
+        """Removes the results of this experiment, and the states of interrupted trainings.
+
+        Trained models and sub-tasks stay: they say which recipe and which data they are of.
+
+        Args:
+            output: The output folder.
+
+        Raises:
+            FileInUseError: As `run`.
+        """
         folder = Path(output)
-        folder.mkdir(parents=True, exist_ok=True)
+        with claimed(folder / f"{self.name}.csv"):
+            for suffix in (".csv", ".json", "-summary.csv", ".png"):
+                (folder / f"{self.name}{suffix}").unlink(missing_ok=True)
+            discard_interrupted(folder / "models")
+
+    def _run(
+        self,
+        config: ExperimentConfig | None,
+        folder: Path,
+        progress: Progress | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+        sweep_progress: SweepProgress | None,
+    ) -> list[Row]:
+        config = config or self.config_class()
         record = _Record(folder / f"{self.name}.json", self.name, config)
         results = ResultsFile(folder / f"{self.name}.csv", [*self.key, *self.figures], self.key)
         workspace = Workspace(config, folder, callbacks, sweep_progress)
@@ -254,12 +283,9 @@ class _Record:
         self.defaults = type(config)().identity()
         self.content = {"experiment": name, "config": config.identity(), "environments": []}
         if path.exists():
-            with reading(path, "the record of an experiment, in JSON"):
-                found = parse_json(path.read_bytes(), "it")
-                # Results of older versions lack the settings added since.
-                before = {**self.defaults, **found["config"]}
-                found["environments"] = [*found["environments"]]
-            self._check(before)
+            found = _read_record(path)
+            # Results of older versions lack the settings added since.
+            self._check({**self.defaults, **found["config"]})
             self.content = found
         environment = describe_environment()
         if environment not in self.content["environments"]:
@@ -277,11 +303,23 @@ class _Record:
             raise ValueError(
                 f"Expected the config of the results in {str(self.path)!r}, to resume: "
                 f"{ {key: before[key] for key in changed} }. Received: "
-                f"{ {key: now[key] for key in changed} }. Choose another output folder"
+                f"{ {key: now[key] for key in changed} }. Choose another output folder, "
+                "or discard the results with `moda experiment --restart`"
             )
 
     def _write(self) -> None:
         write_text(self.path, json.dumps(self.content, indent=2))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    what = "the record of an experiment, in JSON (`moda experiment --restart` discards it)"
+    with reading(path, what):
+        content = parse_json(path.read_bytes(), "it")
+        return {
+            **content,
+            "config": {**content["config"]},
+            "environments": [*content["environments"]],
+        }
 
 
 def summarize(rows: Sequence[Row], group_by: Sequence[str], figures: Sequence[str]) -> list[Row]:

@@ -1,7 +1,7 @@
 """The papers' training recipe, resumable after a kill."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from moda_keras.datasets import Dataset, StreamedDataset
-from moda_keras.evaluation.results_file import ResultsFile
+from moda_keras.evaluation.results_file import ResultsFile, read_rows, write_rows
 from moda_keras.evaluation.samples import predict
 from moda_keras.graph import activation_name, trace
 from moda_keras.methods.moda.decompose import decompose
@@ -19,6 +19,7 @@ from moda_keras.slicing.logits import find_output_activation
 from moda_keras.training.moda_loss import MODALoss
 from moda_keras.training.modular_loss import ModularLoss
 from moda_keras.training.modular_model import ModularModel
+from moda_keras.training.resumable_training import ResumableTraining
 
 FIGURES = ("loss", "accuracy")
 # Images from which it is told whether a model puts out probabilities.
@@ -115,11 +116,12 @@ def fit_by_recipe(
     data: Dataset | StreamedDataset,
     state: str | Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains a model, or resumes its training from the last complete epoch.
 
-    Writes `<state>.csv`, a row for each epoch, and the folder `<state>.backup`, from which training
-    resumes. The caller removes the backup once the model is saved.
+    Writes `<state>.training`, from which training resumes, and `<state>.csv`, a row for each epoch.
+    The caller removes the state with `remove_training_state` once the model is saved.
 
     Args:
         model: A `ModularModel`, or any model if `recipe.weights` is None, with its initial weights,
@@ -129,6 +131,7 @@ def fit_by_recipe(
         state: Path of the state, without suffix.
         callbacks: Keras callbacks. They run after the state is saved, so an exception at the end of
             an epoch loses nothing.
+        settings: What tells this training from others, as of `ResumableTraining`.
 
     Returns:
         For each epoch a dict: `epoch`, `seconds`, `loss`, `accuracy`, and in modular training the
@@ -139,15 +142,17 @@ def fit_by_recipe(
     loss = recipe.modular_loss
     modular = {} if loss is None else {"modular_loss": loss}
     compile_by_recipe(model, data, learning_rate=recipe.learning_rate, steps=steps, **modular)
-    log = _EpochLog(
-        f"{state}.csv", FIGURES + (("task_loss", *loss.objective_names) if modular else ())
+    resumable = ResumableTraining(f"{state}.training", settings=settings)
+    figures = FIGURES + (("task_loss", *loss.objective_names) if modular else ())
+    log = _EpochLog(f"{state}.csv", figures, resumable)
+    model.fit(
+        batches,
+        initial_epoch=resumable.initial_epoch,
+        epochs=recipe.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[batches.tell_epoch(), _Clock(), resumable, log, *callbacks],
     )
-    # Two copies, because a kill may come while one is written.
-    restore = keras.callbacks.BackupAndRestore(
-        f"{state}.backup", double_checkpoint=True, delete_checkpoint=False
-    )
-    callbacks = [batches.tell_epoch(), log, restore, *callbacks]
-    model.fit(batches, epochs=recipe.epochs, shuffle=False, verbose=0, callbacks=callbacks)
     return log.results.rows()
 
 
@@ -180,18 +185,58 @@ def calibrate(
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
 
 
-class _EpochLog(keras.callbacks.Callback):
-    """Seconds and figures of every epoch; an epoch that was repeated is logged once."""
-
-    def __init__(self, path: str, figures: tuple[str, ...]):
-        super().__init__()
-        self.figures = figures
-        self.results = ResultsFile(path, ["epoch", "seconds", *figures], key=["epoch"])
+class _Clock(keras.callbacks.Callback):
+    """Adds the wall-clock seconds of each epoch to its logs."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds = time.perf_counter() - self.start
-        figures = {name: float(logs[name]) for name in self.figures}
-        self.results.append([{"epoch": epoch, "seconds": seconds, **figures}])
+        logs["seconds"] = time.perf_counter() - self.start
+
+
+class _EpochLog(keras.callbacks.Callback):
+    """Writes a row for each epoch: those before an interruption as the state has them.
+
+    Args:
+        path: The CSV file.
+        figures: Names of the logs to write.
+        state: The state of the training, which comes before this in the list of callbacks.
+    """
+
+    def __init__(self, path: str, figures: tuple[str, ...], state: ResumableTraining):
+        super().__init__()
+        self.path = path
+        self.columns = ["epoch", "seconds", *figures]
+        self.state = state
+
+    def on_train_begin(self, logs=None):
+        # A kill between state and log leaves them an epoch apart: the state is right.
+        rows = [self._row(epoch) for epoch in range(self.state.initial_epoch)]
+        if rows and self._found() != rows:
+            write_rows(self.path, rows)
+        if rows:
+            self._open()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 0:
+            # What an earlier training left. Its state is gone: there is a new one by now.
+            Path(self.path).unlink(missing_ok=True)
+            self._open()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.results.append([self._row(epoch)])
+
+    def _found(self) -> list[dict[str, Any]] | None:
+        """The rows that are there; None if a kill has torn the last one."""
+        try:
+            return read_rows(self.path)
+        except (OSError, ValueError):
+            return None
+
+    def _open(self) -> None:
+        self.results = ResultsFile(self.path, self.columns, key=["epoch"])
+
+    def _row(self, epoch: int) -> dict[str, Any]:
+        history = self.state.history
+        return {"epoch": epoch, **{name: history[name][epoch] for name in self.columns[1:]}}

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ from pathlib import Path
 
 import keras
 
+from moda_keras.claims import claimed
 from moda_keras.datasets import Dataset, StreamedDataset
 from moda_keras.experiments.recipe import Recipe, fit_by_recipe
-from moda_keras.files import write_text
+from moda_keras.files import replacing, write_text
 from moda_keras.modules.load_modules import load_modules
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.training.training_state import remove_training_state
 from moda_keras.zoo.registry import build_network
 
 
@@ -56,7 +57,7 @@ def train_model(
     """Trains and decomposes a model, or loads the model trained by the same recipe.
 
     Training that was killed resumes from its last complete epoch, with the same result if the
-    backend is deterministic.
+    backend is deterministic. One process at a time trains a model.
 
     Args:
         recipe: The recipe.
@@ -66,12 +67,20 @@ def train_model(
 
     Returns:
         A `TrainedModel`.
+
+    Raises:
+        FileInUseError: If another process trains this model in this folder.
+        ValueError: If the state of its interrupted training is damaged.
     """
     name = f"{recipe.network}-{recipe.method}-seed{recipe.seed}-{_digest(recipe, data)}"
     path = Path(folder) / name
     done = path.with_suffix(".json")
+    state = path.with_suffix(".training")
     if not done.exists():
-        _train(recipe, data, path, callbacks)
+        with claimed(path):
+            _train(recipe, data, path, callbacks)
+    # A process that was killed here left it; with the model, nobody needs it.
+    remove_training_state(state)
     figures = json.loads(done.read_text())
     wrapper = path.with_suffix(".keras")
     return TrainedModel(
@@ -82,6 +91,22 @@ def train_model(
         figures.get("decompose_seconds", math.nan),
         keras.saving.load_model(wrapper) if wrapper.exists() else None,
     )
+
+
+def discard_interrupted(folder: str | Path) -> None:
+    """Removes the states of interrupted trainings from a folder of trained models.
+
+    Args:
+        folder: As of `train_model`.
+
+    Raises:
+        FileInUseError: If another process trains one of the models.
+    """
+    for pattern in ("*.training", "*.training.previous"):
+        for state in sorted(Path(folder).glob(pattern)):
+            path = Path(str(state).removesuffix(".previous").removesuffix(".training"))
+            with claimed(path):
+                remove_training_state(path.with_suffix(".training"))
 
 
 def _train(
@@ -106,9 +131,9 @@ def _train(
     }
     modules.save(path.with_suffix(".modules"), overwrite=True)
     if modules.model is not model:
-        model.save(path.with_suffix(".keras"))
+        with replacing(path.with_suffix(".keras")) as beside:
+            model.save(beside)
     write_text(path.with_suffix(".json"), json.dumps(figures, indent=2))
-    shutil.rmtree(path.with_suffix(".backup"), ignore_errors=True)
 
 
 def _digest(recipe: Recipe, data: Dataset | StreamedDataset) -> str:

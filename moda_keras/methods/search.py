@@ -1,5 +1,6 @@
 """The contract of the methods that search the modules of a trained model."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras.claims import claimed
 from moda_keras.graph import HiddenActivation, explain_no_activation
 from moda_keras.messages import listed
 from moda_keras.methods.search_state import SearchState, digest_of, read_state, write_state
@@ -147,6 +149,7 @@ class Search(ABC):
             ValueError: If the model has no graph, no hidden activation or, for a method that needs
                 them, no convolutional layer; if labels are missing, out of range or not those of
                 the inputs; if a class has no sample; if `state` is no file of this search.
+            FileInUseError: If another process searches with this `state`.
         """
         problem = self.check(model, x, y, class_names=class_names, batch_size=batch_size)
         found = self.run(problem, state=state, verbose=verbose)
@@ -165,6 +168,12 @@ class Search(ABC):
         verbose: str | int = "auto",
     ) -> SearchState:
         """Runs all rounds that are not yet in the file `state`; returns the last state."""
+        with contextlib.nullcontext() if state is None else claimed(state):
+            return self._run(problem, state, verbose)
+
+    def _run(
+        self, problem: SearchProblem, state: str | Path | None, verbose: str | int
+    ) -> SearchState:
         total = self.rounds(problem)
         digest = "" if state is None else digest_of(self, problem)
         done, current = (0, None) if state is None else read_state(state, digest)

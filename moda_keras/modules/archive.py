@@ -7,7 +7,6 @@ manifest may name a model file beside the archive and its digest.
 
 import io
 import json
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.files import reading, replacing
+from moda_keras.files import reading, replacing, temporary_folder
 from moda_keras.modules import manifest as manifests
 from moda_keras.modules.checked_files.arrays import read_arrays
 from moda_keras.modules.checked_files.keras_file import load_keras_file
@@ -151,8 +150,8 @@ def read_archive(
         raise FileNotFoundError(f"Module file not found: {str(path)!r}")
     limit = byte_limit(path, max_bytes)
     options = {"custom_objects": custom_objects, "safe_mode": safe_mode}
-    with tempfile.TemporaryDirectory() as folder:
-        inside = Path(folder) / MODEL
+    with temporary_folder() as folder:
+        inside = folder / MODEL
         with reading(path, EXPECTED), open_archive(path, limit) as archive:
             manifest = parse_manifest(
                 read_member(archive, manifests.NAME, manifests.MAX_BYTES), path

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import h5py  # Keras needs it
 import keras
 import numpy as np
 
-from moda_keras.files import ModuleFileError, reading
+from moda_keras.files import ModuleFileError, reading, temporary_folder
 from moda_keras.messages import shortened
 from moda_keras.modules import manifest as manifests
 from moda_keras.modules.checked_files.keras_file import load_keras_file
@@ -159,8 +158,8 @@ def _find(file: str, path: Path, model_file: str | Path | None) -> Path:
 
 def _difference(model_file: Path, model: keras.Model) -> str | None:
     """How the model in a file differs from `model`, in words; None if it does not."""
-    with tempfile.TemporaryDirectory() as folder:
-        saved, again = Path(folder) / "saved.keras", Path(folder) / "again.keras"
+    with temporary_folder() as folder:
+        saved, again = folder / "saved.keras", folder / "again.keras"
         model.save(saved)
         difference = _difference_of_files(model_file, saved)
         if difference is None:

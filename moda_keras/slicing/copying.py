@@ -1,13 +1,12 @@
 """Copies of layers and operations, made from their configs."""
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from moda_keras.files import temporary_folder
 from moda_keras.graph import is_keras_class, named_weights, plain_class, shallow_copy
 from moda_keras.slicing.foreign_layers import copy_foreign_layer
 
@@ -93,13 +92,13 @@ def _class_of_copy(operation: Any, changed: dict[str, Any]) -> type:
 
 
 def _copy_vocabulary(made: keras.layers.Layer, original: keras.layers.Layer) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         variables: dict[str, Any] = {}
         original.save_own_variables(variables)
         made.load_own_variables(variables)
-        original.save_assets(folder)
-        if any(Path(folder).iterdir()):
-            made.load_assets(folder)
+        original.save_assets(str(folder))
+        if any(folder.iterdir()):
+            made.load_assets(str(folder))
 
 
 def copy_weights(made: Any, original: Any, new: Mapping[str, np.ndarray] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Keras callbacks."""
+"""A Keras callback that measures modularity while a model is trained."""
 
 import math
 import warnings

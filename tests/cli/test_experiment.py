@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from command_line import ask, fail, invoke, run
 
+from moda_keras.claims import claimed
 from moda_keras.experiments import EXPERIMENTS, load_settings, read_rows
 from moda_keras.experiments.settings import config_from_settings
 
@@ -45,6 +46,29 @@ def test_runs_and_resumes(folder, arguments):
     times = {path: path.stat().st_mtime_ns for path in (folder / "results").rglob("*.modules")}
     assert ask("experiment", "training", "threshold", *arguments) == found
     assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_restart_discards_results_and_keeps_models(folder, arguments):
+    ask("experiment", "threshold", *arguments)
+    results = folder / "results"
+    models = {path: path.stat().st_mtime_ns for path in (results / "models").iterdir()}
+    state = results / "models" / "small_cnn-other.training"
+    state.write_text("damaged")
+    other = (*arguments, "--set", "threshold.thresholds=0.7")
+    assert "--restart" in fail("experiment", "threshold", *other)
+    (results / "threshold.json").write_text("{")
+    assert f"{str(results / 'threshold.json')!r}. Received: a file that is damaged" in fail(
+        "experiment", "threshold", *other
+    )
+    ask("experiment", "threshold", *other, "--restart")
+    assert [row["threshold"] for row in read_rows(results / "threshold.csv")] == [0.7]
+    assert {path: path.stat().st_mtime_ns for path in (results / "models").iterdir()} == models
+    ask("experiment", "threshold", *arguments, "--restart")
+
+
+def test_second_run_in_a_folder_is_refused(folder, arguments):
+    with claimed(folder / "results" / "training.csv"):
+        assert "training.csv" in fail("experiment", "training", *arguments)
 
 
 def test_tables_for_people_and_pages(folder, arguments):

@@ -1,13 +1,13 @@
-import json
-
 import keras
 import numpy as np
 import pytest
 from command_line import TINY_DATA, ask, fail, invoke, run
 
 import moda_keras as mk
+from moda_keras.claims import claimed
 from moda_keras.cli.train import TrainingArguments
 from moda_keras.experiments import read_rows
+from moda_keras.training.training_state import read_training_state
 
 STEPS = ("--epochs", 2, "--batch-size", 16)
 RECIPE = ("--network", "small_cnn", *STEPS)
@@ -25,7 +25,7 @@ def test_writes_model_modules_and_log(trained):
         np.testing.assert_array_equal(one, other)
     left = {path.name for path in trained.folder.iterdir()}
     assert {"digits.keras", "digits.modules", "digits.csv"} <= left
-    assert not {"digits.backup", "digits.training.json"} & left
+    assert not [name for name in left if "training" in name or name.startswith(".")]
 
 
 def test_model_normalizes_the_channels(trained):
@@ -115,10 +115,13 @@ def test_interrupted_training_with_other_settings_is_refused(small_model, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr("moda_keras.decompose", interrupted)
         assert invoke(*command).exit_code == 130
-    state = json.loads((tmp_path / "model.training.json").read_text())
-    assert state["epochs"] == 2 and state["data"]
+    state = read_training_state(tmp_path / "model.training")
+    assert state.epoch == 2 and state.settings["epochs"] == 2 and state.settings["data"]
     message = fail(*command, "--gamma", 0.5)
-    assert "{'weights': [1.0, 1.0, 0.3]}. Received: {'weights': [1.0, 1.0, 0.5]}" in message
+    assert (
+        "model.training', {'weights': [1.0, 1.0, 0.3]}. Received: {'weights': [1.0, 1.0, 0.5]}"
+        in message
+    )
     log = (tmp_path / "model.csv").read_text()
     assert "Resuming" in invoke(*command).stderr
     assert (tmp_path / "model.csv").read_text() == log  # no epoch was done again
@@ -160,25 +163,66 @@ def test_kill_between_the_outputs_leaves_a_training_to_resume(small_model, tmp_p
 
 
 @pytest.mark.parametrize("restart", [(), ("--restart",)])
-@pytest.mark.parametrize("name", ["model.backup/notes.txt", "model.csv", "model.training.json"])
+@pytest.mark.parametrize("name", ["model.training", "model.csv", "model.training.previous"])
 def test_files_of_other_origin_are_kept(name, restart, small_model, tmp_path):
-    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("{}")
     command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
     message = fail(*command, *restart)
-    assert str(tmp_path / name.split("/")[0]) in message and "Pass --force" in message
+    assert str(tmp_path / name) in message and "Pass --force" in message
     assert (tmp_path / name).read_text() == "{}"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_files_of_other_origin_are_replaced_by_force(small_model, tmp_path):
-    (tmp_path / "model.backup").mkdir()
-    for name in ("model.backup/notes.txt", "model.csv", "model.training.json"):
+    for name in ("model.training", "model.csv", "model.training.previous"):
         (tmp_path / name).write_text("{}")
     command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
     assert ask(*command, "--force")["epochs"] == 2
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"model.keras", "model.modules", "model.csv"}
+
+
+def test_command_whose_training_is_done_says_so(small_model, tmp_path):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    found = ask(*command)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()}
+    assert "This training is done already" in run(*command)
+    assert ask(*command) == found
+    for other in (("--gamma", 0.5), ("--threshold", 0.5), ("--restart",)):
+        assert "model.keras' exists. Pass --force" in fail(*command, *other)
+    left = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()}
+    assert left == before
+    assert ask(*command, "--force")["seconds"] != found["seconds"]  # trained again
+    (tmp_path / "model.modules").unlink()
+    assert "model.keras' exists" in fail(*command)
+
+
+def test_kill_after_the_outputs_leaves_a_training_that_is_done(small_model, tmp_path, monkeypatch):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    with monkeypatch.context() as patch:
+        patch.setattr("moda_keras.cli.training_files.TrainingFiles.remove", interrupted)
+        assert invoke(*command).exit_code == 130
+    assert ask(*command)["epochs"] == 2
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"model.keras", "model.modules", "model.csv"}
+    assert "done already" in run(*command)
+
+
+def test_second_training_of_an_output_is_refused(small_model, tmp_path):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    with claimed(tmp_path / "model.keras"):
+        message = fail(*command)
+    assert f"to write {str(tmp_path / 'model.keras')!r}" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_first_epoch_is_not_called_complete(small_model, tmp_path, monkeypatch):
+    command = ("train", *TINY_DATA, "--model", small_model, *STEPS, "-o", tmp_path / "model.keras")
+    with monkeypatch.context() as patch:
+        patch.setattr("moda_keras.experiments.recipe._Clock.on_epoch_end", interrupted)
+        result = invoke(*command)
+    assert "No epoch was complete. Rerun the command to resume" in result.stderr
+    assert "Resuming" not in invoke(*command).stderr
 
 
 def interrupted(*arguments, **named):

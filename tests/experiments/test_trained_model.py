@@ -85,7 +85,7 @@ def test_interrupted_training_resumes_to_the_same_result(data, undisturbed, tmp_
     assert trained.accuracy == undisturbed.accuracy
     for one, other in zip(weights_of(trained), weights_of(undisturbed), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-    assert not list(tmp_path.glob("*.backup"))
+    assert not list(tmp_path.glob("*.training*"))
 
 
 def test_training_killed_after_its_last_epoch_is_not_done_again(data, undisturbed, tmp_path):

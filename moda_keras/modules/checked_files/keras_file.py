@@ -1,6 +1,5 @@
 """Loads .keras files that may be damaged or malicious."""
 
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import keras
 
-from moda_keras.files import reading
+from moda_keras.files import reading, temporary_folder
 from moda_keras.messages import shortened
 from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.checked_files.model_config import check_config
@@ -85,9 +84,9 @@ def _size_of_weights(path: Path, archive: zipfile.ZipFile, limit: int) -> int:
         with path.open("rb") as file:
             return check_weights_file(StoredMember(file, member), limit)
     # Going back and forth in a compressed member unpacks it again and again.
-    with tempfile.TemporaryDirectory() as folder:
-        extract_member(archive, WEIGHTS, Path(folder) / WEIGHTS)
-        with (Path(folder) / WEIGHTS).open("rb") as file:
+    with temporary_folder() as folder:
+        extract_member(archive, WEIGHTS, folder / WEIGHTS)
+        with (folder / WEIGHTS).open("rb") as file:
             return check_weights_file(file, limit)
 
 

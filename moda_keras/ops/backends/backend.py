@@ -92,6 +92,14 @@ class Backend(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no tap.")
 
+    def random_state(self) -> dict[str, np.ndarray]:
+        """The generators that the whole process shares, as uint8 arrays; only PyTorch has any."""
+        return {}
+
+    def set_random_state(self, state: dict[str, np.ndarray]) -> None:
+        """Sets those generators to what `random_state` returned, as far as they are here."""
+        del state  # there are none
+
     @abstractmethod
     def accelerator_name(self) -> str | None:
         """Name of the GPU or TPU in use; None without one."""

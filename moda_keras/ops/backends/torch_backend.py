@@ -49,6 +49,18 @@ class TorchBackend(Backend):
     def without_gradients(self):
         return torch.no_grad()
 
+    def random_state(self):
+        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        found = {f"cuda{index}": each.numpy() for index, each in enumerate(devices)}
+        return {"cpu": torch.get_rng_state().numpy(), **found}
+
+    def set_random_state(self, state):
+        for name, each in state.items():
+            if name == "cpu":
+                torch.set_rng_state(torch.from_numpy(each))
+            elif torch.cuda.is_available():
+                torch.cuda.set_rng_state(torch.from_numpy(each), int(name.removeprefix("cuda")))
+
     def accelerator_name(self) -> str | None:
         return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 

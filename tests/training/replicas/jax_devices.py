@@ -1,4 +1,4 @@
-"""Trains and decomposes on one device and on several; prints how far apart they are. Run by a test."""
+"""Trains and decomposes on one device and on several; prints how far apart. Run by a test."""
 # The number of devices must be set before anything of JAX.
 # ruff: noqa: E402
 
