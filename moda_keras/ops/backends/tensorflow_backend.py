@@ -69,7 +69,9 @@ class TensorflowBackend(ReferenceBackend):
                 share = vectors_gradient
                 for position in positions:
                     share = tf.expand_dims(share, position)
-                share /= tf.cast(tf.size(x, tf.int64) // tf.size(vectors, tf.int64), real)
+                # Not the size of x over that of the vectors: a replica may have no sample.
+                lengths = tf.gather(tf.shape(x, tf.int64), positions)
+                share /= tf.cast(tf.reduce_prod(lengths), real)
                 share = tf.cast(share, x.dtype)
                 return upstream + (share if non_negative else share * tf.sign(x))
 
