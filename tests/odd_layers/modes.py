@@ -1,0 +1,538 @@
+"""Training and inference, noise, state, losses, masks of one's own, other code inside a `call`."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+from odd_layers.blocks import dense
+from odd_layers.catalogue import LENGTH, WIDTH, WithWeights, Written, odd
+
+SEEDS = {"parts": lambda: {"seeds": keras.random.SeedGenerator(1)}}
+
+
+# ------------------------------------------------------------------------------------ training
+@odd("training", parts=lambda: {"inner": dense(5, "relu"), "drop": layers.Dropout(0.5)})
+def dropout_inside(self, x, training=None):
+    return self.drop(self.inner(x), training=training)
+
+
+@odd("training", parts=lambda: {"inner": dense(5, "relu"), "drop": layers.Dropout(0.5)})
+def dropout_not_told(self, x):
+    return self.drop(self.inner(x))
+
+
+@odd("training", parts=lambda: {"norm": layers.BatchNormalization()})
+def norm_frozen_by_the_call(self, x, training=None):
+    return self.norm(x, training=False)
+
+
+@odd("training", parts=lambda: {"drop": layers.Dropout(0.5)})
+def dropout_always_on(self, x):
+    return self.drop(x, training=True)
+
+
+@odd("training", parts=lambda: {"drop": layers.Dropout(0.5)})
+def dropout_if_training(self, x, training=False):
+    return self.drop(x, training=training) if training else x
+
+
+@odd("training")
+def noise_free_branch(self, x, training=False):
+    return ops.clip(x, 0.1, 0.9) if training else x
+
+
+@odd("training", parts=lambda: {"norm": layers.BatchNormalization()})
+def norm_of_the_other_mode(self, x, training=False):
+    return self.norm(x, training=not training)
+
+
+@odd("training")
+class OtherLayerInTraining(Written):
+    parts = staticmethod(lambda: {"a": dense(5, "relu"), "b": dense(5, "relu")})
+
+    def build(self, shape):
+        self.a.build(shape)
+        self.b.build(shape)
+
+    def call(self, x, training=False):
+        return self.a(x) if training else self.b(x)
+
+
+@odd("training", parts=lambda: {"noise": layers.GaussianNoise(0.3), "inner": dense(5, "relu")})
+def gaussian_noise_inside(self, x, training=None):
+    return self.inner(self.noise(x, training=training))
+
+
+class Frozen(Written):
+    parts = staticmethod(lambda: {"norm": layers.BatchNormalization()})
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm.trainable = False
+
+    def call(self, x):
+        return ops.relu(self.norm(x))
+
+
+odd("training")(Frozen)
+
+
+@odd("training")
+class FrozenOutside(Written):
+    parts = staticmethod(lambda: {"norm": layers.BatchNormalization(), "inner": dense(5, "relu")})
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.trainable = False
+
+    def call(self, x, training=None):
+        return self.inner(self.norm(x, training=training))
+
+
+@odd("training")
+class ActsByTrainable(Written):
+    parts = staticmethod(lambda: {"inner": dense(5)})
+
+    def call(self, x):
+        return ops.relu(self.inner(x)) if self.trainable else self.inner(x)
+
+
+@odd("training", apply=lambda layer, x: layer(x, training=False),
+     parts=lambda: {"norm": layers.BatchNormalization(), "inner": dense(5, "relu")})
+def called_in_inference(self, x, training=None):
+    return self.inner(self.norm(x, training=training))
+
+
+@odd("training", apply=lambda layer, x: layer(x, training=True),
+     parts=lambda: {"norm": layers.BatchNormalization(), "inner": dense(5, "relu")})
+def called_in_training(self, x, training=None):
+    return self.inner(self.norm(x, training=training))
+
+
+# --------------------------------------------------------------------------------------- noise
+@odd("noise", **SEEDS)
+def dropout_by_keras_random(self, x, training=None):
+    return keras.random.dropout(x, 0.5, seed=self.seeds) if training else x
+
+
+@odd("noise", **SEEDS)
+def stochastic_depth(self, x, training=None):
+    if not training:
+        return ops.relu(x) + x
+    kept = keras.random.uniform((ops.shape(x)[0], 1), seed=self.seeds) > 0.2
+    return x + ops.relu(x) * ops.cast(kept, x.dtype) / 0.8
+
+
+@odd("noise", **SEEDS)
+def noise_in_both_modes(self, x):
+    return x + 0.0 * keras.random.normal(ops.shape(x), seed=self.seeds)
+
+
+@odd("noise")
+def noise_of_a_fixed_seed(self, x):
+    return x + keras.random.normal((1, WIDTH), seed=7)
+
+
+@odd("noise")
+def noise_by_numpy(self, x):
+    return x + np.random.default_rng(3).normal(size=WIDTH).astype("float32")
+
+
+@odd("noise", parts=lambda: {"both": dense(8), "seeds": keras.random.SeedGenerator(1)})
+def variational(self, x, training=None):
+    mean, log_variance = ops.split(self.both(x), 2, axis=-1)
+    if not training:
+        return mean
+    return mean + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(mean), seed=self.seeds)
+
+
+@odd("noise", parts=lambda: {"drop": layers.Dropout(0.5, noise_shape=(None, 1)), "inner": dense(5, "relu")})
+def stochastic_depth_by_dropout(self, x, training=None):
+    return x + self.drop(ops.relu(x), training=training)
+
+
+# --------------------------------------------------------------------------------------- state
+class Counting(layers.Layer):
+    def build(self, shape):
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
+
+
+@odd("state")
+class CallsCounted(Counting):
+    def call(self, x):
+        self.count.assign_add(1.0)
+        return ops.relu(x)
+
+
+@odd("state")
+class MovingAverage(Counting):
+    def call(self, x, training=False):
+        if training:
+            self.count.assign(0.9 * self.count + 0.1 * ops.mean(x))
+        return x - self.count
+
+
+@odd("state")
+class StateRead(Counting):
+    def call(self, x):
+        return x * (1.0 + self.count)
+
+
+@odd("state")
+class LastKept(Written):
+    def call(self, x):
+        self.last = ops.relu(x)
+        return self.last
+
+
+@odd("state")
+class FilledCache(Written):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.cache = {}
+
+    def call(self, x):
+        return x + self.cache.setdefault("waves", np.sin(np.arange(WIDTH)).astype("float32"))
+
+
+@odd("state", parts=lambda: {"mean": keras.metrics.Mean(name="mean"), "inner": dense(5, "relu")})
+def metric_updated(self, x):
+    x = self.inner(x)
+    self.mean.update_state(ops.sum(x))
+    return x
+
+
+@odd("state")
+class VectorQuantizer(WithWeights):
+    shapes = {"codes": (4, WIDTH)}
+
+    def call(self, x):
+        distances = ops.sum((x[:, None] - self.codes) ** 2, axis=-1)
+        taken = ops.matmul(ops.one_hot(ops.argmin(distances, axis=-1), 4), self.codes)
+        return x + ops.stop_gradient(taken - x)
+
+
+# -------------------------------------------------------------------------------------- losses
+@odd("losses", parts=lambda: {"inner": dense(5, "relu")})
+def loss_added(self, x):
+    x = self.inner(x)
+    self.add_loss(0.1 * ops.mean(ops.square(x)))
+    return x
+
+
+@odd("losses", parts=lambda: {"router": dense(2, "softmax"), "inner": dense(5, "relu")})
+def loss_added_in_training(self, x, training=False):
+    weights = self.router(x)
+    if training:
+        self.add_loss(ops.sum(ops.square(ops.mean(weights, axis=0))))
+    return self.inner(x) * weights[:, :1]
+
+
+@odd("losses")
+class ActivityRegularized(Written):
+    parts = staticmethod(lambda: {"inner": dense(5, "relu")})
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"activity_regularizer": "l2", **kwargs})
+
+    def call(self, x):
+        return self.inner(x)
+
+
+@odd("losses", parts=lambda: {"inner": dense(5, "relu", activity_regularizer="l1")})
+def activity_regularized_inside(self, x):
+    return self.inner(x)
+
+
+@odd("losses", parts=lambda: {"inner": dense(5, "relu"), "penalty": layers.ActivityRegularization(l1=0.1)})
+def penalty_layer_inside(self, x):
+    return self.penalty(self.inner(x))
+
+
+@odd("losses", weights={"outer": (5,)}, parts=lambda: {"inner": dense(5, "relu")})
+def loss_on_a_weight(self, x):
+    self.add_loss(0.1 * ops.sum(ops.square(self.outer)))
+    return self.inner(x) * self.outer
+
+
+# ----------------------------------------------------------------------------------- gradients
+@odd("gradients", parts=lambda: {"inner": dense(5, "relu")})
+def gradient_stopped(self, x):
+    return self.inner(ops.stop_gradient(x))
+
+
+@odd("gradients")
+def straight_through(self, x):
+    return x + ops.stop_gradient(ops.round(x) - x)
+
+
+@odd("gradients")
+def gradient_reversed(self, x):
+    @ops.custom_gradient
+    def reverse(values):
+        def grad(*args, upstream=None):
+            return -(args[0] if upstream is None else upstream)
+
+        return values, grad
+
+    return reverse(x)
+
+
+# ------------------------------------------------------------------------------ control of flow
+@odd("control flow")
+def branch_on_a_value(self, x):
+    return ops.relu(x) if ops.max(x) > 0.5 else x
+
+
+@odd("control flow")
+def branch_on_a_size(self, x):
+    return ops.relu(x) if x.shape[-1] > 3 else x
+
+
+@odd("control flow")
+def branch_on_the_batch(self, x):
+    return ops.relu(x) if x.shape[0] is None or x.shape[0] > 1 else ops.relu(x) * 2.0
+
+
+@odd("control flow", parts=lambda: {"inner": dense(WIDTH, "relu")})
+def branch_if_symbolic(self, x):
+    return self.inner(x) if keras.utils.is_keras_tensor(x) else self.inner(x) * 2.0
+
+
+@odd("control flow")
+def cond_of_keras(self, x):
+    return ops.cond(ops.max(x) > 0.5, lambda: ops.relu(x), lambda: x * 0.5)
+
+
+@odd("control flow")
+def cond_on_the_attribute(self, x):
+    return ops.cond(self.trainable, lambda: ops.relu(x), lambda: x)
+
+
+@odd("control flow")
+def where_of_keras(self, x):
+    return ops.where(x > 0.5, x, 0.1 * x)
+
+
+@odd("control flow")
+def while_loop(self, x):
+    return ops.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, ops.tanh(y) + 0.1), (0, x))[1]
+
+
+@odd("control flow")
+def fori_loop(self, x):
+    return ops.fori_loop(0, 3, lambda i, y: ops.tanh(y) * 2.0, x)
+
+
+@odd("control flow", on="sequence", parts=lambda: {"inner": dense(5, "relu")})
+def map_over_samples(self, x):
+    return ops.map(lambda each: ops.relu(each) * 2.0, x)
+
+
+@odd("control flow", on="sequence")
+def vectorized_map(self, x):
+    return ops.vectorized_map(lambda each: ops.cumsum(each, axis=0), x)
+
+
+@odd("control flow")
+def switch_of_keras(self, x):
+    return ops.switch(1, [lambda y: y, lambda y: ops.relu(y) * 2.0], x)
+
+
+@odd("control flow", parts=lambda: {"inner": dense(WIDTH, "tanh")})
+def fixed_point(self, x):
+    state = ops.zeros_like(x)
+    for _ in range(3):
+        state = self.inner(state + x)
+    return state
+
+
+@odd("control flow")
+def associative_scan(self, x):
+    return ops.associative_scan(ops.add, x, axis=-1)
+
+
+# --------------------------------------------------------------------------------- other code
+@odd("other code")
+def numpy_on_the_input(self, x):
+    return ops.convert_to_tensor(np.tanh(ops.convert_to_numpy(x)))
+
+
+@odd("other code")
+def numpy_constant(self, x):
+    return x * np.linspace(0.5, 1.5, WIDTH).astype("float32")
+
+
+@odd("other code")
+def numpy_of_the_weights_shape(self, x):
+    return x / float(np.sqrt(x.shape[-1])) + np.float32(0.5)
+
+
+@odd("other code", parts=lambda: {"table": np.linspace(0.5, 1.5, WIDTH).astype("float32")})
+def numpy_attribute(self, x):
+    return ops.relu(x) * self.table
+
+
+def native(torch_like, tensorflow_like, jax_like):
+    name = keras.backend.backend()
+    if name == "torch":
+        import torch
+
+        return torch_like(torch)
+    if name == "tensorflow":
+        import tensorflow
+
+        return tensorflow_like(tensorflow)
+    import jax
+
+    return jax_like(jax)
+
+
+@odd("other code")
+def function_of_the_backend(self, x):
+    return native(lambda t: t.relu(x), lambda t: t.nn.relu(x), lambda j: j.nn.relu(x))
+
+
+@odd("other code")
+def backend_only_if_eager(self, x):
+    if isinstance(x, keras.KerasTensor):
+        return ops.relu(x)
+    return native(lambda t: t.relu(x), lambda t: t.nn.relu(x), lambda j: j.nn.relu(x))
+
+
+@odd("other code", parts=lambda: {"inner": dense(5)})
+def methods_of_the_tensor(self, x):
+    return self.inner(x).mean(axis=-1, keepdims=True)
+
+
+@odd("other code", weights={"scale": (WIDTH,)})
+def number_of_a_weight(self, x):
+    return x * float(ops.convert_to_numpy(self.scale)[0])
+
+
+@odd("other code", weights={"scale": (WIDTH,)})
+def value_of_a_weight(self, x):
+    return ops.relu(x) * self.scale.value
+
+
+@odd("other code", weights={"scale": (WIDTH,)})
+def weight_converted(self, x):
+    return ops.relu(x) * ops.convert_to_tensor(self.scale)
+
+
+@odd("other code", weights={"scale": (WIDTH,)})
+def weight_branched_on(self, x):
+    return ops.relu(x) if float(ops.convert_to_numpy(self.scale)[0]) > 0 else x
+
+
+# --------------------------------------------------------------------------------------- dtypes
+@odd("dtypes", parts=lambda: {"inner": dense(5, "relu")})
+def cast_to_double_and_back(self, x):
+    return self.inner(ops.cast(ops.sum(ops.cast(x, "float64"), axis=-1, keepdims=True) + x, x.dtype))
+
+
+@odd("dtypes")
+class HalfPrecision(Written):
+    parts = staticmethod(lambda: {"inner": dense(5, "relu", dtype="mixed_bfloat16")})
+
+    def call(self, x):
+        return ops.cast(self.inner(x), "float32")
+
+
+@odd("dtypes")
+class MixedPolicy(Written):
+    parts = staticmethod(lambda: {"inner": dense(5, "relu", dtype="mixed_float16")})
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault("dtype", "mixed_float16")
+        super().__init__(**kwargs)
+
+    def call(self, x):
+        return self.inner(x) * 0.5
+
+
+@odd("dtypes")
+class MixedPolicyWithAWeight(WithWeights):
+    shapes = {"scale": (WIDTH,), "kernel": (WIDTH, 5)}
+
+    def __init__(self, **kwargs):
+        kwargs.setdefault("dtype", "mixed_bfloat16")
+        super().__init__(**kwargs)
+
+    def call(self, x):
+        return ops.relu(ops.matmul(x * self.scale, self.kernel))
+
+
+@odd("dtypes")
+class NotAutocast(WithWeights):
+    shapes = {"scale": (WIDTH,)}
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **{"dtype": "float32", **kwargs})
+
+    def call(self, x):
+        return ops.relu(x) * self.scale
+
+
+@odd("dtypes", on="ids")
+def ids_hashed(self, ids):
+    return ops.one_hot(ops.mod(ids * 7, 5), 5)
+
+
+@odd("dtypes", on="ids")
+def ids_counted(self, ids):
+    return ops.sum(ops.one_hot(ids, 9), axis=1)
+
+
+@odd("dtypes", on="ids", parts=lambda: {"words": layers.Embedding(9, WIDTH)})
+def mean_without_padding(self, ids):
+    mask = ops.cast(ids != 0, "float32")[..., None]
+    return ops.sum(self.words(ids) * mask, axis=1) / (ops.sum(mask, axis=1) + 1.0)
+
+
+@odd("dtypes", on="sequence", parts=lambda: {"inner": dense(5)})
+def compared_and_chosen(self, x):
+    x = self.inner(x)
+    order = ops.argsort(ops.sum(x, axis=-1), axis=-1)
+    return ops.take_along_axis(x, order[..., None], axis=1)
+
+
+@odd("dtypes")
+def sorted_values(self, x):
+    return ops.flip(ops.sort(x, axis=-1), axis=-1)
+
+
+@odd("dtypes", on="sequence")
+def padded_and_cut(self, x):
+    x = ops.pad(x, [[0, 0], [1, 2], [0, 0]], constant_values=0.3)
+    return ops.relu(x[:, 1 : 1 + LENGTH, ::2])
+
+
+@odd("dtypes")
+def written_into(self, x):
+    index = ops.convert_to_tensor(np.array([[0, 1]], dtype="int32"))
+    return x + ops.scatter(index, ops.ones((1,)), (1, WIDTH))
+
+
+@odd("dtypes")
+def quantiles(self, x):
+    return ops.quantile(x, [0.25, 0.75], axis=-1, keepdims=False)[0][:, None] + x
+
+
+@odd("dtypes")
+def logs_and_softmaxes(self, x):
+    return ops.log_softmax(x, axis=-1) - ops.logsumexp(x, axis=-1, keepdims=True)
+
+
+@odd("dtypes", on="sequence")
+def batch_flattened(self, x):
+    return ops.reshape(ops.relu(ops.reshape(x, (-1, WIDTH))), (-1, LENGTH, WIDTH))
+
+
+@odd("dtypes")
+def over_the_batch(self, x):
+    return x - ops.mean(x, axis=0, keepdims=True)
+
+
+@odd("dtypes")
+def matrix_of_the_batch(self, x):
+    return ops.matmul(ops.matmul(x, ops.transpose(x)), x) * 0.1
