@@ -26,36 +26,24 @@ def symbolic_lookups(layer: keras.layers.Layer) -> Iterator[dict[int, tuple[Any,
     tables = [
         each
         for each in layer._flatten_layers(include_self=False, recursive=True)
-        if type(each) is keras.layers.Embedding and each.built
+        if type(each) is keras.layers.Embedding and each.built and not each.mask_zero
     ]
     for table in tables:
-        vars(table).update(_symbolic_methods(table, held))
+        vars(table)["call"] = _symbolic_call(table, held)
     try:
         yield held
     finally:
         for table in tables:
-            del vars(table)["call"], vars(table)["symbolic_call"]
+            del vars(table)["call"]
 
 
-def _symbolic_methods(
-    table: keras.layers.Embedding, held: dict[int, tuple[Any, Any]]
-) -> dict[str, Callable]:
-    call, symbolic_call = table.call, table.symbolic_call
-    is_inferring: list[bool] = []  # not empty while Keras infers the output's shape by a call
+def _symbolic_call(table: keras.layers.Embedding, held: dict[int, tuple[Any, Any]]) -> Callable:
+    """What to call in place of `table.call`, which sees tensors with values alone."""
 
-    def infer(*args: Any, **kwargs: Any) -> Any:
-        is_inferring.append(True)
-        try:
-            return symbolic_call(*args, **kwargs)
-        finally:
-            is_inferring.pop()
-
-    def look_up(indices: Any) -> Any:
-        if is_inferring:
-            return call(indices)
+    def call(indices: Any) -> keras.KerasTensor:
         dtype = keras.backend.standardize_dtype(indices.dtype)
         symbolic = SymbolicTensor(tuple(indices.shape), dtype=dtype)
         held[id(symbolic)] = (symbolic, indices)
-        return infer(symbolic)
+        return table(symbolic)
 
-    return {"call": look_up, "symbolic_call": infer}
+    return call
