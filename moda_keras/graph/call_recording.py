@@ -182,7 +182,7 @@ def _record_once(
     hold = symbolic_tensors(layer) if with_weights else contextlib.nullcontext({})
     with hold as held, _without_a_trace(layer), symbolic_lookups(layer) as looked_up:
         try:
-            with keras.StatelessScope() as scope, backend.without_gradients():
+            with keras.StatelessScope() as scope, backend.without_gradients(), backend.without_custom_gradients():
                 structure = _call_in_mode(layer, args, kwargs, training)
         except Exception as error:  # whatever a `call` of the user's raises
             raise Unrecordable(explain_failure(error)) from None

@@ -6,6 +6,7 @@ import re
 _MEANINGS = {
     "`add_loss()` can only be called": "it adds a loss when it is called",
     "You cannot convert it to a NumPy array": "its call turns tensors into NumPy arrays",
+    "A symbolic tensor has no gradient of its own": "its call defines a gradient of its own",
     "cannot be used as a boolean": "its call branches on the values of tensors",
     "You cannot add new elements of state": "it makes layers or weights when it is called",
 }

@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 WIDTH, LENGTH, SIDE, WORDS = 6, 4, 4, 9
-INLINED, IN_PART, WHOLE, REFUSED = "inlined", "in part", "whole", "refused"
+INLINED, KNOWN, WHOLE, REFUSED = "inlined", "known", "whole", "refused"
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,14 @@ class Entry:
         name: Its name.
         idea: The group that it belongs to.
         make: Makes the layer.
-        verdict: "inlined": its parts take its place. "in part": they do, but one of them stays
-            whole. "whole": it stays one operation. "refused": a ValueError says what to do.
-        why: What the reason says, if it is not inlined.
+        verdict: "inlined": its parts take its place. "known": it is one of Keras's layers, and is
+            cut as such. "whole": it stays one operation, with a reason. "refused": a ValueError
+            says what to do.
+        why: What the reason says, if it is whole or refused.
         on: What goes in: a "vector", "sequence", "image", "ids", a sequence of any length ("open"),
             or one with a mask of time steps ("masked").
         apply: Calls the layer on it.
+        only_torch: Whether Keras itself runs it on PyTorch alone.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Entry:
     why: str
     on: str
     apply: Callable[[layers.Layer, Any], Any]
+    only_torch: bool
 
 
 CATALOGUE: dict[str, Entry] = {}
@@ -68,10 +71,11 @@ def odd(
     on: str = "vector",
     parts: Callable[[], dict[str, Any]] = dict,
     weights: dict[str, tuple] | None = None,
-    in_part: str = "",
+    known: bool = False,
     whole: str = "",
     refused: str = "",
     apply: Callable[[layers.Layer, Any], Any] = lambda layer, x: layer(x),
+    only_torch: bool = False,
     **attributes: Any,
 ) -> Callable:
     """Decorator that adds a `call`, a class of layers, or a function that makes one.
@@ -81,17 +85,19 @@ def odd(
         on: As of `Entry`.
         parts: Makes the layers inside, by the names of their attributes.
         weights: Shapes of weights, likewise.
-        in_part: The reason of what stays whole inside.
+        known: Whether it is one of Keras's layers.
         whole: The reason, if it stays whole.
         refused: What the error says.
         apply: As of `Entry`.
+        only_torch: As of `Entry`.
         **attributes: More attributes of the class.
 
     Returns:
         The decorator.
     """
-    verdicts = {IN_PART: in_part, WHOLE: whole, REFUSED: refused}
+    verdicts = {KNOWN: known, WHOLE: whole, REFUSED: refused}
     verdict = next((each for each, reason in verdicts.items() if reason), INLINED)
+    why = whole or refused
 
     def register(written: Any) -> Any:
         name = written.__name__
@@ -112,8 +118,7 @@ def odd(
                 },
             )
         assert name not in CATALOGUE, name
-        why = verdicts.get(verdict, "")
-        CATALOGUE[name] = Entry(name, idea, make, verdict, why, on, apply)
+        CATALOGUE[name] = Entry(name, idea, make, verdict, why, on, apply, only_torch)
         return written
 
     return register

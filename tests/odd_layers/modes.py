@@ -20,32 +20,32 @@ def dropout_not_told(self, x):
     return self.drop(self.inner(x))
 
 
-@odd("training", parts=lambda: {"norm": layers.BatchNormalization()})
+@odd("training", whole="it asks layers inside for training or inference", parts=lambda: {"norm": layers.BatchNormalization()})
 def norm_frozen_by_the_call(self, x, training=None):
     return self.norm(x, training=False)
 
 
-@odd("training", parts=lambda: {"drop": layers.Dropout(0.5)})
+@odd("training", whole="it asks layers inside for training or inference", parts=lambda: {"drop": layers.Dropout(0.5)})
 def dropout_always_on(self, x):
     return self.drop(x, training=True)
 
 
-@odd("training", parts=lambda: {"drop": layers.Dropout(0.5)})
+@odd("training", whole="something else in training", parts=lambda: {"drop": layers.Dropout(0.5)})
 def dropout_if_training(self, x, training=False):
     return self.drop(x, training=training) if training else x
 
 
-@odd("training")
+@odd("training", whole="something else in training")
 def noise_free_branch(self, x, training=False):
     return ops.clip(x, 0.1, 0.9) if training else x
 
 
-@odd("training", parts=lambda: {"norm": layers.BatchNormalization()})
+@odd("training", whole="it asks layers inside for training or inference", parts=lambda: {"norm": layers.BatchNormalization()})
 def norm_of_the_other_mode(self, x, training=False):
     return self.norm(x, training=not training)
 
 
-@odd("training")
+@odd("training", whole="something else in training")
 class OtherLayerInTraining(Written):
     parts = staticmethod(lambda: {"a": dense(5, "relu"), "b": dense(5, "relu")})
 
@@ -109,12 +109,12 @@ def called_in_training(self, x, training=None):
 
 
 # --------------------------------------------------------------------------------------- noise
-@odd("noise", **SEEDS)
+@odd("noise", whole="its call", **SEEDS)
 def dropout_by_keras_random(self, x, training=None):
     return keras.random.dropout(x, 0.5, seed=self.seeds) if training else x
 
 
-@odd("noise", **SEEDS)
+@odd("noise", whole="its call", **SEEDS)
 def stochastic_depth(self, x, training=None):
     if not training:
         return ops.relu(x) + x
@@ -122,7 +122,7 @@ def stochastic_depth(self, x, training=None):
     return x + ops.relu(x) * ops.cast(kept, x.dtype) / 0.8
 
 
-@odd("noise", **SEEDS)
+@odd("noise", whole="its call", **SEEDS)
 def noise_in_both_modes(self, x):
     return x + 0.0 * keras.random.normal(ops.shape(x), seed=self.seeds)
 
@@ -137,7 +137,7 @@ def noise_by_numpy(self, x):
     return x + np.random.default_rng(3).normal(size=WIDTH).astype("float32")
 
 
-@odd("noise", parts=lambda: {"both": dense(8), "seeds": keras.random.SeedGenerator(1)})
+@odd("noise", whole="its call", parts=lambda: {"both": dense(8), "seeds": keras.random.SeedGenerator(1)})
 def variational(self, x, training=None):
     mean, log_variance = ops.split(self.both(x), 2, axis=-1)
     if not training:
@@ -156,14 +156,14 @@ class Counting(layers.Layer):
         self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
 
 
-@odd("state")
+@odd("state", whole="it changes a state")
 class CallsCounted(Counting):
     def call(self, x):
         self.count.assign_add(1.0)
         return ops.relu(x)
 
 
-@odd("state")
+@odd("state", whole="its call")
 class MovingAverage(Counting):
     def call(self, x, training=False):
         if training:
@@ -177,7 +177,7 @@ class StateRead(Counting):
         return x * (1.0 + self.count)
 
 
-@odd("state")
+@odd("state", whole="it sets its attributes ['last']")
 class LastKept(Written):
     def call(self, x):
         self.last = ops.relu(x)
@@ -194,7 +194,7 @@ class FilledCache(Written):
         return x + self.cache.setdefault("waves", np.sin(np.arange(WIDTH)).astype("float32"))
 
 
-@odd("state", parts=lambda: {"mean": keras.metrics.Mean(name="mean"), "inner": dense(5, "relu")})
+@odd("state", whole="its call", parts=lambda: {"mean": keras.metrics.Mean(name="mean"), "inner": dense(5, "relu")})
 def metric_updated(self, x):
     x = self.inner(x)
     self.mean.update_state(ops.sum(x))
@@ -212,14 +212,14 @@ class VectorQuantizer(WithWeights):
 
 
 # -------------------------------------------------------------------------------------- losses
-@odd("losses", parts=lambda: {"inner": dense(5, "relu")})
+@odd("losses", whole="it adds a loss", parts=lambda: {"inner": dense(5, "relu")})
 def loss_added(self, x):
     x = self.inner(x)
     self.add_loss(0.1 * ops.mean(ops.square(x)))
     return x
 
 
-@odd("losses", parts=lambda: {"router": dense(2, "softmax"), "inner": dense(5, "relu")})
+@odd("losses", whole="it adds a loss", parts=lambda: {"router": dense(2, "softmax"), "inner": dense(5, "relu")})
 def loss_added_in_training(self, x, training=False):
     weights = self.router(x)
     if training:
@@ -227,7 +227,7 @@ def loss_added_in_training(self, x, training=False):
     return self.inner(x) * weights[:, :1]
 
 
-@odd("losses")
+@odd("losses", whole="it has an activity regularizer")
 class ActivityRegularized(Written):
     parts = staticmethod(lambda: {"inner": dense(5, "relu")})
 
@@ -265,7 +265,7 @@ def straight_through(self, x):
     return x + ops.stop_gradient(ops.round(x) - x)
 
 
-@odd("gradients")
+@odd("gradients", whole="its call")
 def gradient_reversed(self, x):
     @ops.custom_gradient
     def reverse(values):
@@ -278,7 +278,7 @@ def gradient_reversed(self, x):
 
 
 # ------------------------------------------------------------------------------ control of flow
-@odd("control flow")
+@odd("control flow", only_torch=True, whole="branches on the values")
 def branch_on_a_value(self, x):
     return ops.relu(x) if ops.max(x) > 0.5 else x
 
@@ -293,12 +293,12 @@ def branch_on_the_batch(self, x):
     return ops.relu(x) if x.shape[0] is None or x.shape[0] > 1 else ops.relu(x) * 2.0
 
 
-@odd("control flow", parts=lambda: {"inner": dense(WIDTH, "relu")})
+@odd("control flow", whole="outputs on random inputs differ", parts=lambda: {"inner": dense(WIDTH, "relu")})
 def branch_if_symbolic(self, x):
     return self.inner(x) if keras.utils.is_keras_tensor(x) else self.inner(x) * 2.0
 
 
-@odd("control flow")
+@odd("control flow", whole="it hands a function to an operation")
 def cond_of_keras(self, x):
     return ops.cond(ops.max(x) > 0.5, lambda: ops.relu(x), lambda: x * 0.5)
 
@@ -313,27 +313,27 @@ def where_of_keras(self, x):
     return ops.where(x > 0.5, x, 0.1 * x)
 
 
-@odd("control flow")
+@odd("control flow", whole="its call")
 def while_loop(self, x):
     return ops.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, ops.tanh(y) + 0.1), (0, x))[1]
 
 
-@odd("control flow")
+@odd("control flow", whole="it hands a function to an operation")
 def fori_loop(self, x):
     return ops.fori_loop(0, 3, lambda i, y: ops.tanh(y) * 2.0, x)
 
 
-@odd("control flow", on="sequence", parts=lambda: {"inner": dense(5, "relu")})
+@odd("control flow", whole="it hands a function to an operation", on="sequence", parts=lambda: {"inner": dense(5, "relu")})
 def map_over_samples(self, x):
     return ops.map(lambda each: ops.relu(each) * 2.0, x)
 
 
-@odd("control flow", on="sequence")
+@odd("control flow", whole="it hands a function to an operation", on="sequence")
 def vectorized_map(self, x):
     return ops.vectorized_map(lambda each: ops.cumsum(each, axis=0), x)
 
 
-@odd("control flow")
+@odd("control flow", whole="it hands a function to an operation")
 def switch_of_keras(self, x):
     return ops.switch(1, [lambda y: y, lambda y: ops.relu(y) * 2.0], x)
 
@@ -346,13 +346,13 @@ def fixed_point(self, x):
     return state
 
 
-@odd("control flow")
+@odd("control flow", only_torch=True, whole="it hands a function to an operation")
 def associative_scan(self, x):
     return ops.associative_scan(ops.add, x, axis=-1)
 
 
 # --------------------------------------------------------------------------------- other code
-@odd("other code")
+@odd("other code", only_torch=True, whole="its call")
 def numpy_on_the_input(self, x):
     return ops.convert_to_tensor(np.tanh(ops.convert_to_numpy(x)))
 
@@ -387,7 +387,7 @@ def native(torch_like, tensorflow_like, jax_like):
     return jax_like(jax)
 
 
-@odd("other code")
+@odd("other code", whole="its call")
 def function_of_the_backend(self, x):
     return native(lambda t: t.relu(x), lambda t: t.nn.relu(x), lambda j: j.nn.relu(x))
 
@@ -399,17 +399,17 @@ def backend_only_if_eager(self, x):
     return native(lambda t: t.relu(x), lambda t: t.nn.relu(x), lambda j: j.nn.relu(x))
 
 
-@odd("other code", parts=lambda: {"inner": dense(5)})
+@odd("other code", only_torch=True, whole="its call", parts=lambda: {"inner": dense(5)})
 def methods_of_the_tensor(self, x):
     return self.inner(x).mean(axis=-1, keepdims=True)
 
 
-@odd("other code", weights={"scale": (WIDTH,)})
+@odd("other code", only_torch=True, whole="it derives values from its weights", weights={"scale": (WIDTH,)})
 def number_of_a_weight(self, x):
     return x * float(ops.convert_to_numpy(self.scale)[0])
 
 
-@odd("other code", weights={"scale": (WIDTH,)})
+@odd("other code", whole="it derives values from its weights", weights={"scale": (WIDTH,)})
 def value_of_a_weight(self, x):
     return ops.relu(x) * self.scale.value
 
@@ -419,13 +419,13 @@ def weight_converted(self, x):
     return ops.relu(x) * ops.convert_to_tensor(self.scale)
 
 
-@odd("other code", weights={"scale": (WIDTH,)})
+@odd("other code", only_torch=True, whole="it derives values from its weights", weights={"scale": (WIDTH,)})
 def weight_branched_on(self, x):
     return ops.relu(x) if float(ops.convert_to_numpy(self.scale)[0]) > 0 else x
 
 
 # --------------------------------------------------------------------------------------- dtypes
-@odd("dtypes", parts=lambda: {"inner": dense(5, "relu")})
+@odd("dtypes", only_torch=True, parts=lambda: {"inner": dense(5, "relu")})
 def cast_to_double_and_back(self, x):
     return self.inner(ops.cast(ops.sum(ops.cast(x, "float64"), axis=-1, keepdims=True) + x, x.dtype))
 

@@ -108,23 +108,23 @@ def input_among_the_outputs(self, x):
     return [x, self.a(x)]
 
 
-@odd("arguments", weights={"row": (WIDTH,)})
+@odd("arguments", whole="it returns something else", weights={"row": (WIDTH,)})
 def weight_among_the_outputs(self, x):
     return ops.tanh(x) * self.row, self.row
 
 
-@odd("arguments", on="masked", parts=lambda: {"inner": dense(5, "relu")})
+@odd("arguments", whole="Keras sends masks", on="masked", parts=lambda: {"inner": dense(5, "relu")})
 def mask_as_argument(self, x, mask=None):
     x = self.inner(x)
     return x if mask is None else x * ops.cast(mask, x.dtype)[..., None]
 
 
-@odd("arguments", on="masked", parts=lambda: {"inner": dense(5, "relu")})
+@odd("arguments", whole="Keras sends masks", on="masked", parts=lambda: {"inner": dense(5, "relu")})
 def mask_not_looked_at(self, x):
     return self.inner(x)
 
 
-@odd("arguments", on="masked", parts=lambda: {"inner": dense(5, "relu")}, supports_masking=True,
+@odd("arguments", whole="Keras sends masks", on="masked", parts=lambda: {"inner": dense(5, "relu")}, supports_masking=True,
      apply=lambda layer, x: layers.LSTM(4)(layer(x)))  # fmt: skip
 def mask_handed_on(self, x):
     return self.inner(x)
@@ -270,14 +270,14 @@ def time_distributed_inside(self, x):
     return self.each(x)
 
 
-@odd("nesting", on="sequence")
+@odd("nesting", refused="cannot be copied", on="sequence")
 def time_distributed_over_a_block():
     return layers.TimeDistributed(Block())
 
 
-@odd("nesting", parts=lambda: {"double": layers.Lambda(lambda x: 2.0 * x, output_shape=(WIDTH,)), "out": dense(5, "relu")})
+@odd("nesting", parts=lambda: {"times": layers.Lambda(lambda x: 2.0 * x, output_shape=(WIDTH,)), "out": dense(5, "relu")})
 def lambda_inside(self, x):
-    return self.out(self.double(x))
+    return self.out(self.times(x))
 
 
 @odd("nesting")
@@ -339,12 +339,12 @@ def tied_weights(self, x):
     return ops.matmul(ops.relu(ops.matmul(x, self.kernel)), ops.transpose(self.kernel))
 
 
-@odd("weights by hand", parts=lambda: {"inner": dense(5, "relu")})
+@odd("weights by hand", whole="it derives values from its weights", parts=lambda: {"inner": dense(5, "relu")})
 def tied_with_a_layer(self, x):
     return ops.matmul(self.inner(x), ops.transpose(self.inner.kernel))
 
 
-@odd("weights by hand", on="ids", parts=lambda: {"table": layers.Embedding(9, WIDTH), "mid": dense(WIDTH, "relu")})
+@odd("weights by hand", whole="it derives values from its weights", on="ids", parts=lambda: {"table": layers.Embedding(9, WIDTH), "mid": dense(WIDTH, "relu")})
 def tied_embedding(self, ids):
     return ops.matmul(self.mid(self.table(ids)), ops.transpose(self.table.embeddings))
 
@@ -479,7 +479,7 @@ class WeightsInAList(layers.Layer):
         return sum(ops.relu(ops.matmul(x, kernel)) for kernel in self.kernels)
 
 
-@odd("weights by hand")
+@odd("weights by hand", whole="it derives values from its weights")
 class WeightsInADict(layers.Layer):
     def build(self, shape):
         self.held = {"a": self.add_weight(shape=(shape[-1],), name="a")}
@@ -520,7 +520,7 @@ class WholeWithoutItsConfig(WithoutItsConfig):
         return ops.relu(self.inner(x)) if training else self.inner(x)
 
 
-@odd("ways to write")
+@odd("ways to write", refused="cannot be copied")
 def whole_layer_without_its_config():
     return WholeWithoutItsConfig(dense(5))
 
@@ -553,7 +553,7 @@ def functions_in_a_dict(self, x):
     return self.by_name["relu"](self.inner(x))
 
 
-@odd("ways to write")
+@odd("ways to write", whole="outputs on random inputs differ")
 class CallOverridden(Written):
     parts = staticmethod(lambda: {"inner": dense(5, "relu")})
 
@@ -573,7 +573,7 @@ class DenseWithANorm(layers.Dense):
         return ops.normalize(super().call(x), axis=-1)
 
 
-@odd("ways to write")
+@odd("ways to write", known=True)
 class DenseOfOnesOwn(layers.Dense):
     def __init__(self, units=5, activation="relu", **kwargs):
         super().__init__(units, activation=activation, **kwargs)
@@ -615,7 +615,7 @@ class Clipped(layers.ReLU):
         return ops.minimum(super().call(x), 0.8)
 
 
-@odd("ways to write")
+@odd("ways to write", known=True)
 class DropoutOfSeeds(layers.Dropout):
     def __init__(self, rate=0.5, **kwargs):
         super().__init__(rate, **kwargs)
@@ -626,7 +626,7 @@ def layer_made_in_the_call(self, x):
     return layers.Activation("tanh")(layers.Add()([self.inner(x), -x[:, :5]]))
 
 
-@odd("ways to write")
+@odd("ways to write", known=True)
 def keras_lambda():
     return layers.Lambda(lambda x: ops.relu(x) * 0.5)
 

@@ -95,7 +95,7 @@ def learned_positions_cut(self, x):
     return x + self.positions[: x.shape[1]]
 
 
-@odd("positions", on="open", weights={"positions": (9, WIDTH)}, compute_output_shape=lambda self, shape: shape)
+@odd("positions", whole="it does not run on random inputs", on="open", weights={"positions": (9, WIDTH)}, compute_output_shape=lambda self, shape: shape)
 def learned_positions_of_any_length(self, x):
     return x + self.positions[: ops.shape(x)[1]]
 
@@ -122,7 +122,7 @@ def sine_positions_in_the_call(self, x):
     return x + ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
 
-@odd("positions", on="open")
+@odd("positions", whole="its graph depends on the batch size", on="open")
 def sine_positions_of_any_length(self, x):
     places = ops.cast(ops.arange(ops.shape(x)[1]), "float32")
     return x + ops.sin(places)[None, :, None]
@@ -178,7 +178,7 @@ def relative_position_bias(self, x):
     return self.out(merge_heads(ops.einsum("bhqk,bhkd->bhqd", ops.softmax(scores), value)))
 
 
-@odd("attention", on="sequence", weights={"table": (7, HEADS)}, **QKV)
+@odd("attention", whole="it derives values from its weights", on="sequence", weights={"table": (7, HEADS)}, **QKV)
 def relative_position_table(self, x):
     query, key, value = (split_heads(each) for each in ops.split(self.qkv(x), 3, axis=-1))
     index = np.arange(LENGTH)[:, None] - np.arange(LENGTH)[None] + 3
@@ -371,7 +371,7 @@ def cell_in_a_python_loop(self, x):
     return state
 
 
-@odd("recurrence", on="sequence", parts=lambda: {"inner": dense(5), "again": dense(5)})
+@odd("recurrence", whole="it derives values from its weights", on="sequence", parts=lambda: {"inner": dense(5), "again": dense(5)})
 def recurrence_by_hand(self, x):
     state = ops.zeros((1, 5))
     for index in range(LENGTH):
@@ -384,7 +384,7 @@ def loop_over_unstack(self, x):
     return ops.stack([self.inner(each) for each in ops.unstack(x, axis=1)], axis=1)
 
 
-@odd("recurrence", on="sequence", parts=lambda: {"decay": dense(WIDTH, "sigmoid")})
+@odd("recurrence", whole="it hands a function to an operation", on="sequence", parts=lambda: {"decay": dense(WIDTH, "sigmoid")})
 def scan_over_time(self, x):
     decay = self.decay(x)
 

@@ -1,5 +1,7 @@
 """The PyTorch backend."""
 
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 import torch
@@ -48,6 +50,21 @@ class TorchBackend(Backend):
 
     def without_gradients(self):
         return torch.no_grad()
+
+    @contextmanager
+    def without_custom_gradients(self):
+        known = vars(torch.autograd.Function)["apply"]
+
+        def apply(cls, *args, **kwargs):
+            if any(isinstance(each, keras.KerasTensor) for each in args):
+                raise TypeError("A symbolic tensor has no gradient of its own")
+            return known.__func__(cls, *args, **kwargs)
+
+        torch.autograd.Function.apply = classmethod(apply)
+        try:
+            yield
+        finally:
+            torch.autograd.Function.apply = known
 
     def accelerator_name(self) -> str | None:
         return torch.cuda.get_device_name() if torch.cuda.is_available() else None
