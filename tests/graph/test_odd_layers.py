@@ -58,9 +58,21 @@ def without_noise(model):
                 setattr(layer, name, 0.0)
 
 
-def composed(model, units, classes):
-    modules = mk.ModuleSet.from_units(model, units)
-    return mk.compose(modules, classes), modules
+def losses_of(model, x):
+    with backend.without_gradients():
+        model(x, training=True)
+    return sorted(float(ops.convert_to_numpy(loss)) for loss in model.losses)
+
+
+def modules_of(model, units):
+    return mk.ModuleSet.from_units(model, units)
+
+
+def random_units(model):
+    random = np.random.default_rng(2)
+    hidden = mk.find_hidden_activations(model)
+    return {each.name: random.random((3, each.units)) < 0.6 for each in hidden}
+
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -69,31 +81,41 @@ def test_layer(name):
     entry = CATALOGUE[name]
     if entry.only_torch and keras.backend.backend() != "torch":
         pytest.skip("Keras does not run it on this backend")
+    model, layer = model_of(entry)
     if entry.verdict == REFUSED:
         with pytest.raises(ValueError, match=entry.why):
-            composed(model_of(entry)[0], {}, [0, 1, 2])
+            mk.compose(modules_of(model, {}), [0, 1, 2])
         return
-    model, layer = model_of(entry)
     randomize(model, 0)
     before = state_of(layer, model)
     traced = graph.trace(model)
     verdict, why = verdict_of(traced, layer)
     assert verdict == entry.verdict, f"{verdict}: {why}"
     assert entry.why in why
-    one, several = data_of(entry, 1), data_of(entry, 5)
-    hidden = mk.find_hidden_activations(model)
-    random = np.random.default_rng(2)
-    units = {each.name: random.random((3, each.units)) < 0.6 for each in hidden}
-    small, modules = composed(model, units, [2, 0])
-    assert_same(run(small, one), run(mk.masked_model(modules, [2, 0]), one))
-    whole, _ = composed(model, {}, [0, 1, 2])
-    assert_same(run(whole, several), run(model, several))
+    modules = modules_of(model, random_units(model))
+    small, masked = mk.compose(modules, [2, 0]), mk.masked_model(modules, [2, 0])
+    whole = mk.compose(modules_of(model, {}), [0, 1, 2])
     assert state_of(layer, model) == before
+    check_outputs(model, traced, data_of(entry, 5), (small, masked, data_of(entry, 1)), whole)
+    check_training(model, traced, data_of(entry, 5), whole)
+
+
+def check_outputs(model, traced, x, cut, whole):
+    small, masked, one = cut
+    assert_same(run(small, one), run(masked, one))
+    assert_same(run(whole, x), run(model, x))
     randomize(model, 1)
-    assert_same(run_graph(traced, several), run(model, several))
+    assert_same(run_graph(traced, x), run(model, x))
     randomize(model, 0)
+
+
+def check_training(model, traced, x, whole):
     without_noise(model), without_noise(whole)
-    expected = run(model, several, training=True)
-    if np.array_equal(expected, run(model, several, training=True)):
-        assert_same(run_graph(traced, several, training=True), expected)
-        assert_same(run(whole, several, training=True), expected)
+    expected = run(model, x, training=True)
+    if np.array_equal(expected, run(model, x, training=True)):
+        assert_same(run_graph(traced, x, training=True), expected)
+        assert_same(run(whole, x, training=True), expected)
+    frozen = [path for path in (w.path for w in model.non_trainable_weights) if "seed" not in path]
+    of_whole = [w for w in whole.non_trainable_weights if "seed" not in w.path]
+    assert bool(frozen) == bool(of_whole)
+    np.testing.assert_allclose(losses_of(whole, x), losses_of(model, x), rtol=1e-4)

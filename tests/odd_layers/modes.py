@@ -25,7 +25,7 @@ def norm_frozen_by_the_call(self, x, training=None):
     return self.norm(x, training=False)
 
 
-@odd("training", whole="it asks layers inside for training or inference", parts=lambda: {"drop": layers.Dropout(0.5)})
+@odd("training", whole="it asks layers inside for training or inference", parts=lambda: {"drop": layers.Dropout(0.0)})
 def dropout_always_on(self, x):
     return self.drop(x, training=True)
 

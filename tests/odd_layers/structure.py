@@ -108,7 +108,7 @@ def input_among_the_outputs(self, x):
     return [x, self.a(x)]
 
 
-@odd("arguments", whole="it returns something else", weights={"row": (WIDTH,)})
+@odd("arguments", whole="it returns something else", weights={"row": (WIDTH,)}, apply=lambda layer, x: layer(x)[0])
 def weight_among_the_outputs(self, x):
     return ops.tanh(x) * self.row, self.row
 
@@ -270,7 +270,7 @@ def time_distributed_inside(self, x):
     return self.each(x)
 
 
-@odd("nesting", refused="cannot be copied", on="sequence")
+@odd("nesting", known=True, on="sequence")
 def time_distributed_over_a_block():
     return layers.TimeDistributed(Block())
 
@@ -553,7 +553,7 @@ def functions_in_a_dict(self, x):
     return self.by_name["relu"](self.inner(x))
 
 
-@odd("ways to write", whole="outputs on random inputs differ")
+@odd("ways to write", refused="computes in its `call` alone")
 class CallOverridden(Written):
     parts = staticmethod(lambda: {"inner": dense(5, "relu")})
 
