@@ -180,12 +180,15 @@ def _record_once(
     if accepts_training(layer):
         kwargs = {**kwargs, "training": training}
     hold = symbolic_tensors(layer) if with_weights else contextlib.nullcontext({})
+    without = backend.without_gradients(), backend.without_custom_gradients()
     with hold as held, _without_a_trace(layer), symbolic_lookups(layer) as looked_up:
         try:
-            with keras.StatelessScope() as scope, backend.without_gradients(), backend.without_custom_gradients():
+            with keras.StatelessScope(collect_losses=True) as scope, without[0], without[1]:
                 structure = _call_in_mode(layer, args, kwargs, training)
         except Exception as error:  # whatever a `call` of the user's raises
             raise Unrecordable(explain_failure(error)) from None
+        if scope.losses:
+            raise Unrecordable("it adds a loss when it is called")
         if scope.state_mapping:
             raise Unrecordable("it changes a state, or draws random numbers, when it is called")
         outputs = keras.tree.flatten(structure)

@@ -169,9 +169,7 @@ def hypernetwork_of_a_code(self, x):
     return ops.relu(ops.matmul(x, kernel))
 
 
-EXPERTS = {
-    "parts": lambda: {"router": dense(3), "experts": [dense(5, "relu") for _ in range(3)]}
-}
+EXPERTS = {"parts": lambda: {"router": dense(3), "experts": [dense(5, "relu") for _ in range(3)]}}
 
 
 @odd("experts", **EXPERTS)
@@ -217,25 +215,48 @@ def maxout_of_two(self, x):
 
 
 # -------------------------------------------------------------------- attention over channels
-@odd("channel attention", on="image", parts=lambda: {"down": dense(3, "relu"), "up": dense(6, "sigmoid")})
+@odd(
+    "channel attention",
+    on="image",
+    parts=lambda: {"down": dense(3, "relu"), "up": dense(6, "sigmoid")},
+)
 def squeeze_and_excite(self, x):
     return x * self.up(self.down(ops.mean(x, axis=(1, 2), keepdims=True)))
 
 
-@odd("channel attention", on="image",
-     parts=lambda: {"pool": layers.GlobalAveragePooling2D(keepdims=True), "down": conv(3, 1, "relu"), "up": conv(6, 1, "sigmoid")})
+@odd(
+    "channel attention",
+    on="image",
+    parts=lambda: {
+        "pool": layers.GlobalAveragePooling2D(keepdims=True),
+        "down": conv(3, 1, "relu"),
+        "up": conv(6, 1, "sigmoid"),
+    },
+)
 def squeeze_by_convolutions(self, x):
     return layers.multiply([x, self.up(self.down(self.pool(x)))])
 
 
-@odd("channel attention", on="image",
-     parts=lambda: {"pool": layers.GlobalAveragePooling2D(), "down": dense(3, "relu"), "up": dense(6), "shape": layers.Reshape((1, 1, 6))})
+@odd(
+    "channel attention",
+    on="image",
+    parts=lambda: {
+        "pool": layers.GlobalAveragePooling2D(),
+        "down": dense(3, "relu"),
+        "up": dense(6),
+        "shape": layers.Reshape((1, 1, 6)),
+    },
+)
 def squeeze_by_reshape(self, x):
     weights = ops.hard_sigmoid(self.up(self.down(self.pool(x))))
     return x * self.shape(weights)
 
 
-@odd("channel attention", on="image", parts=lambda: {"conv": layers.Conv1D(1, 3, padding="same", use_bias=False)})
+@odd(
+    "channel attention",
+    on="image",
+    parts=lambda: {"conv": layers.Conv1D(1, 3, padding="same", use_bias=False)},
+)
 def efficient_channel_attention(self, x):
     pooled = ops.expand_dims(ops.mean(x, axis=(1, 2)), -1)
     weights = ops.sigmoid(ops.squeeze(self.conv(pooled), -1))
@@ -249,8 +270,11 @@ def spatial_attention(self, x):
     return x * self.conv(ops.concatenate([mean, most], axis=-1))
 
 
-@odd("channel attention", on="image",
-     parts=lambda: {"down": dense(3, "relu"), "up": dense(6), "conv": conv(1, 3, "sigmoid")})
+@odd(
+    "channel attention",
+    on="image",
+    parts=lambda: {"down": dense(3, "relu"), "up": dense(6), "conv": conv(1, 3, "sigmoid")},
+)
 def cbam(self, x):
     mean = self.up(self.down(ops.mean(x, axis=(1, 2))))
     most = self.up(self.down(ops.max(x, axis=(1, 2))))
@@ -266,31 +290,62 @@ def global_response_norm(self, x):
 
 
 # ---------------------------------------------------------------------------------- convolutions
-@odd("convolutions", on="image",
-     parts=lambda: {"a": conv(4, 3, use_bias=False), "bn": layers.BatchNormalization(), "b": conv(6, 3), "relu": layers.ReLU()})
+@odd(
+    "convolutions",
+    on="image",
+    parts=lambda: {
+        "a": conv(4, 3, use_bias=False),
+        "bn": layers.BatchNormalization(),
+        "b": conv(6, 3),
+        "relu": layers.ReLU(),
+    },
+)
 def basic_block(self, x, training=False):
     return self.relu(x + self.b(self.relu(self.bn(self.a(x), training=training))))
 
 
-@odd("convolutions", on="image",
-     parts=lambda: {"a": conv(3, 1, "relu"), "b": conv(3, 3, "relu"), "c": conv(6)})
+@odd(
+    "convolutions",
+    on="image",
+    parts=lambda: {"a": conv(3, 1, "relu"), "b": conv(3, 3, "relu"), "c": conv(6)},
+)
 def bottleneck(self, x):
     return ops.relu(self.c(self.b(self.a(x))) + x)
 
 
-@odd("convolutions", on="image",
-     parts=lambda: {"wide": conv(12, 1, "relu6"), "deep": layers.DepthwiseConv2D(3, padding="same"), "narrow": conv(6)})
+@odd(
+    "convolutions",
+    on="image",
+    parts=lambda: {
+        "wide": conv(12, 1, "relu6"),
+        "deep": layers.DepthwiseConv2D(3, padding="same"),
+        "narrow": conv(6),
+    },
+)
 def inverted_bottleneck(self, x):
     return x + self.narrow(ops.relu6(self.deep(self.wide(x))))
 
 
-@odd("convolutions", on="image", weights={"gamma": (6,)},
-     parts=lambda: {"deep": layers.DepthwiseConv2D(3, padding="same"), "norm": layers.LayerNormalization(epsilon=1e-6), "wide": dense(12, "gelu"), "narrow": dense(6)})
+@odd(
+    "convolutions",
+    on="image",
+    weights={"gamma": (6,)},
+    parts=lambda: {
+        "deep": layers.DepthwiseConv2D(3, padding="same"),
+        "norm": layers.LayerNormalization(epsilon=1e-6),
+        "wide": dense(12, "gelu"),
+        "narrow": dense(6),
+    },
+)
 def convnext_block(self, x):
     return x + self.gamma * self.narrow(self.wide(self.norm(self.deep(x))))
 
 
-@odd("convolutions", on="image", parts=lambda: {"separable": layers.SeparableConv2D(5, 3, activation="relu")})
+@odd(
+    "convolutions",
+    on="image",
+    parts=lambda: {"separable": layers.SeparableConv2D(5, 3, activation="relu")},
+)
 def separable(self, x):
     return self.separable(ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]))
 
@@ -307,7 +362,11 @@ def space_to_depth(self, x):
     return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 2, 2, 24))
 
 
-@odd("convolutions", on="image", parts=lambda: {"left": conv(3, 1, "relu"), "right": conv(3, 3, "relu")})
+@odd(
+    "convolutions",
+    on="image",
+    parts=lambda: {"left": conv(3, 1, "relu"), "right": conv(3, 3, "relu")},
+)
 def inception(self, x):
     pooled = ops.max_pool(x, 2, strides=1, padding="same")
     return ops.concatenate([self.left(x), self.right(x), pooled], axis=-1)
@@ -319,7 +378,14 @@ def channel_shuffle(self, x):
     return ops.relu(ops.reshape(x, (-1, 4, 4, 6)))
 
 
-@odd("convolutions", on="image", parts=lambda: {"first": conv(3, 1, "relu"), "cheap": layers.DepthwiseConv2D(3, padding="same", activation="relu")})
+@odd(
+    "convolutions",
+    on="image",
+    parts=lambda: {
+        "first": conv(3, 1, "relu"),
+        "cheap": layers.DepthwiseConv2D(3, padding="same", activation="relu"),
+    },
+)
 def ghost(self, x):
     first = self.first(x)
     return layers.Concatenate()([first, self.cheap(first)])
@@ -347,7 +413,12 @@ def upsampled(self, x):
     return self.conv(ops.image.resize(x, (8, 8), interpolation="nearest"))
 
 
-@odd("convolutions", whole="its graph depends on the batch size", on="image", parts=lambda: {"conv": conv(4, 2, "relu", strides=2)})
+@odd(
+    "convolutions",
+    whole="its graph depends on the batch size",
+    on="image",
+    parts=lambda: {"conv": conv(4, 2, "relu", strides=2)},
+)
 def with_coordinates(self, x):
     rows = ops.broadcast_to(ops.reshape(ops.linspace(-1.0, 1.0, 4), (1, 4, 1, 1)), (1, 4, 4, 1))
     rows = ops.tile(rows, (ops.shape(x)[0], 1, 1, 1))

@@ -20,12 +20,20 @@ def dropout_not_told(self, x):
     return self.drop(self.inner(x))
 
 
-@odd("training", whole="it asks layers inside for training or inference", parts=lambda: {"norm": layers.BatchNormalization()})
+@odd(
+    "training",
+    whole="it asks layers inside for training or inference",
+    parts=lambda: {"norm": layers.BatchNormalization()},
+)
 def norm_frozen_by_the_call(self, x, training=None):
     return self.norm(x, training=False)
 
 
-@odd("training", whole="it asks layers inside for training or inference", parts=lambda: {"drop": layers.Dropout(0.0)})
+@odd(
+    "training",
+    whole="it asks layers inside for training or inference",
+    parts=lambda: {"drop": layers.Dropout(0.0)},
+)
 def dropout_always_on(self, x):
     return self.drop(x, training=True)
 
@@ -40,7 +48,11 @@ def noise_free_branch(self, x, training=False):
     return ops.clip(x, 0.1, 0.9) if training else x
 
 
-@odd("training", whole="it asks layers inside for training or inference", parts=lambda: {"norm": layers.BatchNormalization()})
+@odd(
+    "training",
+    whole="it asks layers inside for training or inference",
+    parts=lambda: {"norm": layers.BatchNormalization()},
+)
 def norm_of_the_other_mode(self, x, training=False):
     return self.norm(x, training=not training)
 
@@ -55,6 +67,22 @@ class OtherLayerInTraining(Written):
 
     def call(self, x, training=False):
         return self.a(x) if training else self.b(x)
+
+
+@odd("training", whole="its outputs in training differ")
+def something_else_in_eager_training(self, x, training=False):
+    is_symbolic = isinstance(x, keras.KerasTensor)
+    return ops.clip(x, 0.1, 0.9) if training and not is_symbolic else ops.relu(x)
+
+
+@odd("training", whole="its outputs in training differ")
+class CallOverriddenInTraining(Written):
+    def __call__(self, x, training=None):
+        x = super().__call__(x, training=training)
+        return x * 2.0 if training else x
+
+    def call(self, x, training=None):
+        return ops.relu(x)
 
 
 @odd("training", parts=lambda: {"noise": layers.GaussianNoise(0.3), "inner": dense(5, "relu")})
@@ -96,14 +124,20 @@ class ActsByTrainable(Written):
         return ops.relu(self.inner(x)) if self.trainable else self.inner(x)
 
 
-@odd("training", apply=lambda layer, x: layer(x, training=False),
-     parts=lambda: {"norm": layers.BatchNormalization(), "inner": dense(5, "relu")})
+@odd(
+    "training",
+    apply=lambda layer, x: layer(x, training=False),
+    parts=lambda: {"norm": layers.BatchNormalization(), "inner": dense(5, "relu")},
+)
 def called_in_inference(self, x, training=None):
     return self.inner(self.norm(x, training=training))
 
 
-@odd("training", apply=lambda layer, x: layer(x, training=True),
-     parts=lambda: {"norm": layers.BatchNormalization(), "inner": dense(5, "relu")})
+@odd(
+    "training",
+    apply=lambda layer, x: layer(x, training=True),
+    parts=lambda: {"norm": layers.BatchNormalization(), "inner": dense(5, "relu")},
+)
 def called_in_training(self, x, training=None):
     return self.inner(self.norm(x, training=training))
 
@@ -137,15 +171,24 @@ def noise_by_numpy(self, x):
     return x + np.random.default_rng(3).normal(size=WIDTH).astype("float32")
 
 
-@odd("noise", whole="its call", parts=lambda: {"both": dense(8), "seeds": keras.random.SeedGenerator(1)})
+@odd(
+    "noise",
+    whole="its call",
+    parts=lambda: {"both": dense(8), "seeds": keras.random.SeedGenerator(1)},
+)
 def variational(self, x, training=None):
     mean, log_variance = ops.split(self.both(x), 2, axis=-1)
     if not training:
         return mean
-    return mean + ops.exp(0.5 * log_variance) * keras.random.normal(ops.shape(mean), seed=self.seeds)
+    return mean + ops.exp(0.5 * log_variance) * keras.random.normal(
+        ops.shape(mean), seed=self.seeds
+    )
 
 
-@odd("noise", parts=lambda: {"drop": layers.Dropout(0.5, noise_shape=(None, 1)), "inner": dense(5, "relu")})
+@odd(
+    "noise",
+    parts=lambda: {"drop": layers.Dropout(0.5, noise_shape=(None, 1)), "inner": dense(5, "relu")},
+)
 def stochastic_depth_by_dropout(self, x, training=None):
     return x + self.drop(ops.relu(x), training=training)
 
@@ -194,7 +237,11 @@ class FilledCache(Written):
         return x + self.cache.setdefault("waves", np.sin(np.arange(WIDTH)).astype("float32"))
 
 
-@odd("state", whole="its call", parts=lambda: {"mean": keras.metrics.Mean(name="mean"), "inner": dense(5, "relu")})
+@odd(
+    "state",
+    whole="its call",
+    parts=lambda: {"mean": keras.metrics.Mean(name="mean"), "inner": dense(5, "relu")},
+)
 def metric_updated(self, x):
     x = self.inner(x)
     self.mean.update_state(ops.sum(x))
@@ -219,7 +266,11 @@ def loss_added(self, x):
     return x
 
 
-@odd("losses", whole="it adds a loss", parts=lambda: {"router": dense(2, "softmax"), "inner": dense(5, "relu")})
+@odd(
+    "losses",
+    whole="it adds a loss",
+    parts=lambda: {"router": dense(2, "softmax"), "inner": dense(5, "relu")},
+)
 def loss_added_in_training(self, x, training=False):
     weights = self.router(x)
     if training:
@@ -243,12 +294,20 @@ def activity_regularized_inside(self, x):
     return self.inner(x)
 
 
-@odd("losses", parts=lambda: {"inner": dense(5, "relu"), "penalty": layers.ActivityRegularization(l1=0.1)})
+@odd(
+    "losses",
+    parts=lambda: {"inner": dense(5, "relu"), "penalty": layers.ActivityRegularization(l1=0.1)},
+)
 def penalty_layer_inside(self, x):
     return self.penalty(self.inner(x))
 
 
-@odd("losses", weights={"outer": (5,)}, parts=lambda: {"inner": dense(5, "relu")})
+@odd(
+    "losses",
+    whole="it adds a loss",
+    weights={"outer": (5,)},
+    parts=lambda: {"inner": dense(5, "relu")},
+)
 def loss_on_a_weight(self, x):
     self.add_loss(0.1 * ops.sum(ops.square(self.outer)))
     return self.inner(x) * self.outer
@@ -293,7 +352,11 @@ def branch_on_the_batch(self, x):
     return ops.relu(x) if x.shape[0] is None or x.shape[0] > 1 else ops.relu(x) * 2.0
 
 
-@odd("control flow", whole="outputs on random inputs differ", parts=lambda: {"inner": dense(WIDTH, "relu")})
+@odd(
+    "control flow",
+    whole="outputs on random inputs differ",
+    parts=lambda: {"inner": dense(WIDTH, "relu")},
+)
 def branch_if_symbolic(self, x):
     return self.inner(x) if keras.utils.is_keras_tensor(x) else self.inner(x) * 2.0
 
@@ -323,9 +386,25 @@ def fori_loop(self, x):
     return ops.fori_loop(0, 3, lambda i, y: ops.tanh(y) * 2.0, x)
 
 
-@odd("control flow", whole="it hands a function to an operation", on="sequence", parts=lambda: {"inner": dense(5, "relu")})
+@odd(
+    "control flow",
+    whole="it hands a function to an operation",
+    on="sequence",
+    parts=lambda: {"inner": dense(5, "relu")},
+)
 def map_over_samples(self, x):
     return ops.map(lambda each: ops.relu(each) * 2.0, x)
+
+
+@odd("control flow", whole="it hands a function to an operation", on="sequence")
+class MapByAMethod(WithWeights):
+    shapes = {"scale": (WIDTH,)}
+
+    def each(self, row):
+        return ops.relu(row) * self.scale
+
+    def call(self, x):
+        return ops.map(self.each, x)
 
 
 @odd("control flow", whole="it hands a function to an operation", on="sequence")
@@ -404,7 +483,12 @@ def methods_of_the_tensor(self, x):
     return self.inner(x).mean(axis=-1, keepdims=True)
 
 
-@odd("other code", only_torch=True, whole="it derives values from its weights", weights={"scale": (WIDTH,)})
+@odd(
+    "other code",
+    only_torch=True,
+    whole="it derives values from its weights",
+    weights={"scale": (WIDTH,)},
+)
 def number_of_a_weight(self, x):
     return x * float(ops.convert_to_numpy(self.scale)[0])
 
@@ -419,7 +503,12 @@ def weight_converted(self, x):
     return ops.relu(x) * ops.convert_to_tensor(self.scale)
 
 
-@odd("other code", only_torch=True, whole="it derives values from its weights", weights={"scale": (WIDTH,)})
+@odd(
+    "other code",
+    only_torch=True,
+    whole="it derives values from its weights",
+    weights={"scale": (WIDTH,)},
+)
 def weight_branched_on(self, x):
     return ops.relu(x) if float(ops.convert_to_numpy(self.scale)[0]) > 0 else x
 
@@ -427,7 +516,9 @@ def weight_branched_on(self, x):
 # --------------------------------------------------------------------------------------- dtypes
 @odd("dtypes", only_torch=True, parts=lambda: {"inner": dense(5, "relu")})
 def cast_to_double_and_back(self, x):
-    return self.inner(ops.cast(ops.sum(ops.cast(x, "float64"), axis=-1, keepdims=True) + x, x.dtype))
+    return self.inner(
+        ops.cast(ops.sum(ops.cast(x, "float64"), axis=-1, keepdims=True) + x, x.dtype)
+    )
 
 
 @odd("dtypes")

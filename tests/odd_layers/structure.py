@@ -62,7 +62,11 @@ def any_number_of_inputs(self, *inputs):
     return sum(inputs)
 
 
-@odd("arguments", apply=lambda layer, x: layer(x, scale=ops.tanh(x)), parts=lambda: {"inner": dense()})
+@odd(
+    "arguments",
+    apply=lambda layer, x: layer(x, scale=ops.tanh(x)),
+    parts=lambda: {"inner": dense()},
+)
 def any_keywords(self, x, **others):
     return self.inner(x) * others.get("scale", 1.0) + others.get("shift", 0.5)
 
@@ -108,7 +112,12 @@ def input_among_the_outputs(self, x):
     return [x, self.a(x)]
 
 
-@odd("arguments", whole="it returns something else", weights={"row": (WIDTH,)}, apply=lambda layer, x: layer(x)[0])
+@odd(
+    "arguments",
+    whole="it returns something else",
+    weights={"row": (WIDTH,)},
+    apply=lambda layer, x: layer(x)[0],
+)
 def weight_among_the_outputs(self, x):
     return ops.tanh(x) * self.row, self.row
 
@@ -149,6 +158,10 @@ class MaskComputed(Written):
 class Block(Written):
     parts = staticmethod(MLP["parts"])
 
+    def build(self, shape):
+        self.inner.build(shape)
+        self.outer.build((*shape[:-1], 8))
+
     def compute_output_shape(self, shape):
         return shape
 
@@ -173,7 +186,12 @@ def dict_of_layers(self, x):
     return self.blocks["b"](self.blocks["a"](x))
 
 
-@odd("nesting", parts=lambda: {"blocks": [{"mlp": Block(), "norm": layers.LayerNormalization()} for _ in range(2)]})
+@odd(
+    "nesting",
+    parts=lambda: {
+        "blocks": [{"mlp": Block(), "norm": layers.LayerNormalization()} for _ in range(2)]
+    },
+)
 def list_of_dicts_of_layers(self, x):
     for each in self.blocks:
         x = each["norm"](each["mlp"](x))
@@ -203,7 +221,11 @@ def block_called_in_a_loop(self, x):
     return x
 
 
-@odd("nesting", parts=lambda: {"first": Block(), "second": Block()}, apply=lambda layer, x: layer(layer(x)))
+@odd(
+    "nesting",
+    parts=lambda: {"first": Block(), "second": Block()},
+    apply=lambda layer, x: layer(layer(x)),
+)
 def layer_called_twice(self, x):
     return self.second(self.first(x))
 
@@ -245,7 +267,9 @@ def subclassed_model():
 
 def tower(depth):
     class Tower(Written):
-        parts = staticmethod(lambda: {"own": dense(WIDTH, "relu"), **({"rest": tower(depth - 1)} if depth else {})})
+        parts = staticmethod(
+            lambda: {"own": dense(WIDTH, "relu"), **({"rest": tower(depth - 1)} if depth else {})}
+        )
 
         def call(self, x):
             x = self.own(x)
@@ -270,12 +294,18 @@ def time_distributed_inside(self, x):
     return self.each(x)
 
 
-@odd("nesting", known=True, on="sequence")
+@odd("nesting", refused="cannot be copied", on="sequence")
 def time_distributed_over_a_block():
     return layers.TimeDistributed(Block())
 
 
-@odd("nesting", parts=lambda: {"times": layers.Lambda(lambda x: 2.0 * x, output_shape=(WIDTH,)), "out": dense(5, "relu")})
+@odd(
+    "nesting",
+    parts=lambda: {
+        "times": layers.Lambda(lambda x: 2.0 * x, output_shape=(WIDTH,)),
+        "out": dense(5, "relu"),
+    },
+)
 def lambda_inside(self, x):
     return self.out(self.times(x))
 
@@ -339,12 +369,21 @@ def tied_weights(self, x):
     return ops.matmul(ops.relu(ops.matmul(x, self.kernel)), ops.transpose(self.kernel))
 
 
-@odd("weights by hand", whole="it derives values from its weights", parts=lambda: {"inner": dense(5, "relu")})
+@odd(
+    "weights by hand",
+    whole="it derives values from its weights",
+    parts=lambda: {"inner": dense(5, "relu")},
+)
 def tied_with_a_layer(self, x):
     return ops.matmul(self.inner(x), ops.transpose(self.inner.kernel))
 
 
-@odd("weights by hand", whole="it derives values from its weights", on="ids", parts=lambda: {"table": layers.Embedding(9, WIDTH), "mid": dense(WIDTH, "relu")})
+@odd(
+    "weights by hand",
+    whole="it derives values from its weights",
+    on="ids",
+    parts=lambda: {"table": layers.Embedding(9, WIDTH), "mid": dense(WIDTH, "relu")},
+)
 def tied_embedding(self, ids):
     return ops.matmul(self.mid(self.table(ids)), ops.transpose(self.table.embeddings))
 
@@ -398,7 +437,9 @@ def bilinear_form(self, first, second):
 @odd("weights by hand", weights={"factors": (WIDTH, 3)})
 def factorization_machine(self, x):
     total = ops.square(ops.matmul(x, self.factors))
-    return 0.5 * ops.sum(total - ops.matmul(ops.square(x), ops.square(self.factors)), axis=-1, keepdims=True)
+    return 0.5 * ops.sum(
+        total - ops.matmul(ops.square(x), ops.square(self.factors)), axis=-1, keepdims=True
+    )
 
 
 @odd("weights by hand", weights={"cross": (WIDTH, 1), "bias": (WIDTH,)})
@@ -538,7 +579,11 @@ class ChosenByConfig(layers.Layer):
         return self.activation(x if self.norm is None else self.norm(x))
 
 
-@odd("ways to write", parts=lambda: {"inner": dense(5)}, factor=property(lambda self: 0.5 * self.inner.units))
+@odd(
+    "ways to write",
+    parts=lambda: {"inner": dense(5)},
+    factor=property(lambda self: 0.5 * self.inner.units),
+)
 def property_used(self, x):
     return ops.relu(self.inner(x)) * self.factor
 
@@ -629,5 +674,3 @@ def layer_made_in_the_call(self, x):
 @odd("ways to write", known=True)
 def keras_lambda():
     return layers.Lambda(lambda x: ops.relu(x) * 0.5)
-
-

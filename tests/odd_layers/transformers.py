@@ -70,17 +70,35 @@ def factorized_embedding(self, ids):
     return self.wide(self.table(ids))
 
 
-@odd("tokens", on="ids", parts=lambda: {"words": layers.Embedding(WORDS, WIDTH), "places": layers.Embedding(LENGTH, WIDTH)})
+@odd(
+    "tokens",
+    on="ids",
+    parts=lambda: {
+        "words": layers.Embedding(WORDS, WIDTH),
+        "places": layers.Embedding(LENGTH, WIDTH),
+    },
+)
 def words_and_positions(self, ids):
     return self.words(ids) + self.places(ops.arange(LENGTH))
 
 
-@odd("tokens", on="ids", parts=lambda: {"words": layers.Embedding(WORDS, WIDTH), "places": layers.Embedding(8, WIDTH)})
+@odd(
+    "tokens",
+    on="ids",
+    parts=lambda: {"words": layers.Embedding(WORDS, WIDTH), "places": layers.Embedding(8, WIDTH)},
+)
 def words_and_positions_of_the_length(self, ids):
     return self.words(ids) + self.places(ops.arange(0, ops.shape(ids)[-1], 1))
 
 
-@odd("tokens", on="ids", parts=lambda: {"words": layers.Embedding(WORDS, WIDTH, mask_zero=True), "norm": layers.LayerNormalization()})
+@odd(
+    "tokens",
+    on="ids",
+    parts=lambda: {
+        "words": layers.Embedding(WORDS, WIDTH, mask_zero=True),
+        "norm": layers.LayerNormalization(),
+    },
+)
 def words_that_send_a_mask(self, ids):
     return self.norm(self.words(ids))
 
@@ -95,7 +113,13 @@ def learned_positions_cut(self, x):
     return x + self.positions[: x.shape[1]]
 
 
-@odd("positions", whole="it does not run on random inputs", on="open", weights={"positions": (9, WIDTH)}, compute_output_shape=lambda self, shape: shape)
+@odd(
+    "positions",
+    whole="it does not run on random inputs",
+    on="open",
+    weights={"positions": (9, WIDTH)},
+    compute_output_shape=lambda self, shape: shape,
+)
 def learned_positions_of_any_length(self, x):
     return x + self.positions[: ops.shape(x)[1]]
 
@@ -178,7 +202,13 @@ def relative_position_bias(self, x):
     return self.out(merge_heads(ops.einsum("bhqk,bhkd->bhqd", ops.softmax(scores), value)))
 
 
-@odd("attention", whole="it derives values from its weights", on="sequence", weights={"table": (7, HEADS)}, **QKV)
+@odd(
+    "attention",
+    whole="it derives values from its weights",
+    on="sequence",
+    weights={"table": (7, HEADS)},
+    **QKV,
+)
 def relative_position_table(self, x):
     query, key, value = (split_heads(each) for each in ops.split(self.qkv(x), 3, axis=-1))
     index = np.arange(LENGTH)[:, None] - np.arange(LENGTH)[None] + 3
@@ -218,8 +248,12 @@ def fused_attention(self, x):
     return self.out(ops.reshape(heads, (-1, LENGTH, HEADS * SIZE)))
 
 
-@odd("attention", on="sequence", parts=lambda: {"attention": attention(), "norm": layers.LayerNormalization()},
-     apply=lambda layer, x: layer(x, context=layers.Dense(5)(x)))
+@odd(
+    "attention",
+    on="sequence",
+    parts=lambda: {"attention": attention(), "norm": layers.LayerNormalization()},
+    apply=lambda layer, x: layer(x, context=layers.Dense(5)(x)),
+)
 def cross_attention(self, x, context=None):
     return x + self.attention(query=self.norm(x), value=context, key=context)
 
@@ -235,8 +269,12 @@ def attention_with_a_causal_mask(self, x):
     return self.attention(x, x, use_causal_mask=True)
 
 
-@odd("attention", on="sequence", parts=lambda: {"attention": attention()},
-     apply=lambda layer, x: layer(x, layers.Dense(LENGTH)(x) > 0))
+@odd(
+    "attention",
+    on="sequence",
+    parts=lambda: {"attention": attention()},
+    apply=lambda layer, x: layer(x, layers.Dense(LENGTH)(x) > 0),
+)
 def attention_with_a_mask(self, x, mask):
     return self.attention(x, x, attention_mask=mask)
 
@@ -246,7 +284,12 @@ def attention_pooling(self, x):
     return ops.sum(ops.softmax(self.score(x), axis=1) * x, axis=1)
 
 
-@odd("attention", on="sequence", weights={"query": (1, 2, WIDTH)}, parts=lambda: {"attention": attention()})
+@odd(
+    "attention",
+    on="sequence",
+    weights={"query": (1, 2, WIDTH)},
+    parts=lambda: {"attention": attention()},
+)
 def pooling_by_queries(self, x):
     queries = ops.tile(self.query, (ops.shape(x)[0], 1, 1))
     return self.attention(queries, x)
@@ -318,13 +361,26 @@ def block_with_layer_scale(self, x):
     return x + self.scale * self.mlp(self.second_norm(x))
 
 
-@odd("transformer blocks", on="sequence", parts=lambda: {"norm": layers.RMSNormalization(), "gate": dense(8, "silu"), "up": dense(8), "down": dense()})
+@odd(
+    "transformer blocks",
+    on="sequence",
+    parts=lambda: {
+        "norm": layers.RMSNormalization(),
+        "gate": dense(8, "silu"),
+        "up": dense(8),
+        "down": dense(),
+    },
+)
 def llama_mlp(self, x):
     normed = self.norm(x)
     return x + self.down(self.gate(normed) * self.up(normed))
 
 
-@odd("transformer blocks", on="sequence", parts=lambda: {"tokens": dense(LENGTH, "gelu"), "channels": dense(WIDTH, "gelu")})
+@odd(
+    "transformer blocks",
+    on="sequence",
+    parts=lambda: {"tokens": dense(LENGTH, "gelu"), "channels": dense(WIDTH, "gelu")},
+)
 def mixer_block(self, x):
     x = x + ops.transpose(self.tokens(ops.transpose(x, (0, 2, 1))), (0, 2, 1))
     return x + self.channels(x)
@@ -335,17 +391,34 @@ def fourier_mixing(self, x):
     return ops.real(ops.fft2((x, ops.zeros_like(x)))[0]) + x
 
 
-@odd("transformer blocks", on="sequence", parts=lambda: {"conv": layers.Conv1D(8, 3, padding="causal", activation="relu"), "back": dense()})
+@odd(
+    "transformer blocks",
+    on="sequence",
+    parts=lambda: {
+        "conv": layers.Conv1D(8, 3, padding="causal", activation="relu"),
+        "back": dense(),
+    },
+)
 def convolution_over_time(self, x):
     return x + self.back(self.conv(x))
 
 
-@odd("transformer blocks", on="image", weights={"positions": (1, 4, 5)}, parts=lambda: {"patches": layers.Conv2D(5, 2, strides=2)})
+@odd(
+    "transformer blocks",
+    on="image",
+    weights={"positions": (1, 4, 5)},
+    parts=lambda: {"patches": layers.Conv2D(5, 2, strides=2)},
+)
 def patch_embedding(self, x):
     return ops.reshape(self.patches(x), (-1, 4, 5)) + self.positions
 
 
-@odd("transformer blocks", on="image", weights={"token": (1, 1, 5)}, parts=lambda: {"patches": layers.Conv2D(5, 2, strides=2), "flat": layers.Reshape((4, 5))})
+@odd(
+    "transformer blocks",
+    on="image",
+    weights={"token": (1, 1, 5)},
+    parts=lambda: {"patches": layers.Conv2D(5, 2, strides=2), "flat": layers.Reshape((4, 5))},
+)
 def patches_and_token(self, x):
     x = self.flat(self.patches(x))
     return ops.concatenate([ops.broadcast_to(self.token, (ops.shape(x)[0], 1, 5)), x], axis=1)
@@ -371,7 +444,12 @@ def cell_in_a_python_loop(self, x):
     return state
 
 
-@odd("recurrence", whole="it derives values from its weights", on="sequence", parts=lambda: {"inner": dense(5), "again": dense(5)})
+@odd(
+    "recurrence",
+    whole="it derives values from its weights",
+    on="sequence",
+    parts=lambda: {"inner": dense(5), "again": dense(5)},
+)
 def recurrence_by_hand(self, x):
     state = ops.zeros((1, 5))
     for index in range(LENGTH):
@@ -384,7 +462,12 @@ def loop_over_unstack(self, x):
     return ops.stack([self.inner(each) for each in ops.unstack(x, axis=1)], axis=1)
 
 
-@odd("recurrence", whole="it hands a function to an operation", on="sequence", parts=lambda: {"decay": dense(WIDTH, "sigmoid")})
+@odd(
+    "recurrence",
+    whole="it hands a function to an operation",
+    on="sequence",
+    parts=lambda: {"decay": dense(WIDTH, "sigmoid")},
+)
 def scan_over_time(self, x):
     decay = self.decay(x)
 
@@ -402,12 +485,23 @@ def lstm_inside(self, x):
     return self.rnn(x)
 
 
-@odd("recurrence", on="sequence", parts=lambda: {"rnn": layers.Bidirectional(layers.GRU(3, return_sequences=True)), "out": dense()})
+@odd(
+    "recurrence",
+    on="sequence",
+    parts=lambda: {
+        "rnn": layers.Bidirectional(layers.GRU(3, return_sequences=True)),
+        "out": dense(),
+    },
+)
 def both_directions_inside(self, x):
     return x + self.out(self.rnn(x))
 
 
-@odd("recurrence", on="sequence", parts=lambda: {"rnn": layers.LSTM(5, return_state=True), "out": dense()})
+@odd(
+    "recurrence",
+    on="sequence",
+    parts=lambda: {"rnn": layers.LSTM(5, return_state=True), "out": dense()},
+)
 def states_of_an_lstm(self, x):
     output, hidden, cell = self.rnn(x)
     return self.out(output * cell + hidden)
