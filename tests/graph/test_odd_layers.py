@@ -1,4 +1,4 @@
-"""Each layer of the catalogue is seen through, whole or refused as its entry says; none is wrong."""
+"""Each odd layer is seen through, whole or refused as its entry says; none is wrong."""
 
 import keras
 import numpy as np

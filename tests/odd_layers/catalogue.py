@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -57,7 +57,7 @@ class Written(layers.Layer):
 class WithWeights(Written):
     """A layer with weights of its own."""
 
-    shapes: dict[str, tuple] = {}
+    shapes: ClassVar[dict[str, tuple]] = {}
 
     def build(self, input_shape=None):
         for name, shape in self.shapes.items():
@@ -101,9 +101,7 @@ def odd(
 
     def register(written: Any) -> Any:
         name = written.__name__
-        if isinstance(written, type):
-            make = written
-        elif written.__code__.co_varnames[:1] != ("self",):
+        if isinstance(written, type) or written.__code__.co_varnames[:1] != ("self",):
             make = written
         else:
             base = Written if weights is None else WithWeights
@@ -127,8 +125,14 @@ def odd(
 def model_of(entry: Entry) -> tuple[keras.Model, layers.Layer]:
     """A classifier with the layer between others, and the layer."""
     layer = entry.make()
-    shape = {"vector": (WIDTH,), "image": (SIDE, SIDE, WIDTH), "ids": (LENGTH,), "masked": (LENGTH,),
-             "open": (None, WIDTH)}.get(entry.on, (LENGTH, WIDTH))  # fmt: skip
+    shapes = {
+        "vector": (WIDTH,),
+        "image": (SIDE, SIDE, WIDTH),
+        "ids": (LENGTH,),
+        "masked": (LENGTH,),
+        "open": (None, WIDTH),
+    }
+    shape = shapes.get(entry.on, (LENGTH, WIDTH))
     is_ids = entry.on in ("ids", "masked")
     inputs = keras.Input(shape, dtype="int32" if is_ids else "float32")
     x = inputs
