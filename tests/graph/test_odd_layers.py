@@ -39,7 +39,11 @@ def state_of(layer, model):
     nodes = [(len(each._inbound_nodes), len(each._outbound_nodes)) for each in inside]
     names = [each.name for each in inside]
     attributes = [{key: id(value) for key, value in vars(each).items()} for each in inside]
-    of_weights = [sorted(vars(weight)) for weight in layer.variables]
+    # Without what TensorFlow notes about the variables that it tracks.
+    of_weights = [
+        sorted(key for key in vars(weight) if not key.startswith("_self_"))
+        for weight in layer.variables
+    ]
     values = [ops.convert_to_numpy(each).tobytes() for each in model.variables]
     return names, nodes, attributes, of_weights, values
 
