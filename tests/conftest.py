@@ -31,6 +31,7 @@ ON_ONE_BACKEND = (
     "kills",
     "graph/test_composite_page.py",
     "graph/test_inlining_search.py",
+    "graph/test_odd_layers.py",
     "methods/baselines",
     "methods/cnnsplitter",
     "methods/gradsplitter",

@@ -1,16 +1,18 @@
 """Records what a layer's `call` does, by calling it on symbolic tensors."""
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import FunctionType, MethodType
 from typing import Any
 
 import keras
 import numpy as np
 
+from moda_keras.graph.constant_lookups import symbolic_lookups
+from moda_keras.graph.failed_calls import explain_failure
 from moda_keras.graph.graph import Tensor
-from moda_keras.graph.held_tensors import symbolic_tensors
+from moda_keras.graph.held_tensors import SymbolicTensor, symbolic_tensors
 from moda_keras.graph.open_sizes import BATCH_SIZES, LENGTHS, differ_in_sizes, names_unknown_size
 from moda_keras.graph.operations import accepts_training, is_keras_class
 from moda_keras.graph.restored_attributes import restoring_attributes
@@ -130,12 +132,23 @@ def _record_in_both_modes(
     recording, training = (
         _record_once(layer, args, kwargs, size, mode, with_weights) for mode in (False, True)
     )
+    if any(map(_takes_functions, recording.nodes)):
+        raise Unrecordable("it hands a function to an operation such as `ops.cond` or `ops.scan`")
     if not _are_same(recording, training):
         raise Unrecordable("it computes something else in training than in inference")
     _leave_out_mode(recording, training)
     if any(node.arguments.kwargs.get("training") is not None for node in recording.nodes):
         raise Unrecordable("it asks layers inside for training or inference, whatever the mode")
     return recording
+
+
+def _takes_functions(node: Any) -> bool:
+    """Whether an operation calls a function, in which anything may be done."""
+    if isinstance(node.operation, keras.layers.Layer):
+        return False
+    settings = _settings(node.operation).values()
+    leaves = keras.tree.flatten((node.arguments.args, node.arguments.kwargs, list(settings)))
+    return any(isinstance(each, (FunctionType, MethodType)) for each in leaves)
 
 
 def _leave_out_mode(recording: Recording, training: Recording) -> None:
@@ -167,13 +180,15 @@ def _record_once(
     if accepts_training(layer):
         kwargs = {**kwargs, "training": training}
     hold = symbolic_tensors(layer) if with_weights else contextlib.nullcontext({})
-    with hold as held, _without_a_trace(layer):
+    without = backend.without_gradients(), backend.without_custom_gradients()
+    with hold as held, _without_a_trace(layer), symbolic_lookups(layer) as looked_up:
         try:
-            with keras.StatelessScope() as scope, backend.without_gradients():
+            with keras.StatelessScope(collect_losses=True) as scope, without[0], without[1]:
                 structure = _call_in_mode(layer, args, kwargs, training)
         except Exception as error:  # whatever a `call` of the user's raises
-            reason = f"its call fails on symbolic tensors ({describe(error)})"
-            raise Unrecordable(reason) from None
+            raise Unrecordable(explain_failure(error)) from None
+        if scope.losses:
+            raise Unrecordable("it adds a loss when it is called")
         if scope.state_mapping:
             raise Unrecordable("it changes a state, or draws random numbers, when it is called")
         outputs = keras.tree.flatten(structure)
@@ -181,6 +196,7 @@ def _record_once(
             raise Unrecordable("it returns something else than tensors made of its inputs")
         if any(id(each) in held for each in outputs):
             raise Unrecordable("it returns a weight")
+        held.update(looked_up)
         nodes = list(_nodes_between({*map(id, made.values()), *held}, outputs))
     stand_ins = [(symbolic, tensor) for tensor, symbolic in made.items()]
     return Recording(stand_ins, nodes, structure, held=held)
@@ -232,14 +248,7 @@ def _stand_in(tensor: Tensor, size: tuple[int | None, int | None]) -> keras.Kera
         for axis, each in enumerate(tensor.shape)
     )
     source = tensor.keras_tensor
-    return keras.KerasTensor(shape, dtype=source.dtype, sparse=source.sparse)
-
-
-def describe(error: Exception) -> str:
-    """The class and the first line of an error, without what Keras wraps around it."""
-    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith("Exception encountered when")]
-    return f"{type(error).__name__}: {told[0][:200]}" if told else type(error).__name__
+    return SymbolicTensor(shape, dtype=source.dtype, sparse=source.sparse)
 
 
 @contextlib.contextmanager

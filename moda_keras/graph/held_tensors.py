@@ -11,6 +11,17 @@ from typing import Any
 import keras
 
 
+class SymbolicTensor(keras.KerasTensor):
+    """A symbolic tensor that takes a slice, None or an ellipsis alone as its index, as tensors do.
+
+    Keras's own takes them in tuples.
+    """
+
+    def __getitem__(self, key: Any) -> keras.KerasTensor:
+        is_alone = key is None or key is Ellipsis or isinstance(key, slice)
+        return super().__getitem__((key,) if is_alone else key)
+
+
 def holds_tensors(layer: keras.layers.Layer) -> bool:
     """Whether weights or tensors are attributes of a layer itself."""
     return any(map(_is_held, vars(layer).values()))
@@ -47,4 +58,4 @@ def _stand_in(layer: keras.layers.Layer, value: Any) -> keras.KerasTensor:
     # As with a variable in a `call`, where Keras casts it.
     if isinstance(value, keras.Variable) and "float" in dtype:
         dtype = layer.compute_dtype
-    return keras.KerasTensor(tuple(value.shape), dtype=dtype)
+    return SymbolicTensor(tuple(value.shape), dtype=dtype)

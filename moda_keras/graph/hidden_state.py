@@ -67,7 +67,16 @@ def _is_data(value: Any) -> bool:
 def _is_tensor(value: Any) -> bool:
     """Whether it is a tensor and not a weight, as torch's parameters are."""
     is_weight = isinstance(value, keras.Variable) or type(value).__name__ == "Parameter"
-    return keras.ops.is_tensor(value) and not is_weight
+    return keras.ops.is_tensor(value) and not is_weight and _has_values(value)
+
+
+def _has_values(tensor: Any) -> bool:
+    """Whether it is no leftover of a symbolic call."""
+    try:
+        keras.ops.convert_to_numpy(tensor)
+    except Exception:  # of each backend's own kind
+        return False
+    return True
 
 
 def _copied(value: Any) -> Any:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from moda_keras.graph.call_recording import Recording, Unrecordable, record
 from moda_keras.graph.channel_axes import last_axis
+from moda_keras.graph.expansion import Recorder
 from moda_keras.graph.graph import Step, Tensor
 from moda_keras.graph.held_tensors import holds_tensors
 from moda_keras.graph.inlining_proof import find_difference
@@ -34,8 +36,11 @@ def is_composite(operation: Any) -> bool:
     if not isinstance(operation, keras.layers.Layer):
         return False
     cls = plain_class(operation)
-    is_known = is_keras_class(cls) or cls.__module__.startswith("moda_keras.")
-    return not is_known and not any(kind in _KEPT_WHOLE for kind in cls.__mro__)
+    if is_keras_class(cls) or cls.__module__.startswith("moda_keras."):
+        return False
+    kind = next((each for each in cls.__mro__ if each in _KEPT_WHOLE), None)
+    # One of Keras's layers with a `call` of the user's is another layer.
+    return kind is None or (is_keras_class(kind) and kind.call is not cls.call)
 
 
 def inline(
@@ -65,10 +70,13 @@ def inline(
     Raises:
         Unrecordable: If the call stays one operation; nothing is appended then.
     """
+    if layer.activity_regularizer is not None:
+        raise Unrecordable("it has an activity regularizer, which its parts have not")
     for with_weights in ways_to_record(layer):
         start = len(steps)
         try:
-            recording = record(layer, args, kwargs, with_weights=with_weights)
+            cast_args, cast_kwargs = _autocast(steps, layer, (args, kwargs))
+            recording = record(layer, cast_args, cast_kwargs, with_weights=with_weights)
             outputs = append_recorded(steps, layer, recording, trace_node, source)
             if prove:
                 require_equal(layer, args, kwargs, steps[start:], outputs, source)
@@ -78,6 +86,21 @@ def inline(
         else:
             return outputs
     raise failure
+
+
+def _autocast(steps: list[Step], layer: keras.layers.Layer, arguments: tuple) -> tuple:
+    """The arguments as Keras casts them to the compute dtype of a layer, by steps."""
+
+    def cast(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not layer.autocast:
+            return leaf
+        dtype = keras.backend.standardize_dtype(leaf.keras_tensor.dtype)
+        if "float" not in dtype or dtype == layer.compute_dtype:
+            return leaf
+        name = f"{layer.name}/cast"
+        return Recorder(steps, None).operation(ops.cast, leaf, layer.compute_dtype, name=name)
+
+    return keras.tree.map_structure(cast, arguments)
 
 
 def ways_to_record(layer: keras.layers.Layer) -> tuple[bool, ...]:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from moda_keras.graph.call_recording import describe
+from moda_keras.graph.failed_calls import describe
 from moda_keras.graph.graph import Graph, Step, Tensor
 from moda_keras.graph.operations import accepts_training
 from moda_keras.graph.restored_attributes import restoring_attributes
@@ -107,7 +107,7 @@ def _random_values(tensor: Tensor, random: np.random.Generator) -> Any:
 
 
 def _other_weights(layer: keras.layers.Layer, random: np.random.Generator) -> list[tuple]:
-    """Pairs of each weight and other values of it; those above zero stay so."""
+    """Pairs of each weight and other values of it; those that are never below zero stay so."""
     pairs = []
     for weight in layer.variables:
         dtype = keras.backend.standardize_dtype(weight.dtype)
@@ -115,6 +115,8 @@ def _other_weights(layer: keras.layers.Layer, random: np.random.Generator) -> li
             continue
         values = ops.convert_to_numpy(weight).astype("float32")
         noise = random.random(values.shape[-1:]).astype("float32")  # one for each channel: quick
+        if values.size and values.min() < 0:
+            values = -values
         pairs.append(
             (weight, ops.convert_to_tensor(values * (1 + 0.2 * noise) + 0.02 * noise, dtype))
         )

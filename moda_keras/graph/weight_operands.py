@@ -60,10 +60,10 @@ class WeightOperands:
         last = self.steps[-1] if self.steps else None
         if last not in self.products or last.outputs[0] is not values or not _is_weight(bias):
             return False
-        if tuple(bias.shape) != (last.operation.units,):
+        kernel = self.products[last]
+        if tuple(bias.shape) != (last.operation.units,) or bias.trainable != kernel.trainable:
             return False
-        del self.steps[-1]
-        kernel = self.products.pop(last)
+        del self.steps[-1], self.products[last]
         self._append_dense(last.operation.name, last.inputs[0], output, kernel=kernel, bias=bias)
         self.steps[-1].name = last.name
         return True
@@ -85,17 +85,20 @@ class WeightOperands:
     def as_lookup(self, layer: keras.layers.Layer, args: tuple, output: Tensor) -> bool:
         """Records an `Embedding` of constant indices, as of positions; returns whether it is one.
 
-        All rows in their order are the weight itself.
+        All rows in their order are the weight itself; others are taken from it.
         """
         if type(layer) is not keras.layers.Embedding or has_changed_weights(layer):
             return False
         indices = keras.ops.convert_to_numpy(args[0])
         rows, channels = layer.embeddings.shape
-        if not np.array_equal(indices.ravel(), np.arange(rows)):
-            return False
-        shape = (*indices.shape, channels)
+        is_whole = np.array_equal(indices.ravel(), np.arange(rows))
+        shape = (*indices.shape, channels) if is_whole else (rows, channels)
         made = Parameter.of(layer.embeddings, shape, layer.dtype_policy, layer.name)
-        self.steps.append(Step(made, (self.source,), {}, [output]))
+        table = output if is_whole else _tensor_of(shape, made.compute_dtype)
+        self.steps.append(Step(made, (self.source,), {}, [table]))
+        if not is_whole:
+            take = keras.ops.take(table.keras_tensor, indices, axis=0)._keras_history.operation
+            self.steps.append(Step(take, (table, indices), {}, [output]))
         return True
 
     def replaced(self, operation: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -118,8 +121,7 @@ class WeightOperands:
         if key not in self.parameters:
             name = variable.name
             layer = Parameter.of(variable, shape, self.dtype, name)
-            spec = keras.KerasTensor(shape, dtype=layer.compute_dtype)
-            output = Tensor(spec, last_axis(spec))
+            output = _tensor_of(shape, layer.compute_dtype)
             self.steps.append(Step(layer, (self.source,), {}, [output]))
             self.parameters[key] = output
         return self.parameters[key]
@@ -143,6 +145,11 @@ def holds_weights(args: tuple, kwargs: dict) -> bool:
     return any(map(_is_weight, keras.tree.flatten((args, kwargs))))
 
 
+def _tensor_of(shape: tuple[int, ...], dtype: str) -> Tensor:
+    spec = keras.KerasTensor(shape, dtype=dtype)
+    return Tensor(spec, last_axis(spec))
+
+
 def _is_weight(leaf: Any) -> bool:
     return isinstance(leaf, keras.Variable)
 
@@ -150,7 +157,11 @@ def _is_weight(leaf: Any) -> bool:
 def _dense(name: str, dtype: Any, weights: dict[str, keras.Variable]) -> keras.layers.Dense:
     """A `Dense` layer that shares given weights."""
     inputs, units = weights["kernel"].shape
-    layer = keras.layers.Dense(units, use_bias="bias" in weights, dtype=dtype, name=name)
+    settings = {"use_bias": "bias" in weights, "trainable": weights["kernel"].trainable}
+    for place, weight in weights.items():
+        settings[f"{place}_regularizer"] = weight.regularizer
+        settings[f"{place}_constraint"] = weight.constraint
+    layer = keras.layers.Dense(units, dtype=dtype, name=name, **settings)
     layer.add_weight = lambda name, **_: weights[name]  # what `build` asks for
     layer.build((None, inputs))
     del layer.add_weight
@@ -159,7 +170,14 @@ def _dense(name: str, dtype: Any, weights: dict[str, keras.Variable]) -> keras.l
 
 def _embedding(name: str, dtype: Any, table: keras.Variable) -> keras.layers.Embedding:
     """An `Embedding` layer that shares a given weight."""
-    layer = keras.layers.Embedding(*table.shape, dtype=dtype, name=name)
+    layer = keras.layers.Embedding(
+        *table.shape,
+        embeddings_regularizer=table.regularizer,
+        embeddings_constraint=table.constraint,
+        trainable=table.trainable,
+        dtype=dtype,
+        name=name,
+    )
     layer.add_weight = lambda *_, **__: table  # what `build` asks for
     layer.build()
     del layer.add_weight

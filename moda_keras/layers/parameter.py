@@ -16,6 +16,8 @@ class Parameter(keras.layers.Layer):
         shape: Shape of the weight.
         output_shape: Shape of the output, of as many elements; `shape` by default.
         trainable: Whether the weight is trained.
+        regularizer: Regularizer of the weight, as `keras.regularizers.get` takes it.
+        constraint: Constraint of the weight, as `keras.constraints.get` takes it.
         **kwargs: Keyword arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -34,11 +36,15 @@ class Parameter(keras.layers.Layer):
         shape: Sequence[int],
         output_shape: Sequence[int] | None = None,
         trainable: bool = True,
+        regularizer: object = None,
+        constraint: object = None,
         **kwargs,
     ):
         super().__init__(trainable=trainable, autocast=False, **kwargs)
         self.shape = tuple(int(length) for length in shape)
         self.output_shape_ = self.shape if output_shape is None else tuple(map(int, output_shape))
+        self.regularizer = keras.regularizers.get(regularizer)
+        self.constraint = keras.constraints.get(constraint)
         self.supports_masking = False
         self.value = None
 
@@ -58,13 +64,20 @@ class Parameter(keras.layers.Layer):
             The layer, built.
         """
         shape = tuple(variable.shape)
-        layer = cls(shape, output_shape, variable.trainable, dtype=dtype, name=name)
+        settings = (variable.trainable, variable.regularizer, variable.constraint)
+        layer = cls(shape, output_shape, *settings, dtype=dtype, name=name)
         layer.value = variable
         layer.built = True
         return layer
 
     def build(self, input_shape):
-        self.value = self.add_weight(shape=self.shape, initializer="zeros", name="value")
+        self.value = self.add_weight(
+            shape=self.shape,
+            initializer="zeros",
+            regularizer=self.regularizer,
+            constraint=self.constraint,
+            name="value",
+        )
 
     def call(self, inputs):
         value = keras.ops.cast(self.value, self.compute_dtype)
@@ -74,5 +87,10 @@ class Parameter(keras.layers.Layer):
         return keras.KerasTensor(self.output_shape_, dtype=self.compute_dtype)
 
     def get_config(self):
-        config = super().get_config()
-        return {**config, "shape": self.shape, "output_shape": self.output_shape_}
+        return {
+            **super().get_config(),
+            "shape": self.shape,
+            "output_shape": self.output_shape_,
+            "regularizer": keras.regularizers.serialize(self.regularizer),
+            "constraint": keras.constraints.serialize(self.constraint),
+        }

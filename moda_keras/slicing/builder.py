@@ -18,6 +18,7 @@ from moda_keras.graph import (
 )
 from moda_keras.layers.channel_fill import ChannelFill
 from moda_keras.layers.modular_activation import ModularActivation
+from moda_keras.slicing.checks import check_call
 from moda_keras.slicing.copying import copy_operation, set_weights
 from moda_keras.slicing.plan import Fill, Plan, PlannedStep
 from moda_keras.slicing.rules.opaque import Opaque
@@ -115,7 +116,9 @@ class _Builder:
             self.values[step.outputs[0]] = fed[0]
             return
         args, kwargs = call_arguments(step, fed)
-        results = keras.tree.flatten(self.operation(planned)(*args, **kwargs))
+        operation = self.operation(planned)
+        results = keras.tree.flatten(operation(*args, **kwargs))
+        check_call(operation, results)
         self.values.update(zip(step.outputs, results, strict=True))
         for tensor, channels, value in zip(
             step.outputs, planned.slice.outputs, results, strict=True

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from numbers import Integral
+from typing import Any
 
+import keras
 import numpy as np
 
-from moda_keras.graph import Step
+from moda_keras.graph import Step, is_keras_class
 from moda_keras.slicing.registry import Rule, Slice
 
 
@@ -43,6 +45,21 @@ def check_align(align: int) -> int:
     if not isinstance(align, Integral) or isinstance(align, bool) or align < 1:
         raise ValueError(f"Expected `align` to be a positive integer. Received: align={align!r}")
     return int(align)
+
+
+def check_call(layer: Any, results: list[Any]) -> None:
+    """Raises a ValueError if a layer's `__call__` does more than Keras's, such as an operation.
+
+    Keras would record that operation, and `__call__` would do it again when the model runs.
+    """
+    if not isinstance(layer, keras.layers.Layer) or is_keras_class(type(layer)):
+        return
+    if any(each._keras_history.operation is not layer for each in results):
+        raise ValueError(
+            f"Layer {layer.name!r} of class {type(layer).__name__} cannot be part of a new model: "
+            "expected a layer that computes in its `call` alone. Received: one whose `__call__` "
+            "changes what `call` returns. Move that into `call`"
+        )
 
 
 def check_needs(rule: Rule, step: Step, reads: list[np.ndarray]) -> None:

@@ -79,6 +79,13 @@ class Backend(ABC):
         """Computes without a record for gradients. Only PyTorch keeps one of its own accord."""
         return nullcontext()
 
+    def without_custom_gradients(self) -> AbstractContextManager:
+        """Raises a TypeError where a function with a gradient of its own gets a symbolic tensor.
+
+        Only PyTorch would let it through, without the gradient.
+        """
+        return nullcontext()
+
     def tap(self, activation: Any, axis: int, non_negative: bool) -> tuple[Any, Any]:
         """Lets an activation through and reads its activation vectors off.
 
