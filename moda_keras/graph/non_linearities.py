@@ -91,18 +91,21 @@ def is_non_negative(operation: Any) -> bool:
 
 
 def _is_known(operation: Any) -> bool:
-    """Whether the non-linearity is Keras's own, with no slope for negative values."""
+    """Whether the non-linearity is Keras's own, and gives nothing negative if it is a ReLU."""
     if isinstance(operation, keras.layers.TimeDistributed):
         return _is_known(operation.layer)
     activation = getattr(operation, "activation", None)
     # The activation of a layer may itself be a layer: `Dense(8, activation=ReLU(...))`.
-    if any(
-        isinstance(each, keras.layers.ReLU) and each.negative_slope
-        for each in (operation, activation)
-    ):
+    if any(map(_is_leaky, (operation, activation))):
         return False
     if activation is None:
         return is_keras_class(type(operation))
     if isinstance(activation, keras.layers.Layer):
         return is_keras_class(type(activation))
     return getattr(activation, "__module__", "").startswith("keras.")
+
+
+def _is_leaky(operation: Any) -> bool:
+    """Whether it is a ReLU, layer or call of `keras.activations.relu`, with negative values."""
+    is_relu = isinstance(operation, keras.layers.ReLU) or type(operation).__name__ == "ReLU"
+    return is_relu and bool(operation.negative_slope or operation.threshold < 0)

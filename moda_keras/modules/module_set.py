@@ -169,8 +169,6 @@ class ModuleSet:
         checked = complete_units(units, slicer.units, classes)
         return cls(model, checked, check_class_names(class_names, classes), slicer=slicer)
 
-    # ---------------------------------------------------------------------------------- reading
-
     @property
     def num_classes(self) -> int:
         """C, the number of classes of the model."""
@@ -287,8 +285,7 @@ class ModuleSet:
         def compose(self, classes: Iterable[int | str], **options: Any) -> keras.Model:
             """See `moda_keras.compose`."""
 
-        def summary(self, **options: Any) -> None:
-            """See `moda_keras.modules.summary.summary`."""
+        def summary(self, **options: Any) -> None: ...
 
         def merge(self, *others: "ModuleSet") -> "ModuleSet":
             """See `moda_keras.modules.merging.merge`; `ModuleSet.merge([...])` works too."""

@@ -37,7 +37,7 @@ def class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
 def unchecked_class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
     """As `class_ids`, but a label out of range only makes its sample one of no class."""
     one_hot = _is_one_hot(np.shape(labels), num_classes)
-    labels = ops.convert_to_tensor(labels)
+    labels = ops.convert_to_tensor(_without_uint64(labels))
     ids = ops.argmax(labels, axis=-1) if one_hot else ops.reshape(labels, (-1,))
     ids = standardize_ids(ids, num_classes)
     if sample_weight is None:
@@ -101,7 +101,7 @@ def standardize_ids(ids: Any, num_classes: int) -> Any:
     Raises:
         ValueError: If the shape is not (B,).
     """
-    ids = ops.convert_to_tensor(ids)
+    ids = ops.convert_to_tensor(_without_uint64(ids))
     if len(ids.shape) != 1:
         raise ValueError(
             f"Expected class indices of shape (batch,). Received: shape {tuple(ids.shape)}"
@@ -112,6 +112,13 @@ def standardize_ids(ids: Any, num_classes: int) -> Any:
     wide = ids if dtype == "int64" else ops.cast(ids, "int32")
     valid = ops.logical_and(wide >= 0, wide < num_classes)
     return ops.where(valid, ops.cast(ids, "int32"), num_classes)
+
+
+def _without_uint64(values: Any) -> Any:
+    """PyTorch has no such tensors, and JAX would cut the numbers off."""
+    if getattr(values, "dtype", None) != np.uint64:
+        return values
+    return np.minimum(values, np.iinfo("int32").max).astype("int64")
 
 
 def check_labels(labels: Any, num_classes: int) -> None:

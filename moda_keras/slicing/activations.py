@@ -20,9 +20,9 @@ _MIXING_OPERATIONS = {"Glu", "LogSoftmax", "Softmax", "Sparsemax"}
 ELEMENTWISE_OPERATIONS = (
     "Abs", "Absolute", "Cast", "Celu", "Clip", "Elu", "Exp", "Expm1", "Gelu", "HardShrink",
     "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "Log1p", "LogSigmoid", "LogSoftmax",
-    "Log", "Negative", "Reciprocal", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu",
-    "SoftShrink", "Softmax", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Sparsemax",
-    "Sqrt", "Square", "Squareplus", "Tanh", "TanhShrink", "Threshold",
+    "Log", "Negative", "ReLU", "Reciprocal", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Sign",
+    "Silu", "SoftShrink", "Softmax", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid",
+    "Sparsemax", "Sqrt", "Square", "Squareplus", "Tanh", "TanhShrink", "Threshold",
 )  # fmt: skip
 _ARITHMETIC = {
     "Add", "Divide", "Maximum", "Minimum", "Multiply", "Power", "Subtract", "TrueDivide",

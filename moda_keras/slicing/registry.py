@@ -200,6 +200,8 @@ def find_rule(step: Step, *, at_output: bool = False) -> Rule | None:
 
 def rules_for(cls: type) -> list[Rule]:
     """The rules for a class of layers or operations, the latest first."""
+    if cls in _RULES:
+        return _RULES[cls]
     if _is_of_keras(cls) and cls.__name__ in _RULES:
         return _RULES[cls.__name__]
     for kind in cls.__mro__ if issubclass(cls, keras.layers.Layer) else ():

@@ -57,7 +57,7 @@ def test_restart_discards_results_and_keeps_models(folder, arguments):
     other = (*arguments, "--set", "threshold.thresholds=0.7")
     assert "--restart" in fail("experiment", "threshold", *other)
     (results / "threshold.json").write_text("{")
-    assert f"{str(results / 'threshold.json')!r}. Received: a file that is damaged" in fail(
+    assert f"Received: {str(results / 'threshold.json')!r}, which is not one or is damaged" in fail(
         "experiment", "threshold", *other
     )
     ask("experiment", "threshold", *other, "--restart")

@@ -26,12 +26,23 @@ def compiled(function):
     return function
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "float32"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32"],
+)
 def test_sparse_labels_of_any_dtype(dtype):
     labels = np.array([2, 0, 1], dtype=dtype)
     assert ids(labels, 3) == [2, 0, 1]
     assert ids(labels[:, None], 3) == [2, 0, 1]
-    assert ids(keras.ops.convert_to_tensor(labels), 3) == [2, 0, 1]
+    if dtype != "uint64":  # PyTorch has no such tensors
+        assert ids(keras.ops.convert_to_tensor(labels), 3) == [2, 0, 1]
+
+
+def test_large_label_of_64_bits_without_sign_is_out_of_range():
+    labels = np.array([0, 2**32 + 1, 2**64 - 1], "uint64")
+    with pytest.raises(ValueError, match="Expected labels from 0 to 2"):
+        ops.class_ids(labels, 3)
+    assert keras.ops.convert_to_numpy(ops.unchecked_class_ids(labels, 3)).tolist() == [0, 3, 3]
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "float32"])

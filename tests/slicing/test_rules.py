@@ -391,3 +391,13 @@ def test_model_that_mixes_dtypes(policies):
     sliced = check_slicing(randomize(model), tolerance=0.03)
     dtypes = [layer.dtype_policy.name for layer in sliced.layers if layer.weights]
     assert dtypes == [first, first, second, "float32", "float32"]
+
+
+@pytest.mark.parametrize("options", [{}, {"negative_slope": 0.1, "max_value": 2.0}])
+def test_call_of_the_function_relu_is_cut(options):
+    inputs = keras.Input((6,))
+    x = keras.activations.relu(layers.Dense(8, name="features")(inputs), **options)
+    x = layers.BatchNormalization()(x)
+    model = randomize(keras.Model(inputs, layers.Dense(5)(keras.activations.relu(x))))
+    sliced = check_slicing(model)
+    assert sliced.get_layer("features").units < 8 and not fill_layers(sliced)

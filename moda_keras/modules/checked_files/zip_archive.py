@@ -169,7 +169,7 @@ def _check_members(members: list[zipfile.ZipInfo], limit: int) -> None:
 
 def _check_name(name: str) -> None:
     parts = PurePosixPath(name).parts
-    leads_elsewhere = name.startswith("/") or ".." in parts or "\\" in name or ":" in name
+    leads_elsewhere = name.startswith("/") or ".." in parts or "\\" in name or name[1:2] == ":"
     if leads_elsewhere or not parts or not is_printable(name):
         raise ValueError(f"a member of it has the name {shortened(ascii(name), 100)}")
 

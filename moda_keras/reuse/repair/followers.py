@@ -96,7 +96,7 @@ def is_batch_norm(step: Step) -> bool:
 def is_relu(step: Step) -> bool:
     """Whether a step is, or ends in, a plain ReLU."""
     layer = step.operation
-    if isinstance(layer, keras.layers.ReLU):
+    if isinstance(layer, keras.layers.ReLU) or kind_of(layer) == "ReLU":
         return layer.max_value is None and not layer.negative_slope and not layer.threshold
     activation = getattr(layer, "activation", None)
     if kind_of(layer) == "Relu":

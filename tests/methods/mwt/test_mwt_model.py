@@ -275,11 +275,10 @@ def test_convolution_with_several_calls_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:The modular objectives cannot see")
-def test_convolution_with_a_call_of_its_own_is_masked_as_a_whole():
+def test_convolution_with_a_call_of_its_own_is_no_layer_with_kernels():
     own = Own(3, 1, activation="relu", name="own")
-    model = mwt.MwTModel.from_model(two_convolutions(own))
-    source = model.get_layer("own_masked").input[0]
-    assert source._keras_history.operation.activation is keras.activations.relu
+    with pytest.raises(ValueError, match=r"with the convolutions \['first'\]"):
+        mwt.MwTModel.from_model(two_convolutions(own))
 
 
 def test_marks_inside_layers_are_refused():
