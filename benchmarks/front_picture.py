@@ -58,8 +58,8 @@ def draw(rows, path):
     from matplotlib import pyplot as plt
 
     names = list(dict.fromkeys(row["model"] for row in rows))
-    figure, axes = plt.subplots(1, 4, figsize=(10, 1.5 + 0.25 * len(names)), layout="constrained")
-    for ax, (key, (label, factor)) in zip(axes, MEASURES.items(), strict=True):
+    figure, axes = plt.subplots(2, 2, figsize=(8, 3.6), layout="constrained")
+    for ax, (key, (label, factor)) in zip(axes.flat, MEASURES.items(), strict=True):
         values = [
             factor * np.mean([float(row[key]) for row in rows if row["model"] == name])
             for name in names
@@ -70,7 +70,7 @@ def draw(rows, path):
         ax.title.set_fontsize(10)
         ax.invert_yaxis()
         ax.spines[["top", "right", "bottom"]].set_visible(False)
-        if ax is not axes[0]:
+        if ax not in axes[:, 0]:
             ax.set_yticks([])
     figure.savefig(path, dpi=150)
 

@@ -33,7 +33,7 @@ def claimed(path: str | Path) -> Iterator[None]:
     Raises:
         FileInUseError: If it is claimed; names the process and the claim.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from pathlib import Path
         >>> from moda_keras.claims import claimed

@@ -41,7 +41,7 @@ class ModuleFileError(ValueError):
         path: Str, the file.
         reason: Str, what is wrong with it, in one printable line of limited length.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> import moda_keras as mk
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ def html_table(
     Returns:
         HTML.
 
-    Example:
+    Examples:
         >>> from moda_keras.html_table import html_table
         >>> "&lt;b&gt;" in html_table("Pets", ["class"], [["<b>"]])
         True

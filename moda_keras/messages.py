@@ -23,7 +23,7 @@ def listed(values: Iterable[Any], most: int = SHOWN) -> str:
     Returns:
         Text of limited length.
 
-    Example:
+    Examples:
         >>> from moda_keras.messages import listed
         >>> listed(["cat", "dog"]), listed(range(100), most=3)
         ("['cat', 'dog']", '[0, 1, 2, ... and 97 more]')
@@ -54,7 +54,7 @@ def shortened(text: Any, longest: int) -> str:
 def printable(text: str) -> str:
     r"""Text in which characters that control a terminal are escaped.
 
-    Example:
+    Examples:
         >>> from moda_keras.messages import printable
         >>> printable("red: \x1b[31m")
         'red: \\x1b[31m'

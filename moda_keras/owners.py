@@ -21,7 +21,7 @@ def temporary_name(stem: str) -> str:
     Args:
         stem: A name to recognise it by, such as that of the file it becomes.
 
-    Example:
+    Examples:
         >>> from moda_keras.owners import is_abandoned, temporary_name
         >>> is_abandoned(temporary_name("model.keras"), age=0)
         False

@@ -16,7 +16,7 @@ class DataSettings:
     Each field is annotated with a line of help. The names are those of `load`, except `data` for
     `name` and `data_seed` for `seed`, which would be ambiguous among the settings of an experiment.
 
-    Example:
+    Examples:
         >>> from moda_keras.datasets import DataSettings
         >>> DataSettings(data="digits", image_size=16, samples_per_class=10).load_data().image_shape
         (16, 16, 1)

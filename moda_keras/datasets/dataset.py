@@ -130,7 +130,7 @@ class Dataset(ImageDataset):
         class_names: Names of the classes.
         augment: "crop_flip", or "crop" if mirroring would change the class, as with digits.
 
-    Example:
+    Examples:
         >>> from moda_keras import datasets
         >>> digits = datasets.load("digits", image_size=16).standardized()
         >>> batches = digits.train_batches(64, seed=1)

@@ -118,7 +118,7 @@ def load(
         FileNotFoundError: If the data is not on this machine; the message says how to get it.
         ImportError: If a package that reads the data is not installed; the message says which.
 
-    Example:
+    Examples:
         >>> from moda_keras import datasets
         >>> digits = datasets.load("digits", image_size=16, class_names=["3", "8"])
         >>> digits.x_train.shape, digits.x_test.shape, digits.class_names

@@ -72,7 +72,7 @@ def scale_pixels(images: np.ndarray, pixels: str) -> np.ndarray:
     Raises:
         ValueError: If `pixels` is unknown, or images of one channel have no such form.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras import datasets
         >>> white = np.ones((1, 2, 2, 3), "float32")

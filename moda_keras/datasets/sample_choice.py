@@ -137,7 +137,7 @@ def choose_imagenet_classes(name: str, synsets: Sequence[str], *, seed: int = 0)
     Raises:
         ValueError: If the name is unknown.
 
-    Example:
+    Examples:
         >>> from moda_keras import datasets
         >>> synsets = [f"n{number:08}" for number in range(1000)]
         >>> datasets.choose_imagenet_classes("imagenet100d", synsets)[:2]

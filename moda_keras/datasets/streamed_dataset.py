@@ -30,7 +30,7 @@ class StreamedDataset(ImageDataset):
         name: The origin of the samples, for `digest`.
         augment: The default augmentation.
 
-    Example:
+    Examples:
         ```python
         dogs = mk.datasets.load("imagenet100d").standardized()
         batches = dogs.train_batches(128)

@@ -46,7 +46,7 @@ def diagnose(
     Raises:
         ValueError: If an argument is invalid.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -36,7 +36,7 @@ def count_flops(model: keras.Model) -> int:
     Raises:
         ValueError: If the model has no graph, or an axis other than the batch has unknown size.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> mk.metrics.count_flops(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))

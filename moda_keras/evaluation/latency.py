@@ -25,7 +25,7 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 30) 
     Raises:
         ValueError: If an axis of an input other than the batch has unknown size.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])

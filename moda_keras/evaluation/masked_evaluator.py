@@ -38,7 +38,7 @@ class MaskedEvaluator:
     Raises:
         ValueError: If the model cannot be cut.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -40,7 +40,7 @@ class ModelMeasurement:
         ValueError: If a class is unknown, `x` and `y` do not match, a dataset has no labels, or no
             sample is of these classes.
 
-    Example:
+    Examples:
         ```python
         measurement = mk.metrics.ModelMeasurement(modules, ["cat", "dog"], x_test, y_test)
         print(measurement.measure(small)["accuracy"], measurement.full()["accuracy"])

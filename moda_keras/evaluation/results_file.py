@@ -29,7 +29,7 @@ class ResultsFile:
     Raises:
         ModuleFileError: If the file has other columns, or is no text.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from moda_keras.experiments import ResultsFile
         >>> folder = tempfile.TemporaryDirectory()

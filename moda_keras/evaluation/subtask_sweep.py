@@ -62,7 +62,7 @@ def sweep_subtasks(
         FileInUseError: If another process writes to the file.
         ValueError: If the file has results of other modules or other data.
 
-    Example:
+    Examples:
         ```python
         rows = sweep_subtasks(modules, x_test, y_test, "subtasks.csv", n_jobs=-1)
         with joblib.parallel_config(backend="dask"):

@@ -37,7 +37,7 @@ def subtasks_of(
     Raises:
         ValueError: If an argument is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras.experiments import subtasks_of
         >>> len(subtasks_of(10)), len(subtasks_of(100)), subtasks_of(3)
         (1013, 14697, [(0, 1), (0, 2), (1, 2), (0, 1, 2)])
@@ -76,7 +76,7 @@ def sample_size(population: int, confidence: float = 0.95, margin: float = 0.08)
     Raises:
         ValueError: If an argument is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras.experiments import sample_size
         >>> sample_size(10**9), sample_size(4950), sample_size(100)
         (151, 146, 61)
@@ -142,7 +142,7 @@ def sample_subtasks(classes: Sequence[int], *, seed: int = 0) -> list[Subtask]:
     Raises:
         ValueError: If there are fewer than two classes.
 
-    Example:
+    Examples:
         >>> from moda_keras.tuning import sample_subtasks
         >>> sample_subtasks([0, 1, 2])
         [(0, 1), (0, 2), (1, 2), (0, 1, 2)]

@@ -2,7 +2,7 @@
 
 `EXPERIMENTS` maps names to `Experiment`s; each has a `config(...)` and a `run(config, output)`.
 
-Example:
+Examples:
     ```python
     experiment = mk.experiments.EXPERIMENTS["modules"]
     config = experiment.config(data="digits", networks=["small_cnn"], epochs=60, augment="none")

@@ -69,7 +69,7 @@ def name_in_methods(name: str) -> Any:
     Raises:
         ValueError: If there is no such folder or name.
 
-    Example:
+    Examples:
         >>> from moda_keras.experiments.method_recipe import name_in_methods
         >>> name_in_methods("search.Search").__name__
         'Search'

@@ -92,7 +92,7 @@ def parse_setting(text: str) -> dict[str, Any]:
         ValueError: If the text is not of that form.
         ImportError: If PyYAML is not installed.
 
-    Example:
+    Examples:
         >>> from moda_keras.experiments.settings import parse_setting
         >>> parse_setting("epochs=60"), parse_setting("threshold.thresholds=0.5, 0.9")
         ({'epochs': 60}, {'threshold': {'thresholds': [0.5, 0.9]}})

@@ -14,7 +14,7 @@ def einsum_labels(equation: str, ranks: Sequence[int]) -> tuple[list[str], str] 
         One string per operand and one for the result, a letter per axis, the axes behind an
         ellipsis being "0", "1", ... from the right; None if the equation does not name its result.
 
-    Example:
+    Examples:
         >>> einsum_labels("...x,xy->...y", [3, 2])
         (['10x', 'xy'], '10y')
     """

@@ -64,7 +64,7 @@ def find_hidden_activations(model: keras.Model) -> list[HiddenActivation]:
     Raises:
         ValueError: If the model has no graph (a subclassed model) or is not built yet.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> model = keras.Sequential([

@@ -35,7 +35,7 @@ def to_functional(model: keras.Model, inputs: Any = None, output: Any = None) ->
         ValueError: If the model is not built and `inputs` is not given, if its `call` is no graph
             of layers and `keras.ops`, or if there is no such output.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

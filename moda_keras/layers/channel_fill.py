@@ -23,7 +23,7 @@ class ChannelFill(keras.layers.Layer):
     Call arguments:
         inputs: Tensor of any dtype, with channels along `axis`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.layers import ChannelFill
         >>> layer = ChannelFill([1, -1, 0], values=[0.0, 0.5, 0.0])

@@ -18,7 +18,7 @@ class FirstRows(keras.layers.Layer):
         values: Tensor of shape `(rows, ...)`.
         reference: Tensor of any shape; its length along `axis`, at most `rows`, alone is read.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.layers import FirstRows
         >>> tuple(FirstRows()(np.zeros((9, 2)), np.zeros((5, 3))).shape)

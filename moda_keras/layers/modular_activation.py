@@ -37,7 +37,7 @@ class ModularActivation(keras.layers.Layer):
     Call arguments:
         inputs: Float tensor of any shape.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> inputs = keras.Input((4,))

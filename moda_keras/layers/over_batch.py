@@ -18,7 +18,7 @@ class OverBatch(keras.layers.Layer):
         values: Tensor of shape `(1, ...)`, or `(...)` with `new_axis`.
         reference: Tensor of shape `(batch, ...)`; its batch size alone is read.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.layers import OverBatch
         >>> tuple(OverBatch()(np.zeros((1, 1, 2)), np.zeros((5, 3))).shape)

@@ -23,7 +23,7 @@ class Parameter(keras.layers.Layer):
     Call arguments:
         inputs: Any tensor; it is not read. A functional model needs it.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.layers import Parameter
         >>> layer = Parameter((2,), output_shape=(1, 2))

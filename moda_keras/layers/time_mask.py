@@ -14,7 +14,7 @@ class TimeMask(keras.layers.Layer):
         inputs: List of two tensors: a sequence (batch, time, ...) and a bool tensor (batch, time),
             False where there is padding.
 
-    Example:
+    Examples:
         >>> import keras
         >>> from moda_keras.layers import TimeMask
         >>> sequence, mask = keras.Input((4, 3)), keras.Input((4,), dtype="bool")

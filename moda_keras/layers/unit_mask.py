@@ -18,7 +18,7 @@ class UnitMask(keras.layers.Layer):
     Call arguments:
         inputs: Float tensor with units along `axis`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.layers import UnitMask
         >>> UnitMask([True, False])(np.array([[3.0, 4.0]])).tolist()

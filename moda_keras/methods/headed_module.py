@@ -29,7 +29,7 @@ def headed_module(
     Returns:
         A functional `keras.Model` with output (batch, K).
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

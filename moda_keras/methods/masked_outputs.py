@@ -32,7 +32,7 @@ class MaskedOutputs(GatedProbe):
         ValueError: If one of the activations is that of a recurrent layer: its units read each
             other, so that masks of its output are not enough.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> from moda_keras.methods.masked_outputs import MaskedOutputs

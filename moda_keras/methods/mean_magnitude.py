@@ -12,7 +12,7 @@ from moda_keras.ops import unit_magnitudes
 class MeanMagnitude(Criterion):
     """The mean magnitude of a unit's activation over a class's samples; of a map, over positions.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods.mean_magnitude import MeanMagnitude
         >>> sums, samples = [np.array([[3.0, 1.0]])], np.array([2])

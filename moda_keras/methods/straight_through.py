@@ -16,7 +16,7 @@ def binarize(scores: Any) -> Any:
         Tensor of zeros and ones, of the same shape and dtype. Its gradient by a score is that of
         the loss by the mask's entry, whatever the score, so that a unit can come back.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods.straight_through import binarize
         >>> binarize(np.array([0.5, 0.0, -2.0], "float32")).tolist()

@@ -15,7 +15,7 @@ def top_share(scores: np.ndarray, share: float) -> np.ndarray:
     Returns:
         Bool array (C, D).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods.top_share import top_share
         >>> top_share(np.array([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0]]), 0.5).tolist()

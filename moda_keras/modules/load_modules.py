@@ -48,7 +48,7 @@ def load_modules(
         ValueError: If `model_file` is given for a file that holds its model, or `max_bytes` is
             invalid.
 
-    Example:
+    Examples:
         ```python
         modules.save("vgg.modules")
         modules = mk.load_modules("vgg.modules")

@@ -32,7 +32,7 @@ def merge(modules: ModuleSet | Iterable[ModuleSet], *others: ModuleSet) -> Modul
             differ; if one has no counts, or units that were not chosen by a threshold; or if the
             criterion's importance is no mean over samples.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -27,7 +27,7 @@ def summary(
     Raises:
         ValueError: If one of them is no positive int.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -24,7 +24,7 @@ class Criterion(ABC):
         sums: Number of tensors that `observe` returns.
         needs_gradients: Whether `observe` is given gradients of the loss. It costs a backward pass.
 
-    Example:
+    Examples:
         The mean magnitude of a unit's activation:
 
         >>> import moda_keras as mk

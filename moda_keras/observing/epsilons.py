@@ -67,7 +67,7 @@ def choose_epsilons(
         ValueError: If the model has no graph or no hidden activation, `quantile` is not in [0, 1),
             there is no data, or an activation is not finite.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -40,7 +40,7 @@ def activation_frequency(
     Returns:
         int32 tensor of shape (C, D).
 
-    Example:
+    Examples:
         >>> import moda_keras as mk
         >>> counts = mk.ops.activation_frequency([[0.0, 2.0], [1.0, 2.0]], [1, 1], num_classes=2)
         >>> [[int(n) for n in row] for row in counts]

@@ -18,7 +18,7 @@ class MaskedActivation(NamedTuple):
         mask: Bool tensor (B, T), or of more leading axes of `values`: True where there is something
             to look at, False where there is padding.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import moda_keras as mk
         >>> values = np.array([[[0.0, 1.0], [5.0, 0.0]]])

@@ -129,7 +129,7 @@ def class_statistics(
     Raises:
         ValueError: If a label is out of range, or shapes do not fit.
 
-    Example:
+    Examples:
         >>> import moda_keras as mk
         >>> statistics = mk.ops.class_statistics([[3.0, 4.0], [0.0, 0.0]], [1, 1], num_classes=2)
         >>> [[round(float(v), 1) for v in row] for row in statistics.sums]
@@ -205,7 +205,7 @@ def class_similarity(
         Float tensor of shape (C, C): entry (c, c') is the mean over pairs of a sample of class c
         and another of class c'; 0 where there is no pair.
 
-    Example:
+    Examples:
         >>> import moda_keras as mk
         >>> similarity = mk.ops.class_similarity([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 0, 1], 2)
         >>> [[float(v) for v in row] for row in similarity]

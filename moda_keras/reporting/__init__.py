@@ -1,6 +1,6 @@
 """Reports on modules: one HTML page each, with a diagnosis and any composition's figures.
 
-Example:
+Examples:
     ```python
     mk.report.write_report(modules, "report.html", x_test=x_test, y_test=y_test)
     ```

@@ -95,7 +95,7 @@ def composition_costs(
         than `MAX_PLANNED_STEPS`. Otherwise single classes, pairs if they do not take more than
         that, and two samples of sub-tasks: one for the estimate, one to check it.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

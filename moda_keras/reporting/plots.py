@@ -163,7 +163,7 @@ def plot_class_accuracy(
     Returns:
         The axes.
 
-    Example:
+    Examples:
         ```python
         before = [mk.metrics.full_accuracy(model, ...), ...]
         mk.plots.plot_class_accuracy({"before": before, "after": after}, modules.class_names)

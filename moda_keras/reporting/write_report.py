@@ -73,7 +73,7 @@ def write_report(
         ImportError: If jinja2 or matplotlib is not installed.
         ValueError: If an argument is invalid.
 
-    Example:
+    Examples:
         ```python
         modules = mk.decompose(model, x_train, y_train)
         mk.report.write_report(modules, "report.html", x_test=x_test, y_test=y_test)

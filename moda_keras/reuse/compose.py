@@ -66,7 +66,7 @@ def compose(
             classes are chosen, the model's outputs are neither logits nor a softmax or log-softmax
             of them, or the full model takes all of `other_data` for chosen or for dropped classes.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

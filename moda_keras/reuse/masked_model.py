@@ -58,7 +58,7 @@ def masked_model(
     Raises:
         ValueError: As `compose`.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

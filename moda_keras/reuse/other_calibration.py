@@ -82,7 +82,7 @@ def fit_calibration(
     Returns:
         The calibration.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> chosen, dropped = np.array([1.0, 3.0, 2.0, 0.0]), np.array([0.0, 1.0, 2.0, 3.0])
         >>> target = 1 / (1 + np.exp(-(0.5 * dropped - 0.5 * chosen + 1)))

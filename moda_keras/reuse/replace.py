@@ -52,7 +52,7 @@ def replace(
         ValueError: If the target class is not one of the weak model's, the input shapes differ, the
             weak model has no graph or several outputs, or "normalize" gets no `x`.
 
-    Example:
+    Examples:
         ```python
         patched = mk.replace(weak_model, strong_modules["cat"], target_class=3)
         patched.compile("adam", loss)

@@ -39,7 +39,7 @@ def side_by_side(
         ValueError: As `compose`; if there are no logits to read; or if models are given together
             with `classes` or `logits`, or take different inputs.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -38,7 +38,7 @@ def two_class_model(model: keras.Model, *, name: str | None = None) -> keras.Mod
     Raises:
         ValueError: If the model has no graph, has another output, or ends in another activation.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

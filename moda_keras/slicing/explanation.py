@@ -109,7 +109,7 @@ def explain(model: keras.Model) -> Explanation:
     Raises:
         ValueError: If the model is not built, has several outputs, or its `call` is no graph.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> model = keras.Sequential([

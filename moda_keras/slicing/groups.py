@@ -54,7 +54,7 @@ def unit_groups(slicer: Slicer) -> UnitGroups:
     Returns:
         `UnitGroups`.
 
-    Example:
+    Examples:
         >>> import keras
         >>> from moda_keras.slicing import Slicer, unit_groups
         >>> inputs = keras.Input((4,))

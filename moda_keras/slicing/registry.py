@@ -143,7 +143,7 @@ def register_rule(*kinds: type | str) -> Callable[[type[Rule]], type[Rule]]:
     Returns:
         The decorator.
 
-    Example:
+    Examples:
         A layer with one trained factor per channel:
 
         >>> import keras

@@ -39,7 +39,7 @@ def slice_model(
         ValueError: If the model has no graph or not one output `(batch, classes)`, or if a name, a
             mask or a class is not of this model.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

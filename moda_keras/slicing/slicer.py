@@ -49,7 +49,7 @@ class Slicer:
     Raises:
         ValueError: If the model has no graph, or not that one output.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -55,7 +55,7 @@ class MODALoss(ModularLoss):
             (JAX's distributions do so anyway). "replica" computes those of each part, which have
             fewer pairs and none between parts.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import moda_keras as mk
         >>> loss = mk.MODALoss(alpha=1.0, beta=1.0, gamma=0.3)

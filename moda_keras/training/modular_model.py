@@ -56,7 +56,7 @@ class ModularModel(keras.Model):
     Raises:
         ValueError: If the model has several outputs, or no hidden activation.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> inputs = keras.Input((4,))

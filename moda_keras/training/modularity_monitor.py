@@ -61,7 +61,7 @@ class ModularityMonitor(keras.callbacks.Callback):
         ValueError: If an argument is impossible. When training begins, if `x` and `y` do not fit
             the model or each other, or the model cannot be decomposed.
 
-    Example:
+    Examples:
         ```python
         monitor = mk.callbacks.ModularityMonitor(x_train, y_train, every=5)
         tensorboard = keras.callbacks.TensorBoard("logs")

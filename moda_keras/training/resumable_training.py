@@ -50,7 +50,7 @@ class ResumableTraining(keras.callbacks.Callback):
         ValueError: If the state is damaged, with the one before; if it is of other settings; when
             training begins, if it is of another model, or `initial_epoch` is not passed on.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import keras
         >>> import numpy as np

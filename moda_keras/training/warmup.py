@@ -28,7 +28,7 @@ def recognition(
         Float scalar in [0, 1] without gradient: 0 up to a quarter of the way from an accuracy of
         1 / C to certainty, 1 where all samples are right.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.training.warmup import recognition
         >>> outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]], "float32")

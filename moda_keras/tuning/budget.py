@@ -84,7 +84,7 @@ def within(
             impossible one; if a class is unknown; if the budget is less than the smallest model
             needs; or if data is missing or given in vain.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -53,7 +53,7 @@ def threshold_curve(
         ValueError: If the modules have no frequencies, a threshold is not in [0, 1], `x` and `y` do
             not match, or a class of the sub-tasks has no sample.
 
-    Example:
+    Examples:
         ```python
         for row in mk.tuning.threshold_curve(modules, x_val, y_val, [0.5, 0.8, 0.9]):
             print(row["threshold"], row["reuse_accuracy"], row["module_size"])

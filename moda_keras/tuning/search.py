@@ -71,7 +71,7 @@ def tune_threshold(
             match, a class of the sub-tasks has no sample, or none of `thresholds` is within the
             loss.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

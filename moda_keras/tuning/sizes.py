@@ -57,7 +57,7 @@ def size_curve(
         ValueError: If the modules have no importance, a class is unknown, a size is not in (0, 1]
             or less than the smallest model needs, or `x` and `y` do not match.
 
-    Example:
+    Examples:
         ```python
         rows = mk.tuning.size_curve(
             modules, ["cat", "dog"], x_test, y_test, sizes=(0.5, 0.25), calibration_data=x_some

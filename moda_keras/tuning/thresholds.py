@@ -27,7 +27,7 @@ def distinct_thresholds(modules: ModuleSet) -> np.ndarray:
     Raises:
         ValueError: If `modules` is not a `ModuleSet`, or was made by `from_units`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import moda_keras as mk
         >>> counts = {"features": np.array([[4, 2, 0], [1, 4, 0]])}

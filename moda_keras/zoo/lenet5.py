@@ -28,7 +28,7 @@ def lenet5(
     Raises:
         ValueError: If `input_shape` or `classes` is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras import zoo
         >>> zoo.lenet5().count_params()
         62006

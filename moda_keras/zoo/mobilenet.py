@@ -49,7 +49,7 @@ def mobilenet(
     Raises:
         ValueError: If `input_shape`, `classes` or `stem` is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras import zoo
         >>> zoo.mobilenet(stem="imagenet").get_layer("stem_conv").strides
         (2, 2)

@@ -21,7 +21,7 @@ def with_normalization(
     Returns:
         A functional model that shares the layers of `model` and has its name.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> from moda_keras.experiments import with_normalization

@@ -47,7 +47,7 @@ def rescnn(
     Raises:
         ValueError: If `input_shape`, `classes` or `width` is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras import zoo
         >>> zoo.rescnn().count_params()
         16010122

@@ -35,7 +35,7 @@ def resnet18(
     Raises:
         ValueError: If `input_shape`, `classes`, `stem` or `width` is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras import zoo
         >>> zoo.resnet18((224, 224, 3), classes=100).get_layer("stem_conv").kernel_size
         (7, 7)

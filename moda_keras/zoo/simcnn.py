@@ -37,7 +37,7 @@ def simcnn(
     Raises:
         ValueError: If `input_shape`, `classes` or `width` is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras import zoo
         >>> zoo.simcnn().count_params()
         15245130

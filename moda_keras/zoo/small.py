@@ -29,7 +29,7 @@ def small_vgg(
     Raises:
         ValueError: If `input_shape` or `classes` is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras import zoo
         >>> zoo.small_vgg().count_params()
         815914
@@ -60,7 +60,7 @@ def small_cnn(
     Raises:
         ValueError: If `input_shape` or `classes` is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras import zoo
         >>> zoo.small_cnn((16, 16, 1)).count_params()
         156234

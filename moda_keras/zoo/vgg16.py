@@ -34,7 +34,7 @@ def vgg16(
     Raises:
         ValueError: If `input_shape` or `classes` is impossible.
 
-    Example:
+    Examples:
         >>> from moda_keras import zoo
         >>> zoo.vgg16(dense_units=512).count_params()
         15262026

@@ -23,7 +23,7 @@ def head_only(model: keras.Model, class_names: Sequence[str] | None = None) -> M
     Raises:
         ValueError: If the model has no graph or several outputs, or there are not C names.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> model = keras.Sequential([

@@ -40,7 +40,7 @@ def scratch_model(small: keras.Model, *, seed: int | None = None) -> keras.Model
             anew: it is quantized or has LoRA weights, wraps a PyTorch module, or cannot be created
             from its config.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> from moda_keras.methods import baselines

@@ -42,7 +42,7 @@ class CNNSplitter(Search):
         compositions: The least and the largest number of partial compositions that are kept.
         seed: Int >= 0.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

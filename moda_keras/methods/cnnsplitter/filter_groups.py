@@ -24,7 +24,7 @@ class FilterGroups:
         sizes: The number of groups of each layer.
         genes: G, the length of a chromosome.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

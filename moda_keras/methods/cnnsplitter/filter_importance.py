@@ -36,7 +36,7 @@ def confident_samples(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
     Returns:
         Int array of samples, in ascending order.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods.cnnsplitter.filter_importance import confident_samples
         >>> logits = np.array([[5.0, 0.0], [0.1, 0.0], [0.0, 1.0]])

@@ -29,7 +29,7 @@ def first_population(
     Returns:
         Uint8 array (P, G) of 0 and 1; every layer has an active gene.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods.cnnsplitter.first_population import first_population
         >>> drawn = first_population(3, [10, 5], [True, False], np.random.default_rng(0))

@@ -44,7 +44,7 @@ class GradSplitter(MaskSearch):
             accurate epoch.
         seed: Int >= 0.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import moda_keras as mk
         >>> model = mk.zoo.lenet5((28, 28, 1), classes=3)

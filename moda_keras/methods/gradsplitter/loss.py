@@ -17,7 +17,7 @@ def composed_loss(outputs: Any, labels: Any, shares: Any, alpha: float) -> Any:
     Returns:
         Scalar.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods.gradsplitter import composed_loss
         >>> outputs, labels = np.zeros((2, 4), "float32"), np.array([0, 3])

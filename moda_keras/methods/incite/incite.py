@@ -48,7 +48,7 @@ class INCITE(Search):
             own samples. "outputs" for regression, the change of the output.
         seed: Int >= 0, of the samples by which units are clustered.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -61,7 +61,7 @@ def cluster_units(behaviour: np.ndarray, cluster_size: int) -> np.ndarray:
     Raises:
         ImportError: If scikit-learn is needed and not installed.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods.incite.unit_clusters import cluster_units
         >>> cluster_units(np.array([[1.0, 0.0], [0.0, 3.0], [2.0, 0.0], [0.0, 1.0]]), 2).tolist()

@@ -20,7 +20,7 @@ class Magnitude(Search):
         share: In (0, 1]: the share of the units of each activation that a module keeps.
         seed: Not used: nothing is random.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -94,7 +94,7 @@ def decompose(
             range, the data has no labels, an activation or an importance is not finite, or the
             model of multi-label data ends in a softmax.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

@@ -37,7 +37,7 @@ def compose_with_head(
         ValueError: If a class is unknown, repeated or without samples, or if operations follow the
             original's softmax.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> from moda_keras.methods import mwt

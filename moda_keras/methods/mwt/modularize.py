@@ -83,7 +83,7 @@ def modularize(
         ValueError: If the model is no `MwTModel`, `factors` is unknown, a threshold is not in
             [0, 1], a label is out of range, or the data has no labels.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import moda_keras as mk
         >>> from moda_keras.methods import mwt

@@ -52,7 +52,7 @@ class MwTLoss(ModularLoss):
     Raises:
         ValueError: If a weight is no number >= 0, or `averaging` is unknown.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods import mwt
         >>> loss = mwt.MwTLoss()

@@ -27,7 +27,7 @@ class MwTModel(ModularModel):
     Make one with `MwTModel.from_model(cnn)`. Its hidden activations are the masks: what a
     `MwTLoss` acts on, and what `mwt.modularize` counts. It is a `ModularModel` in all else.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import moda_keras as mk
         >>> from moda_keras.methods import mwt

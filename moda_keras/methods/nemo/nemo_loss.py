@@ -43,7 +43,7 @@ class NeMoLoss(ModularLoss):
     Raises:
         ValueError: If an argument is out of range.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods import nemo
         >>> loss = nemo.NeMoLoss(temperature=0.2)

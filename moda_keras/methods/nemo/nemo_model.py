@@ -28,7 +28,7 @@ class NeMoModel(ModularModel):
     `moda_keras.decompose` finds the units whose mask is not zero for most samples of a class. All
     else is as in any `ModularModel`. Build it with `NeMoModel.from_model(model)`.
 
-    Example:
+    Examples:
         >>> import keras
         >>> from moda_keras.methods import nemo
         >>> plain = keras.Sequential([

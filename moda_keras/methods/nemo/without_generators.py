@@ -24,7 +24,7 @@ def without_generators(modules: ModuleSet) -> ModuleSet:
     Raises:
         ValueError: If the modules are not those of a `NeMoModel`.
 
-    Example:
+    Examples:
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk

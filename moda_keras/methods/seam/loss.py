@@ -19,7 +19,7 @@ def reengineering_loss(outputs: Any, labels: Any, shares: Any, alpha: float) -> 
     Returns:
         Scalar.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from moda_keras.methods.seam import reengineering_loss
         >>> outputs, labels = np.zeros((1, 3, 2), "float32"), np.array([[0, 1, 1]])

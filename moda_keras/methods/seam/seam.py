@@ -47,7 +47,7 @@ class SeaM(MaskSearch):
             epoch with the largest difference of accuracy and share of units.
         seed: Int >= 0.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import moda_keras as mk
         >>> model = mk.zoo.lenet5((28, 28, 1), classes=3)

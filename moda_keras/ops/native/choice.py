@@ -92,7 +92,7 @@ def native_status() -> str:
         Several lines of text: the native library, the backend, what each device uses, and why
         calls of this process used the reference.
 
-    Example:
+    Examples:
         >>> import moda_keras as mk
         >>> print(mk.ops.native_status().splitlines()[0].split(":")[0])
         native operations
