@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
@@ -85,8 +86,15 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", folder, "--target", "install"], check=True)
 
 
+class AnyPythonWheel(bdist_wheel):
+    """A wheel for every version of Python: the libraries are loaded through ctypes."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
 setup(
     # No such file is made. It stands for all libraries, and makes the wheel one of this platform.
     ext_modules=[Extension(f"{PACKAGE}.moda_core", sources=[], optional=True)],
-    cmdclass={"build_ext": CMakeBuild},
+    cmdclass={"build_ext": CMakeBuild, "bdist_wheel": AnyPythonWheel},
 )
