@@ -56,20 +56,23 @@ class ActivationObserver(keras.Model):
             ValueError: If a weight or an input is NaN or infinite. Activations do not always show
                 it: TensorFlow's ReLU may turn NaN into 0.
         """
-        names = names_of_weights_not_finite(self.probe.model)
-        if names:
-            raise ValueError(
-                f"Expected finite weights. Received: NaN or infinity in the weights {names} of "
-                f"model {self.probe.model.name!r}. Train the model again, from weights that are "
-                "finite"
-            )
         with backend.keep_variables(self):
+            self._require_finite_weights()
             self.evaluate(loadable(x), y, callbacks=[_ProgressBar()], **arguments)
         count = int(self.inputs_not_finite.result())
         if count:
             raise ValueError(
                 f"Expected finite inputs. Received: {count} values in `x` that are NaN or "
                 "infinite. Remove or replace them"
+            )
+
+    def _require_finite_weights(self) -> None:
+        names = names_of_weights_not_finite(self.probe.model)
+        if names:
+            raise ValueError(
+                f"Expected finite weights. Received: NaN or infinity in the weights {names} of "
+                f"model {self.probe.model.name!r}. Train the model again, from weights that are "
+                "finite"
             )
 
     def call(self, inputs):

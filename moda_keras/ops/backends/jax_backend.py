@@ -1,5 +1,6 @@
 """The JAX backend."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,10 @@ class JaxBackend(ReferenceBackend):
     def keep_variables(self, model: keras.Model) -> Iterator[None]:
         # Keras empties them while `fit` and `evaluate` run, and does not fill them again if the
         # first step raises.
+        with _held_by_this_thread(model):
+            yield from self._kept(model)
+
+    def _kept(self, model: keras.Model) -> Iterator[None]:
         saved = [(variable, variable.value) for variable in model.variables]
         try:
             yield
@@ -43,6 +48,35 @@ class JaxBackend(ReferenceBackend):
     def accelerator_name(self) -> str | None:
         device = jax.devices()[0]
         return None if device.platform == "cpu" else device.device_kind
+
+
+# By identity of a variable: the thread in which Keras has taken its value away, and how often.
+_HOLDERS: dict[int, tuple[int, int]] = {}
+_HOLDERS_LOCK = threading.Lock()
+
+
+@contextmanager
+def _held_by_this_thread(model: keras.Model) -> Iterator[None]:
+    """Refuses a model whose variables another thread uses: one would write over the other's."""
+    me, keys = threading.get_ident(), [id(variable) for variable in model.variables]
+    with _HOLDERS_LOCK:
+        if any(_HOLDERS.get(key, (me, 0))[0] != me for key in keys):
+            raise RuntimeError(
+                f"Expected model {model.name!r} not to be in use. Received: a model of whose "
+                "weights some are being trained or evaluated in another thread. With JAX, Keras "
+                "takes the weights out of a model meanwhile: wait until the other thread is done, "
+                "or use a copy of the model"
+            )
+        for key in keys:
+            _HOLDERS[key] = me, _HOLDERS.get(key, (me, 0))[1] + 1
+    try:
+        yield
+    finally:
+        with _HOLDERS_LOCK:
+            for key in keys:
+                count = _HOLDERS.pop(key)[1] - 1
+                if count:
+                    _HOLDERS[key] = me, count
 
 
 def _is_empty(variable: keras.Variable) -> bool:
