@@ -57,6 +57,7 @@ ON_ONE_BACKEND = (
     "test_files.py",
     "test_hostile_tables.py",
     "test_messages.py",
+    "test_progress.py",
 )
 # Of the cases of a test in these folders, torch runs all, the other backends every third, and not
 # the same: their subject is the graph and the slices, which are the same on all. Oracles of

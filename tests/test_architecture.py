@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "moda_keras"
 # A room uses only rooms of rows above its own. The command line may use the package as users do.
 ROOMS = [
     {"messages", "owners"},
-    {"backend_choice", "ops", "layers", "files", "claims", "html_table"},
+    {"backend_choice", "ops", "layers", "files", "claims", "html_table", "progress"},
     {"graph"},
     {"slicing"},
     {"modules", "observing"},

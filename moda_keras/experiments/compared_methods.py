@@ -216,7 +216,7 @@ class ByImportance(ComparedMethod):
         """The repaired model of a sub-task."""
         chosen = within(modules, parameters=self.parameters, classes=subtask)
         samples = workspace.data.of_classes(subtask).x_train[: self.calibration_samples]
-        return compose(chosen, subtask, calibration_data=samples)
+        return compose(chosen, subtask, calibration_data=samples, verbose=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from moda_keras.observing.labelled_arrays import (
     number_of_samples,
     refuse_dataset,
 )
+from moda_keras.progress import ProgressBar
 from moda_keras.slicing import Slicer
 
 
@@ -178,16 +179,13 @@ class Search(ABC):
         digest = "" if state is None else digest_of(self, problem)
         done, current = (0, None) if state is None else read_state(state, digest)
         current = self.start(problem) if current is None else current
-        bar = None
-        if verbose not in (0, "0"):
-            bar = keras.utils.Progbar(total, unit_name="round")
-            bar.update(done)
+        bar = ProgressBar(total, verbose, unit_name="round", patience=0.0)
+        bar.update(done)
         for index in range(done, total):
             current = self.advance(problem, current, index)
             if state is not None:
                 write_state(state, digest, index + 1, current)
-            if bar:
-                bar.update(index + 1)
+            bar.update(index + 1)
         return current
 
     def check(

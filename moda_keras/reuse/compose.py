@@ -24,6 +24,7 @@ def compose(
     repair: str = "least_squares",
     other: bool = False,
     other_data: Any = None,
+    verbose: str | int = "auto",
 ) -> keras.Model:
     """Builds the slim model of the chosen classes from their modules, with no retraining.
 
@@ -52,6 +53,8 @@ def compose(
             a few hundred. The logit of "other" is then scaled and shifted so that its probability
             comes closest to what the full model gives the dropped classes. Helps where modules are
             small.
+        verbose: 0 is silent; 1 and "auto" show a progress bar of the repair once it takes two
+            seconds.
 
     Returns:
         A functional `keras.Model` with output `(batch, len(classes))`, one more with `other`. The
@@ -99,7 +102,9 @@ def compose(
         model = modules.slicer.build(plan, name=name)
     else:
         exact = plan if align == 1 else planned(1)
-        model, weights = build_repaired(modules.slicer, exact, calibration_data, repair, name=name)
+        model, weights = build_repaired(
+            modules.slicer, exact, calibration_data, repair, name=name, verbose=verbose
+        )
         if exact is not plan:
             model = modules.slicer.build(plan, name=name, weights=weights)
     if not other:

@@ -16,6 +16,7 @@ from moda_keras.evaluation.latency import measure_latency
 from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.progress import ProgressBar
 from moda_keras.reuse.compose import compose
 from moda_keras.reuse.masked_model import masked_model
 from moda_keras.reuse.repair import calibration_arrays
@@ -45,6 +46,7 @@ def within(
     validation_data: Any = None,
     calibration_data: Any = None,
     batch_size: int = 1,
+    verbose: str | int = "auto",
 ) -> ModuleSet:
     """Finds the best modules within one budget, by the importance of their units.
 
@@ -74,6 +76,8 @@ def within(
             `max_accuracy_loss`, the models that are measured are repaired. Pass the data to
             `compose` too.
         batch_size: Positive int, the samples in a batch whose latency is measured.
+        verbose: 0 is silent; 1 and "auto" show a progress bar once choosing in steps takes two
+            seconds.
 
     Returns:
         A new `ModuleSet` with `threshold` None; with `classes`, its `subtask` names them. Every
@@ -115,7 +119,7 @@ def within(
         measure = _MEASURES[budget[0]](modules.slicer, batch_size)
         if calibration_data is None or len(chosen) < 2:  # one class's loss is constant
             return search.within(*budget, measure)
-        return search.within_by_steps(*budget, measure, calibration_data)
+        return search.within_by_steps(*budget, measure, calibration_data, verbose)
     x, y = gather_samples(modules, *_as_pair(validation_data))
     if chosen is None:
         return search.each_within_loss(budget[1], x, y)
@@ -160,7 +164,12 @@ class _Search:
         )
 
     def within_by_steps(
-        self, name: str, limit: float, measure: Callable[[Plan], float], calibration_data: Any
+        self,
+        name: str,
+        limit: float,
+        measure: Callable[[Plan], float],
+        calibration_data: Any,
+        verbose: str | int,
     ) -> ModuleSet:
         """As `within`, for a sub-task; importance is measured again on smaller and smaller models.
 
@@ -170,11 +179,13 @@ class _Search:
         found = self.within(name, limit, measure)  # refuses a budget that cannot be met
         data = calibration_arrays(calibration_data)
         steps = max(1, math.ceil(math.log(limit) / math.log(STEP)))
-        for size in limit ** (np.arange(1, steps) / steps):
+        bar = ProgressBar(steps, verbose)
+        for done, size in enumerate(limit ** (np.arange(1, steps) / steps), start=1):
             found = self.within(name, float(size), measure)
             model = masked_model(found, self.classes, calibration_data=data)
             importance = _remaining_importance(model, data, self.modules)
             self.choices = [self._choice(self.classes, importance)]
+            bar.update(done)
         return self.within(name, limit, measure) if steps > 1 else found
 
     def within_loss(self, limit: float, x: Any, y: np.ndarray, calibration_data: Any) -> ModuleSet:
@@ -185,7 +196,7 @@ class _Search:
 
         def is_within(number: int) -> bool:
             found = self.result([number])
-            composed = compose(found, self.classes, **options)
+            composed = compose(found, self.classes, **options, verbose=0)
             accuracy = reuse_accuracy(found, self.classes, x, y, composed=composed)
             return full - accuracy <= limit + ROUNDING
 

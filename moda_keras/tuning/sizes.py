@@ -151,7 +151,7 @@ def measure_choice(
     model = compose(found, measurement.classes)
     rows = [{"model": "slim", "budget": budget, **measurement.measure(model)}]
     if calibration_data is not None:
-        model = compose(found, measurement.classes, calibration_data=calibration_data)
+        model = compose(found, measurement.classes, calibration_data=calibration_data, verbose=0)
         # Weights do not change the time: one measurement serves both models.
         figures = measurement.measure(model, milliseconds=rows[0]["milliseconds"])
         rows.append({"model": "repaired", "budget": budget, **figures})

@@ -9,6 +9,7 @@ import numpy as np
 
 from moda_keras.graph import Step, Tensor, named_weights
 from moda_keras.ops.backends import backend
+from moda_keras.progress import ProgressBar
 from moda_keras.reuse.repair.calibration import calibration_batches
 from moda_keras.reuse.repair.followers import Follower, affine_of, find_followers, is_batch_norm
 from moda_keras.reuse.repair.least_squares import (
@@ -50,6 +51,7 @@ def build_repaired(
     method: str = "least_squares",
     *,
     name: str | None = None,
+    verbose: str | int = 0,
 ) -> tuple[keras.Model, Weights]:
     """Builds a sliced model and refits its layers, from input to output.
 
@@ -62,6 +64,7 @@ def build_repaired(
         calibration_data: Samples without labels: see `calibration_batches`.
         method: "least_squares", or "moments": only batch normalizations change.
         name: Name of the new model.
+        verbose: 0 is silent; 1 and "auto" show a progress bar once it takes two seconds.
 
     Returns:
         The repaired model; and its weights by operation of the original and name of the weight, in
@@ -76,8 +79,10 @@ def build_repaired(
     built = slicer.build_parts(plan, name=name)
     walk = _Walk(plan, built, batches, method)
     with backend.without_gradients():
-        for step in plan.graph.steps:
+        bar = ProgressBar(len(plan.graph.steps), verbose, unit_name="layer")
+        for done, step in enumerate(plan.graph.steps, start=1):
             walk.run(step)
+            bar.update(done)
     return built.model, walk.weights
 
 
