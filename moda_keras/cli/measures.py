@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def count_parameters(model: "keras.Model") -> int:
-    """Number of trainable parameters."""
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    """Number of parameters, without states such as moving averages."""
+    import moda_keras as mk
+
+    return mk.metrics.count_parameters(model)
 
 
 def count_flops(model: "keras.Model") -> int | None:

@@ -14,6 +14,7 @@ from moda_keras.evaluation.subtasks import draw_subtasks, sample_size, sample_su
 from moda_keras.evaluation.verification import Verification, verify
 from moda_keras.modules.overlap import layer_overlap, mean_overlap, module_overlap
 from moda_keras.modules.size import composed_size, module_size
+from moda_keras.slicing.parameters import count_parameters
 
 __all__ = [
     "MaskedEvaluator",
@@ -24,6 +25,7 @@ __all__ = [
     "cohesion",
     "composed_size",
     "count_flops",
+    "count_parameters",
     "coupling",
     "draw_subtasks",
     "flops_by_layer",

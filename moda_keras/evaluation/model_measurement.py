@@ -14,6 +14,7 @@ from moda_keras.evaluation.samples import predict
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import is_dataset, refuse_dataset, take_samples
+from moda_keras.slicing.parameters import count_parameters
 
 
 class ModelMeasurement:
@@ -78,7 +79,10 @@ class ModelMeasurement:
         self.samples = len(self.labels)
         self.full_scores = predict(modules.model, self._x)
         self._original = self.full_scores[:, self.classes].argmax(axis=-1)
-        self._whole = {"parameters": _parameters(modules.model), "flops": _flops(modules.model)}
+        self._whole = {
+            "parameters": count_parameters(modules.model),
+            "flops": _flops(modules.model),
+        }
 
     def full(self) -> dict[str, Any]:
         """The figures of the original, choosing among the classes: see `measure`."""
@@ -99,7 +103,7 @@ class ModelMeasurement:
         Returns:
             A dict:
 
-            - `parameters`: trainable parameters, and `size`, over those of the original.
+            - `parameters`: parameters, and `size`, over those of the original.
             - `flops`: multiply-accumulates, and `flops_share`, over those of the original; None if
                 the shape of the input is not fixed.
             - `milliseconds`: median time of a sample on this machine; None if not measured.
@@ -120,7 +124,7 @@ class ModelMeasurement:
     def _figures(
         self, model: keras.Model, scores: np.ndarray, milliseconds: float | None = None
     ) -> dict[str, Any]:
-        parameters, flops = _parameters(model), _flops(model)
+        parameters, flops = count_parameters(model), _flops(model)
         known = flops is not None and self._whole["flops"]
         correct = is_correct(scores, self.labels, self.classes)
         return {
@@ -139,10 +143,6 @@ class ModelMeasurement:
             return None
         latency = _if_shapes_are_fixed(lambda: measure_latency(model, batch_size=size))
         return None if latency is None else latency / size
-
-
-def _parameters(model: keras.Model) -> int:
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
 def _flops(model: keras.Model) -> int | None:

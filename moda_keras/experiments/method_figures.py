@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from moda_keras.evaluation import (
@@ -29,6 +28,7 @@ from moda_keras.experiments.compared_methods import Found, train_on_subtask
 from moda_keras.experiments.experiment import Row, Workspace
 from moda_keras.graph import find_hidden_activations
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.slicing.parameters import count_parameters
 
 OF_MODELS = ("accuracy", "size", "flops", "seconds")
 
@@ -53,7 +53,7 @@ def measure_method(workspace: Workspace, found: Found, seed: int) -> Row:
         **_of_subtasks(workspace, found, few if found.is_costly else subtasks),
         **_of_retrained(workspace, found, few, seed),
         **_of_modules(workspace, found),
-        "parameters": _parameters(found.trained.modules.model),
+        "parameters": count_parameters(found.trained.modules.model),
         "train_seconds": found.trained.seconds,
     }
 
@@ -104,10 +104,6 @@ def _with_masks(found: Found, modules: ModuleSet) -> ModuleSet:
     names = [each.name for each in find_hidden_activations(found.trained.wrapper)]
     units = {name: modules.units[name] for name in names if name in modules.units}
     return ModuleSet.from_units(found.trained.wrapper, units, modules.class_names)
-
-
-def _parameters(model: keras.Model) -> int:
-    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
 def _number(value: float) -> float | None:

@@ -28,7 +28,7 @@ def composed_size(modules: ModuleSet, classes: Iterable[int | str]) -> float:
 
 
 def module_size(modules: ModuleSet) -> np.ndarray:
-    """Size of every module: trainable parameters over those of the original.
+    """Size of every module: parameters over those of the original, frozen ones too.
 
     Args:
         modules: The modules.

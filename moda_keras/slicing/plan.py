@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from moda_keras.graph import Graph, Step, named_weights
+from moda_keras.slicing.parameters import count_parameters, parameters_of
 from moda_keras.slicing.registry import Rule, Slice
 from moda_keras.slicing.rules.opaque import Opaque
 
@@ -48,7 +49,7 @@ class KeptWeight:
     Attributes:
         variable: The original `keras.Variable`.
         indices: One int array of kept indices per axis; what is kept is their outer product.
-        trainable: Whether it is a trainable parameter of the original.
+        trainable: Whether it is a parameter of the original, trained or frozen (`parameters_of`).
     """
 
     variable: Any
@@ -87,7 +88,7 @@ class Plan:
     @functools.cached_property
     def kept_weights(self) -> list[KeptWeight]:
         """The kept part of every original weight that is used."""
-        trainable = {id(weight) for weight in self.model.trainable_weights}
+        trainable = {id(weight) for weight in parameters_of(self.model)}
         kept = {}
         for planned in self.steps:
             for name, weight in named_weights(planned.step.operation):
@@ -119,27 +120,27 @@ class Plan:
 
     @property
     def trainable_size(self) -> int:
-        """Number of trainable parameters of the sliced model."""
+        """Number of parameters of the sliced model, those of frozen layers too."""
         kept = sum(weight.size for weight in self.kept_weights if weight.trainable)
         return kept + sum(map(_new_trainable_parameters, self.steps))
 
     @property
     def relative_size(self) -> float:
-        """Trainable parameters of the sliced model over those of the original.
+        """Parameters of the sliced model over those of the original.
 
         Raises:
-            ValueError: If the original has no trainable parameters.
+            ValueError: If the original has no parameters.
         """
         return self.trainable_size / trainable_parameters(self.model)
 
 
 def trainable_parameters(model: keras.Model) -> int:
-    """Number of trainable parameters of a model; a ValueError if it has none."""
-    size = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    """Number of parameters of a model, frozen ones too; a ValueError if it has none."""
+    size = count_parameters(model)
     if size == 0:
         raise ValueError(
-            "Sizes are counted in trainable parameters. Received: model "
-            f"{model.name!r}, which has none. Set `model.trainable = True`"
+            f"Expected a model with parameters to count. Received: model {model.name!r}, which has "
+            "none"
         )
     return size
 
@@ -147,8 +148,6 @@ def trainable_parameters(model: keras.Model) -> int:
 def _new_trainable_parameters(planned: PlannedStep) -> int:
     """Parameters that the original does not have: biases that hold folded constants."""
     operation = planned.step.operation
-    if not getattr(operation, "trainable", False):
-        return 0
     present = {name for name, _ in named_weights(operation)}
     new = [weight for name, weight in planned.slice.weights.items() if name not in present]
     return sum(math.prod(map(len, weight.axes.values())) for weight in new)

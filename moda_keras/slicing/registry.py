@@ -34,6 +34,8 @@ class WeightSlice:
 
     def indices(self, shape: tuple[int, ...]) -> list[np.ndarray]:
         """Kept indices along every axis of a weight of shape `shape`."""
+        if self.values is not None:
+            return [np.arange(length) for length in self.values.shape]
         kept = [np.arange(length) for length in shape]
         for axis, indices in self.axes.items():
             kept[axis] = indices

@@ -57,7 +57,7 @@ def within(
 
     Args:
         modules: Modules with importance, from `decompose(..., criterion="importance")`.
-        parameters: Float in (0, 1], trainable parameters over those of the original.
+        parameters: Float in (0, 1], parameters over those of the original.
         flops: Float in (0, 1], multiply-accumulates over those of the original.
         latency_ms: Positive float, milliseconds of a prediction on this machine, the median. Groups
             are ordered by their multiply-accumulates; the time is measured on composed models.
