@@ -8,6 +8,12 @@ import numpy as np
 
 from moda_keras.modules.module_set import ModuleSet
 
+_ADVICE = {
+    "threshold": ". Use `modules.with_threshold(...)` on one of them",
+    "class_names": ". Give `decompose` the same `class_names` for every part",
+    "criterion": ". Give `decompose` the same `criterion` for every part",
+    "epsilons": "",
+}
 # Criteria whose importance is a mean over samples.
 _MEANS = ("frequency", "importance")
 
@@ -70,9 +76,14 @@ def _as_list(modules: Any, others: tuple) -> list[ModuleSet]:
     for each in parts:
         if not isinstance(each, ModuleSet):
             raise TypeError(
-                "Expected `merge` to be given a `ModuleSet` or several. Received: "
-                f"{type(each).__name__}"
+                "Expected `ModuleSet.merge([...])` or `modules.merge(other, ...)`, of module sets. "
+                f"Received: {type(each).__name__}"
             )
+    if len({id(each) for each in parts}) < len(parts):
+        raise ValueError(
+            "Expected each `ModuleSet` once: the samples of one that is given twice would count "
+            f"twice. Received: {len(parts)} module sets, some of them the same"
+        )
     if not parts:
         raise ValueError("Expected at least one `ModuleSet` to merge. Received: none")
     return parts
@@ -113,13 +124,13 @@ def _require_equal(first: ModuleSet, other: ModuleSet) -> None:
                 advice = '. "auto" looks at the data: give `decompose` the epsilons of the first'
             raise ValueError(
                 f"Expected modules with equal `{what}` to merge. Received: {expected} and "
-                f"{received}{advice}"
+                f"{received}{advice or _ADVICE[what]}"
             )
     difference = _difference_of_models(first.model, other.model)
     if difference:
         raise ValueError(
             "Expected modules of one model to merge, or of copies of it. Received: models "
-            f"{difference}"
+            f"{difference}. Save the model once, and decompose that file for every part"
         )
 
 

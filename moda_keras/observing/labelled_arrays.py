@@ -74,6 +74,35 @@ def check_data(x: Any, inputs: int) -> None:
         )
 
 
+def check_shapes(x: Any, y: Any, inputs: Sequence[Any]) -> None:
+    """Raises a ValueError if arrays have other numbers of samples, or other shapes, than needed.
+
+    Args:
+        x: Data: anything that `fit` takes; only arrays are looked at.
+        y: Labels, or None.
+        inputs: The model's inputs, symbolic tensors.
+    """
+    if not is_arrays(x):
+        return
+    given = [each for each in keras.tree.flatten(x) if each is not None]
+    samples = {len(each) for each in given if len(each.shape)}
+    labels = len(y) if len(getattr(y, "shape", ())) else None
+    if len(samples) > 1 or (labels is not None and samples and labels not in samples):
+        raise ValueError(
+            "Expected one number of samples in `x` and `y`. Received: "
+            f"{sorted(samples)} samples in `x`{'' if labels is None else f' and {labels} labels in `y`'}"
+        )
+    if len(inputs) != 1 or len(given) != 1:
+        return
+    expected, received = tuple(inputs[0].shape)[1:], tuple(given[0].shape)[1:]
+    fits = all(n in (None, m) for n, m in zip(expected, received, strict=False))
+    if len(expected) == len(received) and not fits:
+        raise ValueError(
+            f"Expected samples of shape {expected} for the model's input {inputs[0].name!r}. "
+            f"Received: `x` of shape {tuple(given[0].shape)}"
+        )
+
+
 def check_batch_size(batch_size: Any, *, is_optional: bool = True) -> None:
     """Raises a ValueError unless a batch size is a positive int, or None where it may be."""
     _check_positive("batch_size", batch_size, is_optional=is_optional)

@@ -85,6 +85,12 @@ class Plan:
     outputs: np.ndarray
     appended: Step | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<Plan of {self.model.name!r}: {self.trainable_size:,} parameters, "
+            f"{len(self.outputs)} outputs, {len(self.kept_whole)} layers whole>"
+        )
+
     @functools.cached_property
     def kept_weights(self) -> list[KeptWeight]:
         """The kept part of every original weight that is used."""

@@ -9,7 +9,11 @@ import numpy as np
 from moda_keras.evaluation import module_size
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.tuning.reuse_loss import ReuseLoss
-from moda_keras.tuning.thresholds import check_thresholds, distinct_thresholds
+from moda_keras.tuning.thresholds import (
+    check_thresholds,
+    distinct_thresholds,
+    require_modules_of_a_threshold,
+)
 
 # Points of a curve without given thresholds.
 POINTS = 50
@@ -61,6 +65,7 @@ def threshold_curve(
 
     Source: MODA (ICSE 2026), figure 4.
     """
+    require_modules_of_a_threshold(modules, "threshold_curve")
     loss = ReuseLoss(modules, x, y, subtasks, batch_size=batch_size, steps=steps, seed=seed)
     if thresholds is None:
         thresholds = _some_thresholds(modules)

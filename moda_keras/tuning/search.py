@@ -12,7 +12,11 @@ import numpy as np
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.slicing.plan import trainable_parameters
 from moda_keras.tuning.reuse_loss import ROUNDING, TOGETHER, ReuseLoss
-from moda_keras.tuning.thresholds import check_thresholds, nested_thresholds
+from moda_keras.tuning.thresholds import (
+    check_thresholds,
+    nested_thresholds,
+    require_modules_of_a_threshold,
+)
 
 # Fractions of an activation's units that the steps of the search for each layer remove from the
 # modules; a step removes at least the units of one threshold.
@@ -87,6 +91,7 @@ def tune_threshold(
         >>> tuned.threshold, tuned[0].size < modules[0].size
         (1.0, True)
     """
+    require_modules_of_a_threshold(modules, "tune_threshold")
     limit = _check_max_loss(max_accuracy_loss)
     loss = ReuseLoss(
         modules, x, y, subtasks,

@@ -89,3 +89,13 @@ def _frequencies(modules: ModuleSet) -> list[np.ndarray]:
     """Per activation the frequencies of the classes that have modules."""
     present = modules.classes_with_modules()
     return [table[present] for table in modules.frequency.values()]
+
+
+def require_modules_of_a_threshold(modules: Any, what: str) -> None:
+    """Raises a ValueError for modules of chosen units, which a threshold would throw away."""
+    if isinstance(modules, ModuleSet) and modules.threshold is None and modules.activation_counts:
+        raise ValueError(
+            f"`{what}` chooses units by a threshold. Received: modules whose units were chosen "
+            "otherwise, as by `within`, a choice that it would throw away. Give it the modules of "
+            "`decompose`, or use `within(max_accuracy_loss=...)`"
+        )

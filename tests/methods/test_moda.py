@@ -606,3 +606,11 @@ def test_labels_may_be_lists_and_names(x, modules, model):
 def test_batch_size_that_is_not_a_positive_int(model, x, batch_size):
     with pytest.raises(ValueError, match=r"`batch_size` to be a positive int. Received"):
         decompose(model, x, LABELS, batch_size=batch_size)
+
+
+def test_arrays_that_do_not_fit_are_named(model, x):
+    with pytest.raises(ValueError, match=rf"{len(x)}\] samples in `x` and {len(x) - 1} labels"):
+        mk.decompose(model, x, np.zeros(len(x) - 1, int), verbose=0)
+    wrong = np.zeros((3, *(n + 1 for n in x.shape[1:])))
+    with pytest.raises(ValueError, match="Expected samples of shape"):
+        mk.decompose(model, wrong, np.zeros(3, int), verbose=0)

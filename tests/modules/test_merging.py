@@ -113,3 +113,9 @@ def test_what_is_no_module_set_is_named(model):
         modules.merge(keras.Sequential())
     with pytest.raises(ValueError, match="Received: none"):
         mk.ModuleSet.merge([])
+
+
+def test_the_same_part_twice_is_refused(model):
+    modules = mk.decompose(model, X, Y, verbose=0)
+    with pytest.raises(ValueError, match="once"):
+        mk.ModuleSet.merge([modules, modules])

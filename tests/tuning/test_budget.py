@@ -373,3 +373,16 @@ def test_modules_without_importance_are_refused():
         mk.decompose(model, x, y, verbose=0).within(parameters=0.5)
     with pytest.raises(ValueError, match="`ModuleSet`"):
         mk.tuning.within(model, parameters=0.5)
+
+
+def test_chosen_units_are_not_thrown_away_by_a_threshold():
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3)]
+    )
+    x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
+    modules = mk.decompose(model, x, y, criterion="importance", verbose=0)
+    chosen = modules.within(parameters=0.5, classes=[2, 0])
+    for call in (chosen.tune_threshold, lambda *data: mk.tuning.threshold_curve(chosen, *data)):
+        with pytest.raises(ValueError, match="would throw away"):
+            call(x, y)
+    assert "parameters" in repr(chosen.plan([2, 0])) and len(repr(chosen.plan([2, 0]))) < 200

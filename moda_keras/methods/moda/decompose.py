@@ -27,6 +27,7 @@ from moda_keras.observing.labelled_arrays import (
     check_batch_size,
     check_data,
     check_sample_weight,
+    check_shapes,
     check_steps,
 )
 from moda_keras.ops import check_labels, check_multi_hot
@@ -117,6 +118,7 @@ def decompose(
     classes = model.outputs[0].shape[-1]
     names = check_class_names(class_names, classes)
     check_data(x, len(model.inputs))
+    check_shapes(x, y, model.inputs)
     check_batch_size(batch_size)
     check_steps(steps)
     check_sample_weight(sample_weight)
