@@ -20,7 +20,7 @@ CLASSES = [1, 4, 7]
 digits = mk.datasets.load("digits", image_size=16)
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
-# The trained model: any Functional or Sequential model that you have.
+# The trained model: any model that you have.
 model = mk.zoo.small_cnn((16, 16, 1))
 model.compile("adam", loss, metrics=["accuracy"])
 model.fit(digits.x_train, digits.y_train, epochs=options.epochs, verbose=0)

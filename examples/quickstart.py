@@ -1,4 +1,4 @@
-"""Train, decompose, compose and replace on scikit-learn's digits, in 40 lines.
+"""Train, decompose, compose and replace on scikit-learn's digits.
 
 Needs a Keras backend and scikit-learn: pip install "moda-keras[torch,data]"
 """

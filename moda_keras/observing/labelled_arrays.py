@@ -88,9 +88,10 @@ def check_shapes(x: Any, y: Any, inputs: Sequence[Any]) -> None:
     samples = {len(each) for each in given if len(each.shape)}
     labels = len(y) if len(getattr(y, "shape", ())) else None
     if len(samples) > 1 or (labels is not None and samples and labels not in samples):
+        of_labels = "" if labels is None else f" and {labels} labels in `y`"
         raise ValueError(
             "Expected one number of samples in `x` and `y`. Received: "
-            f"{sorted(samples)} samples in `x`{'' if labels is None else f' and {labels} labels in `y`'}"
+            f"{sorted(samples)} samples in `x`{of_labels}"
         )
     if len(inputs) != 1 or len(given) != 1:
         return

@@ -103,8 +103,9 @@ def compose(
     else:
         exact = plan if align == 1 else planned(1)
         model, weights = build_repaired(
-            modules.slicer, exact, calibration_data, repair, name=name, verbose=verbose
-        )
+            modules.slicer, exact, calibration_data, repair,
+            name=name, verbose=verbose, warns=True,
+        )  # fmt: skip
         if exact is not plan:
             model = modules.slicer.build(plan, name=name, weights=weights)
     if not other:

@@ -11,6 +11,7 @@ from moda_keras.graph import Step, Tensor, named_weights
 from moda_keras.ops.backends import backend
 from moda_keras.progress import ProgressBar
 from moda_keras.reuse.repair.calibration import calibration_batches
+from moda_keras.reuse.repair.calibration_classes import warn_of_other_classes
 from moda_keras.reuse.repair.followers import Follower, affine_of, find_followers, is_batch_norm
 from moda_keras.reuse.repair.least_squares import (
     FOLDS,
@@ -52,6 +53,7 @@ def build_repaired(
     *,
     name: str | None = None,
     verbose: str | int = 0,
+    warns: bool = False,
 ) -> tuple[keras.Model, Weights]:
     """Builds a sliced model and refits its layers, from input to output.
 
@@ -65,6 +67,7 @@ def build_repaired(
         method: "least_squares", or "moments": only batch normalizations change.
         name: Name of the new model.
         verbose: 0 is silent; 1 and "auto" show a progress bar once it takes two seconds.
+        warns: Whether to warn if the samples do not look like those of the plan's classes.
 
     Returns:
         The repaired model; and its weights by operation of the original and name of the weight, in
@@ -79,6 +82,8 @@ def build_repaired(
     built = slicer.build_parts(plan, name=name)
     walk = _Walk(plan, built, batches, method)
     with backend.without_gradients():
+        if warns:
+            warn_of_other_classes(plan.model, batches, plan.outputs, stacklevel=4)
         bar = ProgressBar(len(plan.graph.steps), verbose, unit_name="layer")
         for done, step in enumerate(plan.graph.steps, start=1):
             walk.run(step)
