@@ -196,7 +196,7 @@ def _sum_of_tables(observer: ActivationObserver, batches: Sequence[tuple]) -> li
     with backend.keep_variables(observer):
         # Not `evaluate`: PyTorch's data loader draws from the random numbers of the training.
         for batch in batches:
-            observer.reset_metrics()  # before 3.15, Keras does not do it with PyTorch
+            observer.reset_metrics()  # before 3.15, Keras does not
             observer.test_on_batch(*batch)
             found = [ops.convert_to_numpy(each) for each in observer.metric.tables]
             totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found

@@ -65,6 +65,7 @@ def test_mirrored_strategy_trains_as_one_device(workers):
         assert found[name]["logs"] < 1e-4, found
     # What it would be otherwise, so that this test can fail.
     assert found["each replica"]["error"] > 0.01
+    assert found["decompose"] < 1e-5, found
     assert found["123 samples"] < 1e-5 and found["97 samples"] < 1e-5, found
 
 

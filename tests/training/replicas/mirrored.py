@@ -70,4 +70,16 @@ for samples, is_dense in ((123, False), (97, True)):
     start, alone, _ = train(None, mk.MODALoss(warmup=None), samples, no_task, is_dense)
     _, together, _ = train(strategy, mk.MODALoss(warmup=None), samples, no_task, is_dense)
     found[f"{samples} samples"] = distance(alone, together) / distance(alone, start)
+with strategy.scope():
+    model = mk.zoo.lenet5(input_shape=(16, 16, 1))
+    x, y = np.tile(X[:101, :4, :4], (1, 4, 4, 1)), Y[:101]
+    inside = mk.decompose(model, x, y, criterion="importance", verbose=0)
+outside = mk.decompose(model, x, y, criterion="importance", verbose=0)
+found["decompose"] = max(
+    float(np.abs(inside.importance[n] - outside.importance[n]).max() / outside.importance[n].max())
+    for n in inside.units
+)
+assert all(
+    np.array_equal(inside.activation_counts[n], outside.activation_counts[n]) for n in inside.units
+)
 print(json.dumps(found))
