@@ -116,7 +116,7 @@ def standardize_ids(ids: Any, num_classes: int) -> Any:
 
 def _without_uint64(values: Any) -> Any:
     """PyTorch has no such tensors, and JAX would cut the numbers off."""
-    if getattr(values, "dtype", None) != np.uint64:
+    if getattr(getattr(values, "dtype", None), "name", None) != "uint64":
         return values
     return np.minimum(values, np.iinfo("int32").max).astype("int64")
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras.graph import Graph
 from moda_keras.messages import listed
 
 # Below this share, the data is probably that of other classes.
@@ -18,20 +19,20 @@ ENOUGH = 20
 
 
 def warn_of_other_classes(
-    model: keras.Model, batches: Sequence[Any], chosen: np.ndarray, stacklevel: int
+    graph: Graph, batches: Sequence[Any], chosen: np.ndarray, stacklevel: int
 ) -> None:
     """Warns if the original takes the samples for other classes, or none for some chosen one.
 
     The weights are fitted to what the original gives for these samples, whatever they show.
 
     Args:
-        model: The original.
+        graph: The graph of the original.
         batches: For each batch the tensors of the model's inputs, in a flat list.
         chosen: Int array, the chosen classes.
         stacklevel: Of the warning.
     """
     some = batches[:: max(1, len(batches) // BATCHES)]
-    found = np.concatenate([_predicted(model, batch) for batch in some])
+    found = np.concatenate([_predicted(graph, batch) for batch in some])
     share = np.isin(found, chosen).mean()
     is_enough = len(found) >= ENOUGH * len(chosen)
     absent = [int(index) for index in chosen if is_enough and not (found == index).any()]
@@ -47,6 +48,6 @@ def warn_of_other_classes(
     )
 
 
-def _predicted(model: keras.Model, batch: Sequence[Any]) -> np.ndarray:
-    inputs = keras.tree.pack_sequence_as(model.input, list(batch))
-    return keras.ops.convert_to_numpy(model(inputs, training=False)).argmax(axis=-1)
+def _predicted(graph: Graph, batch: Sequence[Any]) -> np.ndarray:
+    outputs = graph.run(list(batch))[graph.outputs[0]]
+    return keras.ops.convert_to_numpy(outputs).argmax(axis=-1)

@@ -83,7 +83,7 @@ def build_repaired(
     walk = _Walk(plan, built, batches, method)
     with backend.without_gradients():
         if warns:
-            warn_of_other_classes(plan.model, batches, plan.outputs, stacklevel=4)
+            warn_of_other_classes(plan.graph, batches, plan.outputs, stacklevel=4)
         bar = ProgressBar(len(plan.graph.steps), verbose, unit_name="layer")
         for done, step in enumerate(plan.graph.steps, start=1):
             walk.run(step)
