@@ -150,6 +150,19 @@ def test_attention(change):
     np.testing.assert_allclose(run(small, x), expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("change", ["lora", "int8", "int4 in blocks"])
+def test_widths_in_multiples(change):
+    """Units that are there for the width alone have no effect."""
+    model = dense_model()
+    CHANGES[change](model.get_layer("changed"))
+    modules = module_set(model, random_units(model, 0.5))
+    small, masked = mk.compose(modules, [3, 0], align=4), mk.masked_model(modules, [3, 0])
+    assert small.get_layer("features").units % 4 == 0
+    x = inputs_for(model)
+    expected = run(masked, x)
+    np.testing.assert_allclose(run(small, x), expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_lora_is_trained_on_in_a_composed_model():
     model = dense_model()
     with_lora(model.get_layer("changed"))

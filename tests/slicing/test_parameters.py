@@ -11,7 +11,9 @@ from moda_keras.slicing.parameters import count_parameters, parameters_of
 
 def model(freeze=None):
     inputs = keras.Input((6, 6, 3))
-    x = layers.Normalization(mean=[0.0] * 3, variance=[1.0] * 3)(inputs)
+    normalization = layers.Normalization(name="adapted")  # has its figures as weights
+    normalization.adapt(np.random.default_rng(0).normal(size=(8, 6, 6, 3)))
+    x = normalization(inputs)
     x = layers.Conv2D(8, 3, activation="relu", name="conv")(x)
     x = layers.BatchNormalization(name="norm")(x)
     x = layers.Dropout(0.2)(layers.Flatten()(x))
