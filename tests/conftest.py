@@ -40,6 +40,8 @@ ON_ONE_BACKEND = (
     "methods/incite",
     "methods/magnitude",
     "methods/mwt/test_compose_with_head.py",
+    "methods/mwt/test_documentation.py",
+    "methods/mwt/test_modularize.py",
     "methods/nemo/test_nemo_page.py",
     "methods/seam",
     "methods/test_mask_search.py",
@@ -59,11 +61,11 @@ ON_ONE_BACKEND = (
     "test_messages.py",
     "test_progress.py",
 )
-# Of the cases of a test in these folders, torch runs all, the other backends every third, and not
-# the same: their subject is the graph and the slices, which are the same on all. Oracles of
+# Of the cases of a test in these folders, torch runs all, TensorFlow every third and JAX, which
+# compiles every model anew, every fifth, and not the same: their subject is the graph and the slices, which are the same on all. Oracles of
 # operations and training run in full everywhere.
 THINNED = ("cli", "evaluation", "graph", "methods", "modules", "reuse", "slicing", "zoo")
-EVERY, FIRST = 3, {"tensorflow": 0, "jax": 1}
+EVERY, FIRST = {"tensorflow": 3, "jax": 5}, {"tensorflow": 0, "jax": 1}
 IS_SHORT = keras.backend.backend() != "torch" and os.environ.get("MODA_KERAS_TEST_ALL") != "1"
 if IS_SHORT:
     collect_ignore = list(ON_ONE_BACKEND)
@@ -78,7 +80,8 @@ def pytest_collection_modifyitems(config, items):
         test = item.nodeid.partition("[")[0]
         is_thinned = item.path.relative_to(Path(__file__).parent).parts[0] in THINNED
         is_case = "[" in item.nodeid and is_thinned
-        is_kept = not is_case or seen[test] % EVERY == FIRST[keras.backend.backend()]
+        name = keras.backend.backend()
+        is_kept = not is_case or seen[test] % EVERY[name] == FIRST[name]
         seen[test] += 1
         (kept if is_kept else left_out).append(item)
     # A test with fewer cases than `FIRST` keeps its last one.
