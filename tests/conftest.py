@@ -62,8 +62,8 @@ ON_ONE_BACKEND = (
     "test_progress.py",
 )
 # Of the cases of a test in these folders, torch runs all, TensorFlow every third and JAX, which
-# compiles every model anew, every fifth, and not the same: their subject is the graph and the slices, which are the same on all. Oracles of
-# operations and training run in full everywhere.
+# compiles every model anew, every fifth, and not the same: their subject is the graph and the
+# slices, which are the same on all. Oracles of operations and training run in full everywhere.
 THINNED = ("cli", "evaluation", "graph", "methods", "modules", "reuse", "slicing", "zoo")
 EVERY, FIRST = {"tensorflow": 3, "jax": 5}, {"tensorflow": 0, "jax": 1}
 IS_SHORT = keras.backend.backend() != "torch" and os.environ.get("MODA_KERAS_TEST_ALL") != "1"
