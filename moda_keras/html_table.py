@@ -35,19 +35,34 @@ def html_table(
         >>> "&lt;b&gt;" in html_table("Pets", ["class"], [["<b>"]])
         True
     """
-    lines = [f"<p>{escape(title)}</p>", '<table style="border-collapse:collapse">']
-    lines.append(_row("th", [*map(escape, header), *([""] if shares else [])]))
-    for index, row in enumerate(rows):
-        share = shares[index] if shares else None
-        bar = [] if not shares else [_BAR.format(100 * share) if share is not None else ""]
-        lines.append(_row("td", [*map(escape, row), *bar]))
-    lines.append("</table>")
+    lines = [f"<p>{escape(title)}</p>"]
+    if rows:
+        bars = [[] if shares is None else [_bar(share)] for share in shares or [None] * len(rows)]
+        sides = [
+            "right" if _is_of_numbers(column) else "left" for column in zip(*rows, strict=True)
+        ]
+        sides += [] if shares is None else ["left"]
+        lines.append('<table style="border-collapse:collapse">')
+        lines.append(_row("th", [*map(escape, header), *([] if shares is None else [""])], sides))
+        for row, bar in zip(rows, bars, strict=True):
+            lines.append(_row("td", [*map(escape, row), *bar], sides))
+        lines.append("</table>")
     if note:
         lines.append(f"<p>{escape(note)}</p>")
     return "\n".join(lines)
 
 
-def _row(tag: str, cells: Sequence[str]) -> str:
-    styles = [_CELL.format("left"), *[_CELL.format("right")] * (len(cells) - 1)]
-    made = [f'<{tag} style="{s}">{c}</{tag}>' for s, c in zip(styles, cells, strict=True)]
+def _bar(share: float | None) -> str:
+    return "" if share is None else _BAR.format(100 * share)
+
+
+def _is_of_numbers(column: Sequence[str]) -> bool:
+    return all(text[:1].isdigit() or text in ("", "-", "...") for text in column)
+
+
+def _row(tag: str, cells: Sequence[str], sides: Sequence[str]) -> str:
+    made = [
+        f'<{tag} style="{_CELL.format(side)}">{cell}</{tag}>'
+        for cell, side in zip(cells, sides, strict=True)
+    ]
     return f"<tr>{''.join(made)}</tr>"
