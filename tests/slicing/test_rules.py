@@ -8,7 +8,7 @@ from masking import check_slicing, fill_layers, randomize
 
 from moda_keras import find_hidden_activations
 from moda_keras.layers import ModularActivation
-from moda_keras.slicing import Slicer
+from moda_keras.slicing import Slicer, registry
 
 MAPS = {
     "conv": layers.Conv2D(5, 3),
@@ -401,3 +401,15 @@ def test_call_of_the_function_relu_is_cut(options):
     model = randomize(keras.Model(inputs, layers.Dense(5)(keras.activations.relu(x))))
     sliced = check_slicing(model)
     assert sliced.get_layer("features").units < 8 and not fill_layers(sliced)
+
+
+def test_rule_of_a_class_goes_before_that_of_a_call_with_its_name(monkeypatch):
+    known = {name: list(rules) for name, rules in registry._RULES.items()}
+    monkeypatch.setattr(registry, "_RULES", known)
+
+    @registry.register_rule(layers.ReLU)
+    class Own(registry.Rule):
+        """A user's, of the layer and not of `keras.activations.relu`."""
+
+    assert isinstance(registry.rules_for(layers.ReLU)[0], Own)
+    assert not any(isinstance(rule, Own) for rule in registry._RULES["ReLU"])

@@ -8,6 +8,7 @@ from keras import layers
 from small_models import mlp
 
 import moda_keras as mk
+from moda_keras.observing.activation_observer import ActivationObserver
 
 OBJECTIVES = mk.MODALoss.objective_names
 
@@ -111,6 +112,20 @@ def test_figures_are_those_of_decompose_and_the_objectives(batch_size, loss, act
         assert history[name][-1] == pytest.approx(value, rel=1e-5, abs=1e-6), name
     assert history["modules/size"][-1] < 1
     assert history["compactness/first"][0] != history["compactness/first"][1]
+
+
+def test_figures_of_an_epoch_do_not_add_up(monkeypatch):
+    """Before 3.15, Keras's `test_on_batch` does not reset the metrics."""
+
+    def without_reset(self, x, y, sample_weight=None):
+        self.update_metric(y, self(x), sample_weight)
+
+    monkeypatch.setattr(ActivationObserver, "test_on_batch", without_reset)
+    model = compiled(mlp())
+    history = fit(model, monitor(batch_size=7, threshold=0.6, seed=3), epochs=2).history
+    expected = expected_figures(model, *drawn(8, seed=3), 0.6, mk.MODALoss())
+    for name, value in expected.items():
+        assert history[name][-1] == pytest.approx(value, rel=1e-5, abs=1e-6), name
 
 
 def test_one_hot_labels_a_threshold_each_and_all_samples_where_there_are_no_more():
