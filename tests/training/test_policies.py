@@ -28,7 +28,8 @@ def policy(request):
 def test_200_steps_stay_finite(policy):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
-    x = layers.Dense(16, activation="relu", kernel_initializer="he_normal")(inputs)
+    # Their sum over the units is more than float16 holds.
+    x = layers.Dense(64, activation="relu", kernel_initializer="he_normal")(inputs)
     model = mk.ModularModel(inputs, layers.Dense(4, dtype="float32")(x))
     optimizer = keras.optimizers.SGD(1e-9)
     if policy == "mixed_float16":
@@ -42,3 +43,14 @@ def test_200_steps_stay_finite(policy):
     weights = model.get_weights()
     assert all(np.isfinite(np.asarray(each, "float64")).all() for each in weights)
     assert any((a != b).any() for a, b in zip(start, weights, strict=True)) or "16" in policy
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sums_are_wider_than_the_activations(dtype):
+    units = np.abs(np.random.default_rng(0).normal(size=(8, 64))) * 1e4
+    narrow = keras.ops.cast(keras.ops.convert_to_tensor(units, "float32"), dtype)
+    wide = keras.ops.convert_to_numpy(keras.ops.cast(narrow, "float32"))
+    received = mk.MODALoss().objectives([narrow], np.arange(8) % 4, 4)
+    expected = mk.MODALoss().objectives([wide], np.arange(8) % 4, 4)
+    for name, value in expected.items():
+        assert float(received[name]) == pytest.approx(float(value), rel=1e-3), name
