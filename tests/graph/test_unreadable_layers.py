@@ -114,7 +114,7 @@ def test_layers_whose_weights_no_rule_knows_are_named():
     assert "Quantized, or with LoRA enabled, and whole: odd." in unseen(modules)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("change", ["lora", "int8"])
 def test_layers_with_changed_weights_that_are_cut_are_not_named(change):
     model = model_with((6,), [layers.Dense(4, activation="relu", name="odd")])

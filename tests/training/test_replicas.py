@@ -154,7 +154,7 @@ def test_loss_of_each_replica_warns(monkeypatch):
         check_replicas(OfEach())
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_loss_of_the_global_batch_does_not_warn(monkeypatch):
     assert check_replicas(OfEach()) == 1
     monkeypatch.setattr(backend, "replicas", lambda: 3)
