@@ -13,7 +13,7 @@ import numpy as np
 from moda_keras.graph import HiddenActivation
 from moda_keras.methods.headed_module import headed_module
 from moda_keras.methods.mask_training import MaskTraining, Phase, batches, head_key, score_key
-from moda_keras.methods.search import Search, SearchProblem, check_positive
+from moda_keras.methods.search import Search, SearchProblem, check_positive, check_samples
 from moda_keras.methods.search_state import SearchState
 from moda_keras.methods.trained_masks import Heads, LogitGroups
 from moda_keras.modules.module import require_logits
@@ -66,13 +66,12 @@ class MaskSearch(Search):
             is_above=True, learning_rate=learning_rate, head_learning_rate=head_learning_rate
         )
         _check_real(is_above=True, below=1, validation=validation)
-        _check_samples(samples)
         self.epochs = int(epochs)
         self.alpha = alpha
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate
         self.head = bool(head)
-        self.samples = samples
+        self.samples = check_samples(samples, least=2)
         self.validation = validation
         self.max_accuracy_loss = max_accuracy_loss
         self._training: MaskTraining | None = None
@@ -354,14 +353,3 @@ def _check_real(*, is_above: bool = False, below: float | None = None, **values:
             continue
         bounds = f"{'>' if is_above else '>='} 0" + ("" if below is None else f" and < {below}")
         raise ValueError(f"Expected `{name}` to be a number {bounds}. Received: {name}={value!r}")
-
-
-def _check_samples(samples: Any) -> None:
-    is_count = isinstance(samples, (int, np.integer)) and not isinstance(samples, bool)
-    is_share = isinstance(samples, float) and 0 < samples <= 1
-    if samples is None or is_share or (is_count and samples >= 2):
-        return
-    raise ValueError(
-        "Expected `samples` to be an integer >= 2, a float in (0, 1] or None. Received: "
-        f"samples={samples!r}"
-    )

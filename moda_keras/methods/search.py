@@ -251,3 +251,26 @@ def check_positive(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"Expected `{name}` to be an integer >= 1. Received: {name}={value!r}")
+
+
+def check_samples(samples: Any, least: int = 1) -> int | float | None:
+    """How many samples of each class to use.
+
+    Args:
+        samples: An int, a float in (0, 1] for that fraction, or None for all.
+        least: The smallest int.
+
+    Returns:
+        `samples`, as JSON can hold it.
+
+    Raises:
+        ValueError: If `samples` is something else.
+    """
+    if samples is None or (isinstance(samples, float) and 0 < samples <= 1):
+        return samples
+    if isinstance(samples, Integral) and not isinstance(samples, bool) and samples >= least:
+        return int(samples)
+    raise ValueError(
+        f"Expected `samples` to be an integer >= {least}, a float in (0, 1] or None. Received: "
+        f"samples={samples!r}"
+    )

@@ -1,6 +1,7 @@
 """CNNSplitter: a genetic search of the filters that each class needs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -17,9 +18,10 @@ from moda_keras.methods.cnnsplitter.filter_importance import filter_importance
 from moda_keras.methods.cnnsplitter.first_population import first_population
 from moda_keras.methods.cnnsplitter.layer_sensitivity import accuracy_drops
 from moda_keras.methods.masked_outputs import MaskedOutputs, own_logits, refuse_recurrent
-from moda_keras.methods.search import Search, SearchProblem, check_positive
+from moda_keras.methods.search import Search, SearchProblem, check_positive, check_samples
 from moda_keras.methods.search_state import SearchState
 from moda_keras.methods.top_share import check_share
+from moda_keras.observing.labelled_arrays import draw_of_each_class, take_samples
 
 
 class CNNSplitter(Search):
@@ -40,6 +42,8 @@ class CNNSplitter(Search):
         accuracy_loss: In [0, 1]: a layer is sensitive if losing `dropped` of its filters costs
             more accuracy; partial compositions that lose more are dropped first.
         compositions: The least and the largest number of partial compositions that are kept.
+        samples: How many samples of each class to use: an int, a float in (0, 1] for that fraction,
+            or None for all.
         seed: Int >= 0.
 
     Examples:
@@ -75,6 +79,7 @@ class CNNSplitter(Search):
         dropped: float = 0.3,
         accuracy_loss: float = 0.05,
         compositions: Sequence[int] = (50, 500),
+        samples: int | float | None = None,
         seed: int = 0,
     ):
         super().__init__(seed=seed)
@@ -88,6 +93,7 @@ class CNNSplitter(Search):
         self.dropped = check_share("dropped", dropped, may_be_zero=True)
         self.accuracy_loss = check_share("accuracy_loss", accuracy_loss, may_be_zero=True)
         self.compositions = tuple(map(int, compositions))
+        self.samples = check_samples(samples)
         self._compiled: tuple[SearchProblem, MaskedOutputs] | None = None
 
     def get_config(self) -> dict[str, Any]:
@@ -99,6 +105,7 @@ class CNNSplitter(Search):
             "dropped": self.dropped,
             "accuracy_loss": self.accuracy_loss,
             "compositions": list(self.compositions),
+            "samples": self.samples,
             "seed": self.seed,
         }
 
@@ -106,7 +113,12 @@ class CNNSplitter(Search):
         import_pygad()
         problem = super().check(model, x, y, **arguments)
         refuse_recurrent(problem.slicer, [each.name for each in problem.maps])
-        return problem
+        if self.samples is None:
+            return problem
+        random = self.random(-1).spawn(1)[0]
+        drawn = draw_of_each_class(problem.y, range(problem.classes), self.samples, random)
+        rows = np.sort(np.concatenate(drawn))
+        return replace(problem, x=take_samples(problem.x, rows), y=problem.y[rows])
 
     def rounds(self, problem: SearchProblem) -> int:
         return self.generations

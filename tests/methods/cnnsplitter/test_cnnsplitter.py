@@ -115,6 +115,21 @@ def test_interrupted_search_comes_to_the_same_modules(
     assert all((resumed.units[name] == whole.units[name]).all() for name in whole.units)
 
 
+@pytest.mark.parametrize(
+    "samples, expected", [(None, 6), (3, 3), (np.int64(2), 2), (0.5, 3), (100, 6)]
+)
+def test_samples_limit_what_is_used_of_each_class(model, samples, expected):
+    x = np.random.default_rng(0).normal(size=(24, *model.input_shape[1:]))
+    y = np.arange(24) % 4
+    x[:, 0, 0, 0] = np.arange(24)  # says which sample it is
+    problem = small_search(samples=samples).check(model, x, y)
+    assert np.bincount(problem.y).tolist() == [expected] * 4
+    drawn = problem.x[:, 0, 0, 0].astype(int)
+    assert (np.diff(drawn) > 0).all() and (y[drawn] == problem.y).all()
+    again = small_search(samples=samples).check(model, x, y)
+    assert (again.x == problem.x).all()
+
+
 def test_composed_model_is_the_masked_one(model, x):
     modules = small_search(groups=2).decompose(model, x, LABELS, verbose=0)
     small, masked = mk.compose(modules, [2, 0]), mk.masked_model(modules, [2, 0])
@@ -141,6 +156,8 @@ def test_arguments_survive_in_the_config():
         ({"compositions": (5, 2)}, "`compositions`"),
         ({"compositions": (0, 2)}, "`compositions`"),
         ({"compositions": 5}, "`compositions`"),
+        ({"samples": 0}, "`samples`"),
+        ({"samples": 1.5}, "`samples`"),
         ({"compositions": (1.5, 2)}, "`compositions`"),
     ],
 )
