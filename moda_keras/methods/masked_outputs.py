@@ -1,5 +1,6 @@
 """The outputs of a model for many masks of its units, from one compiled model."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from moda_keras.observing.labelled_arrays import loadable, number_of_samples, ta
 from moda_keras.slicing import Slicer
 
 ROWS_AT_ONCE = 2048
+# More values of a map than fit into a processor's cache take almost twice as long for each row.
+VALUES_AT_ONCE = 1 << 21
 
 
 class MaskedOutputs(GatedProbe):
@@ -109,7 +112,7 @@ class MaskedOutputs(GatedProbe):
         tables = [np.asarray(masks[name], "float32") for name in self.names]
         number, samples = len(tables[0]), number_of_samples(x)
         size = min(batch_size, samples)
-        several = min(_power_of_two(number), max(1, ROWS_AT_ONCE // size))
+        several = min(_power_of_two(number), max(1, self._rows_at_once() // size))
         for first in range(0, samples, size):
             last = min(first + size, samples)
             batch = loadable(take_samples(x, _full(first, last, size)))
@@ -120,6 +123,10 @@ class MaskedOutputs(GatedProbe):
                 found = found[: end - start, : last - first]
                 _require_finite(found)
                 yield slice(start, end), slice(first, last), found
+
+    def _rows_at_once(self) -> int:
+        sizes = [math.prod(length or 1 for length in tensor.shape[1:]) for tensor in self.masked]
+        return min(ROWS_AT_ONCE, VALUES_AT_ONCE // max(sizes))
 
     def of(self, x: Any, masks: dict[str, np.ndarray], batch_size: int) -> np.ndarray:
         """All outputs: a float32 array (M, N, C). Arguments as of `batches`."""

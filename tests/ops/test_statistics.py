@@ -7,9 +7,10 @@ import numpy as np
 import oracles
 import pytest
 from differentiation import compiled, value_and_gradients
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from searches import more_cases, search
 
 from moda_keras import ops
 
@@ -25,8 +26,9 @@ CASES = [
     # attention heads: (batch, time, heads, size); maps at every time, channels first
     ((5, 2, 4, 3), 2, 3, False),
     ((4, 2, 3, 2, 2), 2, 3, False),
+    *((*shapes, *axes, *rest) for shapes, axes, *rest in more_cases(30, samples=16, units=12)),
 ]
-SEARCH = settings(max_examples=50, deadline=None, derandomize=True)
+SEARCH = search(50)
 # Zero is a frequent value, as after a ReLU.
 ELEMENTS = st.one_of(st.just(0.0), st.floats(0.125, 4, width=32), st.floats(-4, -0.125, width=32))
 

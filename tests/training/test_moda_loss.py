@@ -6,9 +6,10 @@ import numpy as np
 import oracles
 import pytest
 from differentiation import compiled, value_and_gradients
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from searches import more_cases, search
 
 import moda_keras as mk
 
@@ -22,11 +23,13 @@ CASES = (
     (((12, 9),), (-1,), 6, False),
     (((5, 3), (5, 2, 4), (5, 3, 2, 2)), (-1, -1, 1), 3, True),
     (((6, 2, 2, 1, 2), (6, 3, 2)), (-1, 1), 4, False),
+    *more_cases(30, samples=16, units=12, layers=3),
 )
 GRADIENT_CASES = (
     (((2, 1),), (-1,), 2, False),
     (((5, 3), (5, 2, 2, 2)), (-1, 1), 3, True),
     (((6, 4),), (-1,), 2, False),
+    *more_cases(30, samples=8, units=4, layers=2, seed=1),
 )
 # Zero is a frequent value, as after a ReLU.
 ELEMENTS = st.one_of(st.just(0.0), st.floats(0.25, 4, width=32), st.floats(-4, -0.25, width=32))
@@ -92,7 +95,7 @@ def objectives_in_every_form(classes, axes):
     return compiled(of_batch)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@search(40)
 @given(batch=batches(CASES))
 def test_objectives_are_those_of_loops_over_pairs(batch):
     activations, labels, given_labels, classes, axes, weight = batch
@@ -132,7 +135,7 @@ def mixture_of_forms(classes, axes):
     return mixture
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@search(30)
 @given(batch=batches(GRADIENT_CASES))
 def test_gradients_are_those_of_numeric_differences(batch):
     activations, labels, given_labels, classes, axes, weight = batch
