@@ -29,6 +29,7 @@ ON_ONE_BACKEND = (
     "experiments",
     "native",
     "reporting",
+    "training/test_processes.py",
     "tuning",
     "kills",
     "graph/test_composite_page.py",

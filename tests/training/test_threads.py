@@ -1,4 +1,4 @@
-"""A model that one thread trains, and another looks at."""
+"""Several threads, and one thread with native threads of its own."""
 
 import threading
 
@@ -58,3 +58,38 @@ def test_model_in_training_is_refused_in_another_thread():
     for expected, received in zip(weights(alone), weights(watched), strict=True):
         np.testing.assert_array_equal(received, expected)
     assert mk.decompose(watched, X, Y, verbose=0).sample_counts.tolist() == [20, 20, 20]
+
+
+def trained(units=8, seed=0):
+    """The weights after training; their values depend on nothing but the arguments."""
+    random = np.random.default_rng(seed)
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(units, activation="relu", name="hidden")
+    output = keras.layers.Dense(3, name="output")
+    made = mk.ModularModel(inputs, output(hidden(inputs)))
+    made.set_weights([random.normal(size=each.shape) for each in made.weights])
+    task_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    made.compile(keras.optimizers.SGD(0.1), task_loss, modular_loss=mk.MODALoss())
+    made.fit(X, Y, batch_size=20, epochs=2, shuffle=False, verbose=0)
+    modules = mk.decompose(made, X, Y, verbose=0)
+    return [*weights(made), modules.activation_counts["hidden"]]
+
+
+def test_trainings_and_decompositions_at_once_are_those_one_by_one():
+    expected = [trained(units=8 + seed, seed=seed) for seed in range(2)]
+    received = [None] * 2
+    barrier = threading.Barrier(2)
+
+    def run(seed):
+        barrier.wait(60)
+        received[seed] = trained(units=8 + seed, seed=seed)
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(expected, received, strict=True):
+        assert other is not None  # its thread would have shown why
+        for before, now in zip(one, other, strict=True):
+            np.testing.assert_array_equal(now, before)
