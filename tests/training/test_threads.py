@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import moda_keras as mk
+from moda_keras.ops.backends import backend
 
 X = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
 Y = np.arange(60) % 3
@@ -93,3 +94,31 @@ def test_trainings_and_decompositions_at_once_are_those_one_by_one():
         assert other is not None  # its thread would have shown why
         for before, now in zip(one, other, strict=True):
             np.testing.assert_array_equal(now, before)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="of PyTorch")
+def test_tracing_in_two_threads_leaves_pytorch_as_it_was():
+    import torch
+
+    known = vars(torch.autograd.Function)["apply"]
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first():
+        with backend.without_custom_gradients(), backend.without_custom_gradients():
+            first_in.set()
+            second_in.wait(0.2)  # in vain: the other one waits for this one
+        first_out.set()
+
+    def second():
+        first_in.wait(60)
+        with backend.without_custom_gradients():
+            second_in.set()
+            first_out.wait(60)
+
+    threads = [threading.Thread(target=each) for each in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert vars(torch.autograd.Function)["apply"] is known

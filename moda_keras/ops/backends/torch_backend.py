@@ -1,5 +1,6 @@
 """The PyTorch backend."""
 
+import threading
 from contextlib import contextmanager
 
 import keras
@@ -8,6 +9,8 @@ import torch
 
 from moda_keras.ops.backends.backend import Backend
 from moda_keras.ops.native import choice, libraries, torch_operators, torch_tensors
+
+_FUNCTION_APPLY = threading.RLock()
 
 
 class TorchBackend(Backend):
@@ -65,18 +68,20 @@ class TorchBackend(Backend):
 
     @contextmanager
     def without_custom_gradients(self):
-        known = vars(torch.autograd.Function)["apply"]
+        # One thread at a time, or what the last one puts back may be what another has put there.
+        with _FUNCTION_APPLY:
+            known = vars(torch.autograd.Function)["apply"]
 
-        def apply(cls, *args, **kwargs):
-            if any(isinstance(each, keras.KerasTensor) for each in args):
-                raise TypeError("A symbolic tensor has no gradient of its own")
-            return known.__func__(cls, *args, **kwargs)
+            def apply(cls, *args, **kwargs):
+                if any(isinstance(each, keras.KerasTensor) for each in args):
+                    raise TypeError("A symbolic tensor has no gradient of its own")
+                return known.__func__(cls, *args, **kwargs)
 
-        torch.autograd.Function.apply = classmethod(apply)
-        try:
-            yield
-        finally:
-            torch.autograd.Function.apply = known
+            torch.autograd.Function.apply = classmethod(apply)
+            try:
+                yield
+            finally:
+                torch.autograd.Function.apply = known
 
     def accelerator_name(self) -> str | None:
         return torch.cuda.get_device_name() if torch.cuda.is_available() else None
