@@ -49,6 +49,7 @@ ON_ONE_BACKEND = (
     "methods/test_mean_magnitude.py",
     "methods/test_search.py",
     "methods/test_top_share.py",
+    "modules/test_hdf5_file.py",
     "modules/test_hostile_files.py",
     "modules/test_model_file.py",
     "reuse/test_other_calibration.py",

@@ -1,7 +1,6 @@
 """Loads HDF5 files of whole models, as old versions of Keras wrote them, damaged or malicious."""
 
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ import h5py  # Keras needs it
 import keras
 
 from moda_keras.files import reading
-from moda_keras.messages import shortened
+from moda_keras.modules.checked_files.hdf5_attributes import check_attributes
 from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.checked_files.limits import require_within
+from moda_keras.modules.checked_files.loading_errors import UNKNOWN, with_versions
 from moda_keras.modules.checked_files.model_building import build_old_model
-from moda_keras.modules.checked_files.model_config import check_config, classes_in_scope
+from moda_keras.modules.checked_files.model_config import MAX_LAYERS, check_config, classes_in_scope
 from moda_keras.modules.checked_files.old_settings import without_old_settings
 from moda_keras.modules.checked_files.weights_file import (
     MAX_OBJECTS,
@@ -42,16 +42,26 @@ def load_hdf5_file(path: Path, limit: int, *, is_default: bool) -> keras.Model:
     Raises:
         ModuleFileError: If the file cannot be loaded, or has Python lambdas.
     """
+    saved_by = UNKNOWN
     with reading(path, "a file with a Keras model that can be loaded"):
-        with h5py.File(path, "r") as file:
-            held = _check_objects(file, limit)
-            config = without_old_settings(_config_of(file))
-        options = (limit, held if is_default else None, None, True)
-        check_config(config, *options, build=build_old_model)
-        # Built from what was checked: Keras would read the config again.
-        model = build_old_model(config, classes_in_scope(config), True)
-        model.load_weights(path)
+        try:
+            with h5py.File(path, "r") as file:
+                held = _check_objects(path, file, limit)
+                saved_by = _text(file, "keras_version", UNKNOWN)
+                config = without_old_settings(_config_of(file))
+            held_by_default = held if is_default else None
+            check_config(config, limit, held_by_default, None, True, build_old_model)
+            # Built from what was checked: Keras would read the config again.
+            model = build_old_model(config, classes_in_scope(config))
+            model.load_weights(path)
+        except Exception as error:
+            raise with_versions(error, saved_by) from error
         return model
+
+
+def _text(file: h5py.File, attribute: str, default: str) -> str:
+    text = file.attrs.get(attribute, default)
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def _config_of(file: h5py.File) -> Any:
@@ -60,45 +70,36 @@ def _config_of(file: h5py.File) -> Any:
             "it has weights alone, and no model. Load them into the model with `load_weights`, and "
             "save it whole, with `model.save` as a .keras file"
         )
-    text = file.attrs[CONFIG]
-    return parse_json(text.encode() if isinstance(text, str) else bytes(text), f"its {CONFIG}")
+    return parse_json(_text(file, CONFIG, "").encode(), f"its {CONFIG}")
 
 
-def _check_objects(file: h5py.File, limit: int) -> int:
+def _check_objects(path: Path, file: h5py.File, limit: int) -> int:
     """Checks all objects in a file, and adds up the weights that Keras reads.
 
     Names can name the same weights again and again.
     """
     objects = list(objects_of(file))
     sizes = sum(map(size_of_dataset, (each for each in objects if isinstance(each, h5py.Dataset))))
-    attributes = sum(map(_size_of_attributes, (file, *objects)))
-    require_within("its weights and attributes take", sizes + attributes, limit)
+    require_within("its weights take", sizes, limit)
+    check_attributes(path, (file, *objects), limit)
     read = _size_of_named(file[WEIGHTS]) if WEIGHTS in file else 0
     require_within("its weights, with those that are named twice, take", read, limit)
     return read
 
 
-def _size_of_attributes(item: h5py.HLObject) -> int:
-    return sum(_size_of_attribute(item.attrs.get_id(name)) for name in item.attrs)
-
-
-def _size_of_attribute(attribute: h5py.h5a.AttrID) -> int:
-    # A text of any length is in the file as it is, but a list can hold the same one many times.
-    if attribute.dtype.hasobject and attribute.shape != ():
-        name = shortened(ascii(attribute.name), 100)
-        raise ValueError(f"its attribute {name} is a list of texts of any length")
-    return math.prod(attribute.shape) * attribute.dtype.itemsize
-
-
 def _size_of_named(weights: h5py.Group) -> int:
     """The bytes of the weights that are named, once for each time."""
     others = [OTHER_WEIGHTS] if OTHER_WEIGHTS in weights else []
+    layers = itertools.islice(_names(weights, "layer_names"), MAX_LAYERS + 1)
+    layers = [*layers, *others]
+    if len(layers) > MAX_LAYERS:
+        raise ValueError(f"it names more than {MAX_LAYERS:,} layers with weights")
     size = count = 0
-    for layer in itertools.chain(_names(weights, "layer_names"), others):
+    for layer in layers:
         names = list(_names(weights[layer], "weight_names"))
-        count += 1 + len(names)
+        count += len(names)
         if count > MAX_OBJECTS:
-            raise ValueError(f"it names more than {MAX_OBJECTS:,} layers and weights")
+            raise ValueError(f"it names more than {MAX_OBJECTS:,} weights")
         size += sum(size_of_dataset(weights[layer][name]) for name in names)
     return size
 

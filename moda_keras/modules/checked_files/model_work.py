@@ -53,7 +53,7 @@ def _work(node: Any, building: Building, at_once: bool) -> tuple[int, int, int]:
         calls += sum(called)
         built += sum(each[2] for each in members)
         built += sum(count * each for each, count in zip(called, again, strict=True))
-    if isinstance(node, dict) and is_layer(node):
+    if isinstance(node, dict) and _is_layer(node):
         return layers + 1, calls + 1, built
     return layers, calls, built
 
@@ -73,7 +73,7 @@ def _inbound_nodes(node: Any) -> int:
     return len(calls) if isinstance(calls, list) else 0
 
 
-def is_layer(node: dict) -> bool:
+def _is_layer(node: dict) -> bool:
     """Whether a dict in a config is that of a layer or model."""
     name = node.get("class_name")
     if not isinstance(name, str) or name.startswith("__"):
