@@ -3,8 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from resumed_training import SHUFFLE, Stop, X, Y, assert_same, new_model, on_one_backend
-from small_models import BACKEND
+from resumed_training import SHUFFLE, Stop, X, Y, assert_same, new_model
 
 import moda_keras as mk
 
@@ -63,10 +62,7 @@ def undisturbed():
     return model, kept, history
 
 
-INTERRUPTED = [[0], [3], [4, 6], [7]] if BACKEND == "torch" else [[3, 6]]
-
-
-@pytest.mark.parametrize("epochs", INTERRUPTED)
+@pytest.mark.parametrize("epochs", [[0], [3], [4, 6], [7]])
 def test_training_stops_in_the_same_epoch_with_the_same_weights(epochs, undisturbed, tmp_path):
     keras.utils.set_random_seed(3)
     for number, epoch in enumerate(epochs):
@@ -85,7 +81,6 @@ def test_training_stops_in_the_same_epoch_with_the_same_weights(epochs, undistur
     assert kept.rates == later and len({0.05, *later.values()}) > 1
 
 
-@on_one_backend
 def test_stopped_training_is_not_done_again(undisturbed, tmp_path):
     keras.utils.set_random_seed(3)
     train(tmp_path / "state")
@@ -97,7 +92,6 @@ def test_stopped_training_is_not_done_again(undisturbed, tmp_path):
     assert_same(model, undisturbed[0])
 
 
-@on_one_backend
 def test_callbacks_serve_several_trainings(undisturbed, tmp_path):
     callbacks = held()
     for name in ("one", "other"):
@@ -105,7 +99,6 @@ def test_callbacks_serve_several_trainings(undisturbed, tmp_path):
         assert_same(train(tmp_path / name, callbacks=callbacks)[0], undisturbed[0])
 
 
-@on_one_backend
 def test_callbacks_without_best_weights(tmp_path):
     callbacks = [keras.callbacks.EarlyStopping("score", mode="max", patience=3)]
     with pytest.raises(KeyboardInterrupt):
@@ -114,7 +107,6 @@ def test_callbacks_without_best_weights(tmp_path):
     assert train(tmp_path / "state", callbacks=again)[2].epoch[-1] == STOPPED
 
 
-@on_one_backend
 def test_callbacks_behind_the_state_or_missing_are_refused(tmp_path):
     early, reduce = held()
     state = mk.callbacks.ResumableTraining(tmp_path / "state", callbacks=[early, reduce])
@@ -124,7 +116,6 @@ def test_callbacks_behind_the_state_or_missing_are_refused(tmp_path):
             new_model().fit(X, Y, callbacks=[Scores(), *callbacks], verbose=0)
 
 
-@on_one_backend
 def test_other_callbacks_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"Received: \['ModelCheckpoint'\]. Give others"):
         checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "a.keras", save_best_only=True)
@@ -136,7 +127,6 @@ def test_other_callbacks_are_refused(tmp_path):
             mk.callbacks.ResumableTraining(tmp_path / "state", callbacks=callbacks)
 
 
-@on_one_backend
 def test_state_without_callbacks_is_that_of_older_versions(tmp_path):
     path = tmp_path / "state"
     train(path, callbacks=[], epochs=1)
