@@ -83,7 +83,10 @@ def test_limit_of_a_command(small_model, trained, tmp_path):
 def test_limit_of_modules_that_refer_to_their_model(trained, tmp_path):
     path = tmp_path / "a.modules"
     ask("decompose", trained.model, *TINY_DATA, "--refer", "-o", path)
-    assert "over the limit of 1,000. " in fail(
-        "compose", path, 1, "-o", "b.keras", "--max-bytes", 1000
-    )
+    compose = ("compose", path, 1, "-o", tmp_path / "b.keras")
+    assert "over the limit of 1,000. " in fail(*compose, "--max-bytes", 1000)
     assert ask("info", path, "--max-bytes", 10**6)["model_file"]
+    # The model takes more than what refers to it.
+    limit = trained.model.stat().st_size // 2
+    message = fail(*compose, "--max-bytes", limit)
+    assert "digits.keras" in message and f"over the limit of {limit:,}. " in message

@@ -104,6 +104,27 @@ def test_config_that_is_built_is_not_changed(make):
     assert repr(config) == before
 
 
+@keras.saving.register_keras_serializable("tests")
+class Counted(layers.Layer):
+    """Counts the calls of all its instances."""
+
+    calls = 0
+
+    def call(self, inputs):
+        Counted.calls += 1
+        return inputs
+
+
+def test_each_layer_is_called_as_often_as_it_is_counted():
+    model = keras.Sequential([keras.Input((4,)), *[Counted() for _ in range(20)]])
+    config = keras.saving.serialize_keras_object(model)
+    number, calls = work_of(config, at_once=True)
+    assert number == calls == 21  # with the input
+    Counted.calls = 0
+    build_model(config, {}, True)
+    assert Counted.calls <= 2 * 20  # a layer that is not built yet is called twice
+
+
 def test_layers_of_old_files_are_built_at_once():
     config = {
         "name": "old",
