@@ -459,6 +459,20 @@ def resident_bytes():
     return 1024 * int(status.split("VmRSS:")[1].split()[0])
 
 
+def assert_cheap(load):
+    """Calls it, and sees that it takes little memory.
+
+    Memory is known to the system alone: frameworks have allocators of their own.
+    """
+    if sys.platform != "linux":
+        return load()
+    before = resident_bytes()
+    peak_bytes(reset=True)
+    result = load()
+    assert peak_bytes() - before < 100 * 2**20
+    return result
+
+
 def child(first, last, folder):
     """Loads variants and prints a line about each."""
     import faulthandler

@@ -60,8 +60,9 @@ app = typer.Typer(
 COMMANDS = (
     train, decompose, tune, compose, slim, replace, evaluate, experiment, report, info, demo,
 )  # fmt: skip
+READ_NO_MODELS = (experiment, demo)
 for each in COMMANDS:
-    app.command()(command.command(each))
+    app.command()(command.command(each, reads_models=each not in READ_NO_MODELS))
 
 
 def _print_version(asked: bool) -> None:

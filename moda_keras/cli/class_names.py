@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moda_keras.cli.errors import CommandError
+from moda_keras.cli.file_limits import limit_of
 from moda_keras.files import write_text
 from moda_keras.messages import is_printable
 from moda_keras.modules.checked_files.json_text import parse_json
-from moda_keras.modules.checked_files.limits import byte_limit
 from moda_keras.modules.checked_files.zip_archive import open_archive, read_member
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def read_other_name(path: Path) -> str | None:
         The name, or None if the last output is that of a class like all others.
     """
     try:
-        with open_archive(path, byte_limit(path, None)) as archive:
+        with open_archive(path, limit_of(path)) as archive:
             name = parse_json(read_member(archive, OTHER_MEMBER, MAX_BYTES), "it")
     except (OSError, ValueError, zipfile.BadZipFile):
         return None
@@ -116,7 +116,7 @@ def read_class_names(path: Path) -> tuple[str, ...] | None:
         CommandError: If what is there are no class names.
     """
     try:
-        with open_archive(path, byte_limit(path, None)) as archive:
+        with open_archive(path, limit_of(path)) as archive:
             inside = read_member(archive, MEMBER, MAX_BYTES)
     except (OSError, ValueError, zipfile.BadZipFile):
         inside = None

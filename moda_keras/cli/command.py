@@ -18,9 +18,9 @@ import typer
 from rich.console import RenderableType
 
 from moda_keras.backend_choice import configured_backend
-from moda_keras.cli import errors, terminal
+from moda_keras.cli import errors, file_limits, terminal
 from moda_keras.cli.errors import CommandError
-from moda_keras.cli.options import AsJson, Backend
+from moda_keras.cli.options import AsJson, Backend, MaxBytes
 from moda_keras.files import temporary_folder
 
 # The options before the command.
@@ -44,13 +44,15 @@ class Answer:
     shown: Sequence[RenderableType] = ()
 
 
-def command(function: Callable[..., Answer]) -> Callable[..., None]:
+def command(function: Callable[..., Answer], *, reads_models: bool = False) -> Callable[..., None]:
     """Turns a function that returns an `Answer` into a command for typer.
 
-    Parameters that are dataclasses become one option per field, and `--json` is added.
+    Parameters that are dataclasses become one option per field, and `--json` is added, and
+    `--max-bytes` to commands that read models.
 
     Args:
         function: The command, with all parameters annotated for typer.
+        reads_models: Whether it reads model or module files.
 
     Returns:
         The function for `app.command()`.
@@ -66,36 +68,38 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
         for parameter in signature.parameters.values()
         for each in _expanded(parameter, groups.get(parameter.name))
     ]
-    json_option = inspect.Parameter(
-        "as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson
-    )
+    if reads_models:
+        parameters.append(_option("max_bytes", None, MaxBytes))
+    parameters.append(_option("as_json", False, AsJson))
 
     @functools.wraps(function)
-    def run(as_json: bool = False, **arguments: Any) -> None:
+    def run(as_json: bool = False, max_bytes: int | None = None, **arguments: Any) -> None:
+        file_limits.max_bytes.set(max_bytes)
         for name, group in groups.items():
             fields = [field.name for field in dataclasses.fields(group)]
             arguments[name] = group(**{field: arguments.pop(field) for field in fields})
         _run(functools.partial(function, **arguments), as_json)
 
-    run.__signature__ = signature.replace(
-        parameters=[*parameters, json_option], return_annotation=None
-    )
-    run.__annotations__ = {each.name: each.annotation for each in [*parameters, json_option]}
+    run.__signature__ = signature.replace(parameters=parameters, return_annotation=None)
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
+
+
+def _option(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
 def _expanded(parameter: inspect.Parameter, group: type | None) -> list[inspect.Parameter]:
     if group is None:
         return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
     hints = typing.get_type_hints(group, include_extras=True)
+    empty = inspect.Parameter.empty
     return [
-        inspect.Parameter(
+        _option(
             field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty
-            if field.default is dataclasses.MISSING
-            else field.default,
-            annotation=hints[field.name],
+            empty if field.default is dataclasses.MISSING else field.default,
+            hints[field.name],
         )
         for field in dataclasses.fields(group)
     ]

@@ -1,17 +1,19 @@
 """`moda compose`."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.calibration import CalibrationArguments
 from moda_keras.cli.class_names import class_indices, free_name
 from moda_keras.cli.command import Answer
 from moda_keras.cli.formats import check_model_output, output_format, write_composed
 from moda_keras.cli.measures import count_flops, count_parameters, grouped, share_of_flops
 from moda_keras.cli.options import Force, Format, complete_class, flag, listed
-from moda_keras.cli.terminal import figures, percent
+from moda_keras.cli.terminal import figures, percent, working
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +29,7 @@ def compose(
             autocompletion=complete_class,
         ),
     ],
+    calibration: CalibrationArguments,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The model to write.")
     ],
@@ -49,7 +52,9 @@ def compose(
 
     Classes are separated by spaces or commas. Names come before indices: where classes are called
     "3" and "8", 3 is the class "3". The model file carries the names of its classes. The output of
-    --other is called "other", or "other_1" if a class has that name.
+    --other is called "other", or "other_1" if a class has that name. With --data, the weights that
+    stay are refitted to samples of the classes ("repair"), which models need that were not trained
+    for modularity.
 
     **Examples**
 
@@ -58,21 +63,28 @@ def compose(
     moda compose vgg.modules 3,5,7 -o pets.onnx
     moda compose vgg.modules cat dog --other -o cat_or_dog.keras
     moda compose vgg.modules cat dog --format tf_saved_model -o pets
+    moda compose by_importance.modules cat dog --data photos/ -o repaired.keras
     ```
     """
     import moda_keras as mk
 
     how = output_format(format, output)
     check_model_output(output, how, force=force)
+    calibration.check()
     loaded = files.load_modules(modules)
     chosen = class_indices(classes, loaded)
-    small = mk.compose(loaded, chosen, align=align, other=other)
+    x = calibration.read(loaded, modules, chosen)
+    with contextlib.nullcontext() if x is None else working("Repairing"):
+        small = mk.compose(loaded, chosen, align=align, other=other, calibration_data=x, verbose=0)
     names = [loaded.class_names[index] for index in chosen]
     name_of_other = free_name("other", loaded.class_names) if other else None
     write_composed(small, output, how, names, name_of_other, force=force)
     document = {"model": str(output), "format": how, "classes": names}
+    document["repaired_with"] = 0 if x is None else len(x)
     figures_of_model, shown = _compare(small, loaded.model)
     shown = {"classes": ", ".join(names), **shown}
+    if x is not None:
+        shown["repaired with"] = f"{len(x):,} samples"
     if other:
         document["other"] = shown["none of these"] = name_of_other
     return Answer(document | figures_of_model, [figures(None, shown), f"Wrote {output}."])

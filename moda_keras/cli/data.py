@@ -91,7 +91,8 @@ class DataArguments:
         """
         from moda_keras import datasets
 
-        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = dataclasses.fields(DataArguments)
+        settings = {field.name: getattr(self, field.name) for field in fields}
         del settings["synsets"], settings["pixels"]
         settings["class_names"] = class_names
         settings["extra"] = False if settings.pop("no_extra") else None

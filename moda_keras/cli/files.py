@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from moda_keras.cli.class_names import write_class_names
-from moda_keras.cli.errors import CommandError, shortened
-from moda_keras.cli.old_files import readable_by_keras
-from moda_keras.files import replacing
-from moda_keras.modules.checked_files.limits import byte_limit
+from moda_keras.cli.errors import CommandError
+from moda_keras.cli.file_limits import limit_of, max_bytes
+from moda_keras.files import reading, replacing
 from moda_keras.modules.checked_files.zip_archive import open_archive
 
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ def kind_of(path: Path) -> Literal["modules", "model"] | None:
     """What a file is, by its content: a module file, a Keras model, or neither (None).
 
     Raises:
-        CommandError: If there is no such file, or it is an incomplete archive.
+        CommandError: If there is no such file.
+        ModuleFileError: If it is an incomplete archive.
     """
     require_file(path)
     with path.open("rb") as file:
@@ -41,14 +41,8 @@ def kind_of(path: Path) -> Literal["modules", "model"] | None:
 
 def _names_in_archive(path: Path) -> list[str]:
     """The names of the members of a zip archive."""
-    try:
-        with open_archive(path, byte_limit(path, None)) as archive:
-            return archive.namelist()
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise CommandError(
-            f"Expected a complete file. Received: {str(path)!r}, which is truncated or damaged "
-            f"({path.stat().st_size:,} bytes; {shortened(error, 200)}). Copy or write it again"
-        ) from error
+    with reading(path, "a complete file"), open_archive(path, limit_of(path)) as archive:
+        return archive.namelist()
 
 
 def load_model(path: Path) -> "keras.Model":
@@ -62,8 +56,10 @@ def load_model(path: Path) -> "keras.Model":
 
     Raises:
         CommandError: If there is no such file, or it is not a Keras model.
+        ModuleFileError: If it cannot be loaded, or would take too much memory.
     """
-    import keras
+    from moda_keras.modules.checked_files.hdf5_file import load_hdf5_file
+    from moda_keras.modules.checked_files.keras_file import load_keras_file
 
     kind = kind_of(path)
     if kind == "modules":
@@ -75,29 +71,11 @@ def load_model(path: Path) -> "keras.Model":
             "Expected a Keras model file, as written by `model.save` (.keras). "
             f"Received: {str(path)!r}"
         )
-    try:
-        if zipfile.is_zipfile(path):
-            return _checked_model(path)
-        with readable_by_keras(path) as readable:
-            return keras.saving.load_model(readable, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise CommandError(
-            f"Expected a Keras model file. Received: {str(path)!r}, which Keras cannot load "
-            f"({_reason(error)})"
-        ) from error
-
-
-def _checked_model(path: Path) -> "keras.Model":
-    """Loads a .keras file, as `mk.load_modules` does with the model of a module file."""
-    from moda_keras.modules.checked_files.keras_file import load_keras_file
-
-    options = {"is_default": True, "custom_objects": None, "safe_mode": True}
-    return load_keras_file(path, path, byte_limit(path, None), **options)
-
-
-def _reason(error: Exception) -> str:
-    """What Keras says, without the whole config of a layer that comes before it."""
-    return shortened(ValueError(str(error).rpartition("Exception encountered: ")[-1]), 300)
+    limit, is_default = limit_of(path), max_bytes.get() is None
+    if zipfile.is_zipfile(path):
+        options = {"is_default": is_default, "custom_objects": None, "safe_mode": True}
+        return load_keras_file(path, path, limit, **options)
+    return load_hdf5_file(path, limit, is_default=is_default)
 
 
 def load_modules(path: Path) -> "ModuleSet":
@@ -120,14 +98,14 @@ def load_modules(path: Path) -> "ModuleSet":
             f"Expected a module file. Received: {str(path)!r}, which is a Keras model. Make a "
             f"module file of it with: moda decompose {path} --data ..."
         )
-    return mk.load_modules(path)
+    return mk.load_modules(path, max_bytes=max_bytes.get())
 
 
 def referred_model(path: Path) -> Path | None:
     """The model file that a module file refers to; None if it holds its model itself."""
     from moda_keras.modules import model_file
 
-    return model_file.referred_model(path)
+    return model_file.referred_model(path, max_bytes.get())
 
 
 def check_reference(model: Path) -> None:

@@ -50,6 +50,15 @@ Refer = Annotated[
     bool,
     flag("--refer", "Let the module file refer to the model file instead of holding a copy of it."),
 ]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes",
+        metavar="N",
+        min=1,
+        help="The most bytes that a model or module file may take in memory. Default: by its size.",
+    ),
+]
 AsJson = Annotated[bool, flag("--json", "Print one JSON document, for errors too.")]
 
 

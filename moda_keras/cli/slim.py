@@ -1,5 +1,6 @@
 """`moda slim`."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,7 @@ from moda_keras.cli.formats import (
 from moda_keras.cli.measures import grouped
 from moda_keras.cli.options import Force, Format, listed
 from moda_keras.cli.slim_samples import SlimDataArguments, SlimSamples, load_samples
-from moda_keras.cli.slimming import Slimming
+from moda_keras.cli.slimming import OPTIONS, Slimming
 from moda_keras.cli.terminal import percent, rows_table, working
 from moda_keras.files import replacing
 
@@ -32,6 +33,16 @@ SHOWN = {
     "head only": "head only",
     "slim": "slim",
     "repaired": "slim and repaired",
+}
+
+
+SHARE = ("in (0, 1], a share of the full model's, such as 0.3", lambda value: 0 < value <= 1)
+# The values that a budget may have, by its name in `modules.within`.
+VALID = {
+    "parameters": SHARE,
+    "flops": SHARE,
+    "latency_ms": ("to be a positive number of milliseconds", lambda value: 0 < value < math.inf),
+    "max_accuracy_loss": ("in [0, 1), where 0.01 is one point", lambda value: 0 <= value < 1),
 }
 
 
@@ -65,7 +76,13 @@ class BudgetArguments:
             raise typer.BadParameter(
                 "Choose exactly one of --size, --flops, --latency-ms and --max-accuracy-loss"
             )
-        return given[0]
+        ((name, value),) = given
+        expected, is_valid = VALID[name]
+        if not is_valid(value):
+            raise typer.BadParameter(
+                f"Expected {OPTIONS[name]} {expected}. Received: {OPTIONS[name]} {value:g}"
+            )
+        return name, value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,14 @@ class SlimSamples:
 
 
 def load_samples(
-    data: SlimDataArguments, model: "keras.Model", path: Path, classes: str, samples: int
+    data: SlimDataArguments,
+    model: "keras.Model",
+    path: Path,
+    classes: str | Sequence[int],
+    samples: int,
+    *,
+    class_names: Sequence[str] | None = None,
+    needs_test: bool = True,
 ) -> SlimSamples:
     """Reads the samples of the chosen classes.
 
@@ -99,8 +106,10 @@ def load_samples(
         data: The options.
         model: The model.
         path: Its file.
-        classes: The classes as they were typed.
+        classes: The classes as they were typed, or outputs of the model.
         samples: How many training samples are needed in all.
+        class_names: Names of all outputs of the model; those in the file by default.
+        needs_test: Whether each class needs test samples.
 
     Returns:
         The samples.
@@ -117,8 +126,9 @@ def load_samples(
         reader = _UnlabelledImages
     else:
         reader = _LabelledImages
-    found = reader(data, model, path, classes, samples).read()
-    for kind, labels in (("training", found.y_train), ("test", found.y_test)):
+    found = reader(data, model, path, classes, samples, class_names).read()
+    kinds = [("training", found.y_train), ("test", found.y_test)]
+    for kind, labels in kinds if needs_test else kinds[:1]:
         missing = [found.class_names[c] for c in found.classes if not (labels == c).any()]
         if missing:
             raise CommandError(_no_samples(kind, missing, found.is_labelled))
@@ -143,19 +153,22 @@ class _Reader:
         data: SlimDataArguments,
         model: "keras.Model",
         path: Path,
-        classes: str,
+        classes: str | Sequence[int],
         samples: int,
+        class_names: Sequence[str] | None,
     ):
         self.data = data
         self.model = model
         self.path = path
-        self.typed = classes
+        self.classes = classes
         self.samples = samples
+        self.known_names = class_names
         self.seed = data.data_seed
 
     def limits(self) -> tuple[int, int | None]:
         """The most training and test samples of a class."""
-        needed = max(shares_of_classes(self.samples, len(split_names(self.typed) or "?")))
+        names = split_names(self.classes) if isinstance(self.classes, str) else self.classes
+        needed = max(shares_of_classes(self.samples, len(names or "?")))
         return self.data.samples_per_class or needed, self.data.test_samples_per_class
 
     def outputs(self, default: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
@@ -163,7 +176,7 @@ class _Reader:
         from moda_keras.modules.class_names import class_indices
 
         number = self.model.output_shape[-1]
-        asked, stored = self.data.chosen_names(), read_class_names(self.path)
+        asked, stored = self.data.chosen_names(), self.known_names or read_class_names(self.path)
         if asked is not None and (stored is None or set(asked) != set(stored)):
             stored = tuple(asked)
         names = stored or tuple(default or map(str, range(number)))
@@ -172,7 +185,9 @@ class _Reader:
                 f"Expected {number} classes, as many as {str(self.path)!r} has outputs. Received: "
                 f"{len(names)}, {shortened(names)}; see --class-names"
             )
-        return names, class_indices(class_keys(self.typed, names), names)
+        if not isinstance(self.classes, str):
+            return names, list(self.classes)
+        return names, class_indices(class_keys(self.classes, names), names)
 
     def image_settings(self) -> dict[str, Any]:
         """The size and color of the model's images, where the options do not say otherwise."""

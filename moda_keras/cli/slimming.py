@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from moda_keras.evaluation import ModelMeasurement
     from moda_keras.modules.module_set import ModuleSet
 
+# The options of budgets, by the name in `modules.within`.
+OPTIONS = {
+    "parameters": "--size",
+    "flops": "--flops",
+    "latency_ms": "--latency-ms",
+    "max_accuracy_loss": "--max-accuracy-loss",
+}
 # A model is taken to guess if it is no further than this on the way from chance to always right.
 GUESSING = 0.1
 
@@ -125,7 +132,16 @@ class Slimming:
             x, y = self.samples.x_train, self.samples.y_train
             rows = np.setdiff1d(np.arange(len(y)), self._calibration)
             options["validation_data"] = (x[rows], y[rows])
-        return self.modules.within(classes=self.samples.classes, **{self.name: limit}, **options)
+        from moda_keras.tuning.budget import UnmetBudgetError
+
+        try:
+            return self.modules.within(
+                classes=self.samples.classes, **{self.name: limit}, **options
+            )
+        except UnmetBudgetError as error:
+            least = error.least * self.limit / limit
+            received = f"{OPTIONS[self.name]} {self.limit:g}"
+            raise UnmetBudgetError(received, least, error.classes) from None
 
     def curve(self, sizes: Sequence[float]) -> list[dict[str, Any]]:
         """The rows of other sizes.
@@ -133,18 +149,23 @@ class Slimming:
         Args:
             sizes: Floats in (0, 1], or none for the usual ones, as far as a model can be so small.
         """
+        from moda_keras.tuning.budget import UnmetBudgetError
         from moda_keras.tuning.sizes import SIZES, sized_rows
 
         others = [
             size for size in (sizes or SIZES) if self.name != self.sized_by or size != self.limit
         ]
-        return sized_rows(
-            self.measurement,
-            others,
-            budget=self.sized_by,
-            calibration_data=self.calibration_data,
-            leave_out_unmet=not sizes,
-        )
+        try:
+            return sized_rows(
+                self.measurement,
+                others,
+                budget=self.sized_by,
+                calibration_data=self.calibration_data,
+                leave_out_unmet=not sizes,
+            )
+        except UnmetBudgetError as error:
+            received = f"--curve {error.received.partition('=')[2]}"
+            raise UnmetBudgetError(received, error.least, error.classes) from None
 
 
 def _is_guess(accuracy: float, classes: int) -> bool:

@@ -114,11 +114,12 @@ def load_referred(
     )
 
 
-def referred_model(path: str | Path) -> Path | None:
+def referred_model(path: str | Path, max_bytes: int | None = None) -> Path | None:
     """The model file that a module file refers to; None if it holds its model itself.
 
     Args:
         path: A module file.
+        max_bytes: As of `load_modules`.
 
     Raises:
         ModuleFileError: If it is no module file.
@@ -126,7 +127,7 @@ def referred_model(path: str | Path) -> Path | None:
     path = Path(path)
     with (
         reading(path, "a module file"),
-        open_archive(path, byte_limit(path, None)) as archive,
+        open_archive(path, byte_limit(path, max_bytes)) as archive,
     ):
         content = read_member(archive, manifests.NAME, manifests.MAX_BYTES)
         reference = reference_of(parse_manifest(content, path))

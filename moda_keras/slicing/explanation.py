@@ -1,5 +1,6 @@
 """What of a model can be cut, what stays whole, and why."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import keras
 
 from moda_keras.graph import Step, has_changed_weights, kind_of
 from moda_keras.html_table import html_table
+from moda_keras.slicing.parameters import parameters_of
 from moda_keras.slicing.rules.opaque import WHOLE_ON_PURPOSE, Opaque
 from moda_keras.slicing.slicer import Slicer
 
@@ -20,7 +22,9 @@ class Part:
     Attributes:
         name: Its path in the model.
         kind: Name of its class.
-        parameters: Number of its parameters. Of a shared layer, the first call has them.
+        parameters: Number of its parameters, as `mk.metrics.count_parameters` counts: frozen ones
+            too, and no states, such as the moving averages of a batch normalization. Of a shared
+            layer, the first call has them.
         units: Number of units, if it is a hidden activation; None otherwise.
         why_whole: Why it cannot be cut, in words that follow "because"; None if it can.
     """
@@ -126,6 +130,7 @@ def explain(model: keras.Model) -> Explanation:
     """  # noqa: E501
     slicer = Slicer(model)
     units = {tensor: slicer.units[name] for tensor, name in slicer.hidden.items()}
+    parameters = {id(weight) for weight in parameters_of(slicer.model)}
     counted: set[int] = set()
     parts = []
     for step in slicer.graph.steps:
@@ -135,19 +140,12 @@ def explain(model: keras.Model) -> Explanation:
             Part(
                 name=step.name,
                 kind=type(step.operation).__name__,
-                parameters=sum(_size(weight) for weight in weights),
+                parameters=sum(math.prod(w.shape) for w in weights if id(w) in parameters),
                 units=units.get(step.outputs[0]),
                 why_whole=_why_whole(slicer, step),
             )
         )
     return Explanation(slicer.model.name, parts)
-
-
-def _size(weight: keras.Variable) -> int:
-    size = 1
-    for length in weight.shape:
-        size *= length
-    return size
 
 
 def _why_whole(slicer: Slicer, step: Step) -> str | None:

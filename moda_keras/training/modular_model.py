@@ -10,8 +10,9 @@ import keras
 from moda_keras import graph
 from moda_keras.graph import Functional, HiddenActivation
 from moda_keras.layers.modular_activation import collect_marked
-from moda_keras.ops import check_labels, masked_as_vectors
+from moda_keras.ops import masked_as_vectors
 from moda_keras.ops.backends import backend
+from moda_keras.training.fit_data import check_fit_data
 from moda_keras.training.modular_loss import ModularLoss
 from moda_keras.training.replicas import check_replicas, warn_of_separate_models
 from moda_keras.training.taps import Observation, TappedModel
@@ -183,23 +184,24 @@ class ModularModel(keras.Model):
         return metrics + self._modular.metrics if self.compiled else metrics
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        self._check_labels(y)
+        given = {name: kwargs.get(name) for name in ("sample_weight", "validation_data")}
+        self._check_data(x, y, **given)
         warn_of_separate_models()
         with backend.keep_variables(self):
             return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        self._check_labels(y)
+        self._check_data(x, y, sample_weight=kwargs.get("sample_weight"))
         with backend.keep_variables(self):
             return super().evaluate(x, y, *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
-        self._check_labels(y)
+        self._check_data(x, y, sample_weight=kwargs.get("sample_weight"))
         with backend.keep_variables(self):
             return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
-        self._check_labels(y)
+        self._check_data(x, y, sample_weight=kwargs.get("sample_weight"))
         with backend.keep_variables(self):
             return super().test_on_batch(x, y, *args, **kwargs)
 
@@ -234,13 +236,12 @@ class ModularModel(keras.Model):
             modular *= state.loss.training_factor(labels, output, weight)
         return task_loss + keras.ops.cast(modular, task_loss.dtype)
 
-    def _check_labels(self, y) -> None:
-        """Finds a wrong label in arrays before anything is trained on it, on every backend."""
-        if self._modular.loss is None or not self._modular.classes:
-            return
-        arrays = keras.tree.flatten(y)  # one, also of `[y]` and `{"logits": y}`
-        if len(arrays) == 1 and hasattr(arrays[0], "shape"):
-            check_labels(arrays[0], self._modular.classes)
+    def _check_data(self, x, y, **options) -> None:
+        """Finds wrong data in arrays before anything is trained on it, on every backend."""
+        state = self._modular
+        classes = None if state.loss is None else state.classes
+        inputs = self.inputs if state.tapped is not None else ()
+        check_fit_data(x, y, inputs, classes, **options)
 
 
 @keras.saving.register_keras_serializable(package="moda_keras", name="ModularModel")

@@ -1,13 +1,21 @@
 """A Keras callback: training that goes on after a kill, to the same result."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from moda_keras.training.callback_states import (
+    CallbackState,
+    check_callbacks,
+    expect_beginning,
+    require_begun,
+    require_same_callbacks,
+)
 from moda_keras.training.training_state import (
     TrainingState,
     read_training_state,
@@ -30,9 +38,11 @@ class ResumableTraining(keras.callbacks.Callback):
     epoch before is kept as `<path>.previous`; if the newer one cannot be read, training goes on
     from it.
 
-    The state does not hold what other objects keep to themselves: the patience of `EarlyStopping`
-    and `ReduceLROnPlateau`, or the order in which TensorFlow shuffles *arrays*. There, pass batches
-    whose order depends on the epoch alone, such as `Dataset.train_batches` with its `tell_epoch()`.
+    Give it `EarlyStopping` and `ReduceLROnPlateau` in `callbacks` too, and their patience and best
+    value, epoch and weights are held: training stops in the same epoch with the same weights. What
+    other callbacks keep to themselves is not held, such as the best value of a `ModelCheckpoint`;
+    nor is the order in which TensorFlow shuffles *arrays*. There, pass batches whose order depends
+    on the epoch alone, such as `Dataset.train_batches` with its `tell_epoch()`.
 
     Put it last in the list of callbacks, so that the history has the logs that others add. One
     process trains at a time: a change of the file by another one is noticed and refused.
@@ -41,14 +51,20 @@ class ResumableTraining(keras.callbacks.Callback):
         path: The file. It stays after training; `remove()` removes it.
         settings: What tells this training from others, such as a learning rate: a dict in JSON's
             types. A state with other settings is refused.
+        callbacks: Callbacks whose state is held, `EarlyStopping` and `ReduceLROnPlateau`. They go
+            into the callbacks of `fit` as well, before this one.
 
     Attributes:
+        initial_epoch: The argument of `fit`: how many epochs are complete. If an `EarlyStopping`
+            has ended the training, a number above all, so that `fit` trains none and gives the
+            model the best weights again.
         history: Dict from the name of a log to its values in all complete epochs, including those
             before the interruption. `fit` returns them too.
 
     Raises:
-        ValueError: If the state is damaged, with the one before; if it is of other settings; when
-            training begins, if it is of another model, or `initial_epoch` is not passed on.
+        ValueError: If the state is damaged, with the one before; if it is of other settings or
+            callbacks; when training begins, if it is of another model, `initial_epoch` is not
+            passed on, or `callbacks` are not in `fit`'s before this one.
 
     Examples:
         >>> import tempfile
@@ -69,8 +85,16 @@ class ResumableTraining(keras.callbacks.Callback):
         >>> folder.cleanup()
     """
 
-    def __init__(self, path: str | Path, *, settings: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ):
         super().__init__()
+        self.callbacks = list(callbacks)
+        check_callbacks(self.callbacks)
         self.path = Path(path)
         self.settings = json.loads(json.dumps(settings or {}))
         self._found = read_training_state(self.path)
@@ -79,8 +103,13 @@ class ResumableTraining(keras.callbacks.Callback):
         if self._found is not None:
             self._check_settings(self._found.settings)
             self.history = {name: list(each) for name, each in self._found.history.items()}
-        self._epoch = self.initial_epoch = 0 if self._found is None else self._found.epoch
+            present = [CallbackState.of(each) for each in self.callbacks]
+            require_same_callbacks(self.path, self._found.callbacks, present)
+        self._epoch = self._first = 0 if self._found is None else self._found.epoch
+        has_stopped = self._found and any(each.has_stopped for each in self._found.callbacks)
+        self.initial_epoch = sys.maxsize if has_stopped else self._first
         self._is_first = True
+        expect_beginning(self.callbacks)
 
     def remove(self) -> None:
         """Removes the state, when its training has ended and the model is saved."""
@@ -88,8 +117,11 @@ class ResumableTraining(keras.callbacks.Callback):
         self._on_disk = self._mark()
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        require_begun(self.callbacks)
         if self._found is not None:
             self._found.restore(self.model)
+            for callback, state in zip(self.callbacks, self._found.callbacks, strict=True):
+                state.restore(callback)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if epoch != self._epoch:
@@ -115,10 +147,11 @@ class ResumableTraining(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         shown = getattr(self.model, "history", None)
-        if self.initial_epoch and isinstance(shown, keras.callbacks.History):
+        if self._first and isinstance(shown, keras.callbacks.History):
             for name, values in self.history.items():
-                shown.history[name] = [*values[: self.initial_epoch], *shown.history.get(name, [])]
+                shown.history[name] = [*values[: self._first], *shown.history.get(name, [])]
             shown.epoch = list(range(self._epoch))
+        expect_beginning(self.callbacks)
 
     def _save(self) -> None:
         if self._mark() != self._on_disk:
@@ -126,7 +159,8 @@ class ResumableTraining(keras.callbacks.Callback):
                 f"Expected {str(self.path)!r} as this training left it. Received: a file that was "
                 "changed since, perhaps by another training. Give each a file of its own"
             )
-        state = TrainingState.of(self.model, self._epoch, self.history, self.settings)
+        present = (self._epoch, self.history, self.settings, self.callbacks)
+        state = TrainingState.of(self.model, *present)
         write_training_state(self.path, state)
         self._on_disk = self._mark()
 

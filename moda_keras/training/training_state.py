@@ -17,10 +17,12 @@ import numpy as np
 
 from moda_keras.files import replacing
 from moda_keras.ops.backends import backend
+from moda_keras.training.callback_states import CallbackState
 
 FORMAT = "moda_keras.training_state"
-VERSION = 1
+VERSION = 2
 _HEADER, _DIGEST = "header", "digest"
+_OF_CALLBACK = ("kind", "arguments", "values")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class TrainingState:
         model: Every variable of the model: weights, and the states of its random layers.
         optimizer: Every variable of the optimizer.
         random: States of the generators of random numbers that the whole process shares.
+        callbacks: States of Keras's callbacks.
     """
 
     epoch: int
@@ -42,10 +45,16 @@ class TrainingState:
     model: Sequence[np.ndarray]
     optimizer: Sequence[np.ndarray]
     random: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: Sequence[CallbackState] = ()
 
     @classmethod
     def of(
-        cls, model: keras.Model, epoch: int, history: Mapping, settings: Mapping
+        cls,
+        model: keras.Model,
+        epoch: int,
+        history: Mapping,
+        settings: Mapping,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> "TrainingState":
         """The present state of a compiled model."""
         _build_optimizer(model)
@@ -56,7 +65,14 @@ class TrainingState:
             [keras.ops.convert_to_numpy(each) for each in model.variables],
             [keras.ops.convert_to_numpy(each) for each in model.optimizer.variables],
             random_state(),
+            [CallbackState.of(each) for each in callbacks],
         )
+
+    @property
+    def arrays(self) -> dict[str, Sequence[np.ndarray]]:
+        """The arrays by what has them."""
+        of_callbacks = {_of_callback(i): each.weights for i, each in enumerate(self.callbacks)}
+        return {"model": self.model, "optimizer": self.optimizer, **of_callbacks}
 
     def restore(self, model: keras.Model) -> None:
         """Gives a compiled model these variables; the random numbers stay as they are.
@@ -78,6 +94,10 @@ class TrainingState:
         for variables, values in pairs:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+
+
+def _of_callback(index: int) -> str:
+    return f"callback{index}"
 
 
 def _build_optimizer(model: keras.Model) -> None:
@@ -127,22 +147,22 @@ def write_training_state(path: str | Path, state: TrainingState) -> None:
     path = Path(path)
     header = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if state.callbacks else 1,  # which older versions of the library read
         "keras_version": keras.__version__,
         "epoch": state.epoch,
         "history": state.history,
         "settings": state.settings,
         "random": state.random,
-        "dtypes": {
-            name: [str(each.dtype) for each in getattr(state, name)]
-            for name in ("model", "optimizer")
-        },
+        "dtypes": {name: [str(v.dtype) for v in each] for name, each in state.arrays.items()},
+        "callbacks": [
+            {name: getattr(each, name) for name in _OF_CALLBACK} for each in state.callbacks
+        ],
     }
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays = {
         f"{name}_{index}": _as_plain(each)
-        for name in ("model", "optimizer")
-        for index, each in enumerate(getattr(state, name))
+        for name, values in state.arrays.items()
+        for index, each in enumerate(values)
     }
     content = {_HEADER: text, **arrays}
     with replacing(path) as beside:
@@ -205,14 +225,15 @@ def _read(path: Path) -> TrainingState:
     if header["format"] != FORMAT or header["version"] > VERSION:
         raise ValueError(f"it is {header['format']}, version {header['version']}")
     arrays = {
-        name: [
-            content[f"{name}_{index}"].view(dtype)
-            for index, dtype in enumerate(header["dtypes"][name])
-        ]
-        for name in ("model", "optimizer")
+        name: [content[f"{name}_{index}"].view(dtype) for index, dtype in enumerate(dtypes)]
+        for name, dtypes in header["dtypes"].items()
     }
-    fields = ("epoch", "history", "settings", "random")
-    return TrainingState(**{name: header[name] for name in fields}, **arrays)
+    callbacks = [
+        CallbackState(*(each[name] for name in _OF_CALLBACK), arrays.pop(_of_callback(index)))
+        for index, each in enumerate(header.get("callbacks", []))
+    ]
+    fields = {name: header[name] for name in ("epoch", "history", "settings", "random")}
+    return TrainingState(**fields, **arrays, callbacks=callbacks)
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -32,7 +32,23 @@ STEP = 0.65
 
 
 class UnmetBudgetError(ValueError):
-    """A budget that is less than the smallest model needs."""
+    """A budget that is less than the smallest model needs.
+
+    Args:
+        received: The budget as the user gave it, such as "parameters=0.01".
+        least: What the smallest model needs.
+        classes: The names of the classes of the model.
+    """
+
+    def __init__(self, received: str, least: float, classes: Sequence[str]):
+        super().__init__(received, least, classes)
+        self.received, self.least, self.classes = received, least, classes
+
+    def __str__(self) -> str:
+        return (
+            f"Expected a budget that can be met. Received: {self.received}, where the smallest "
+            f"model of the classes {self.classes} needs {self.least:.4g}"
+        )
 
 
 def within(
@@ -155,10 +171,7 @@ class _Search:
             least = measure(choice.plan(choice.smallest))
             if least > limit:
                 names = [self.modules.class_names[index] for index in choice.classes]
-                raise UnmetBudgetError(
-                    f"Expected a budget that can be met. Received: {name}={limit:g}, where the "
-                    f"smallest model of the classes {names} needs {least:.4g}"
-                )
+                raise UnmetBudgetError(f"{name}={limit:g}", least, names)
         return self.result(
             [choice.largest_within(lambda plan: measure(plan) <= limit) for choice in self.choices]
         )

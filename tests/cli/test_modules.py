@@ -429,12 +429,12 @@ def test_wrong_files_are_named(arguments, message, trained, tmp_path, monkeypatc
 def test_damaged_files_are_named(trained, tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.keras", "w") as archive:
         archive.writestr("config.json", "{}")
-    assert "which Keras cannot load" in fail("info", tmp_path / "bad.keras")
+    assert "bad.keras', which is not one or is damaged" in fail("info", tmp_path / "bad.keras")
     content = trained.model.read_bytes()
     (tmp_path / "half.keras").write_bytes(content[: len(content) // 2])
     assert "half.keras'" in fail("info", tmp_path / "half.keras")
     content = trained.modules.read_bytes()
-    message = "half.modules', which is truncated or damaged"
+    message = "half.modules', which is not one or is damaged"
     for share in (0.1, 0.5, 0.9, 0.999):
         (tmp_path / "half.modules").write_bytes(content[: int(share * len(content))])
         assert message in fail("info", tmp_path / "half.modules")

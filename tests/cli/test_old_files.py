@@ -105,8 +105,8 @@ def test_settings_that_change_something_are_refused(tmp_path):
 def test_hdf5_files_without_a_model_are_named(tmp_path):
     model = stacked(layers.Dense(3), shape=(4,))
     model.save_weights(tmp_path / "a.weights.h5")
-    assert "a.weights.h5', which Keras cannot load" in fail("info", tmp_path / "a.weights.h5")
+    assert "it has weights alone, and no model" in fail("info", tmp_path / "a.weights.h5")
     model.save(tmp_path / "whole.h5")
     content = (tmp_path / "whole.h5").read_bytes()
     (tmp_path / "half.h5").write_bytes(content[: len(content) // 2])
-    assert "half.h5', which Keras cannot load" in fail("info", tmp_path / "half.h5")
+    assert "half.h5', which is not one or is damaged" in fail("info", tmp_path / "half.h5")

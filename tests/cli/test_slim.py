@@ -190,6 +190,14 @@ def test_other_budgets(budget, name, value, trained, tmp_path):
         assert found["samples"]["calibration"] == 9 and slim["size"] < 0.9
 
 
+def test_latency_that_cannot_be_met_is_that_of_a_sample(trained, tmp_path):
+    """Half of what a batch of two needs."""
+    command = ("slim", trained.model, "--classes", "7,0,3", *TINY_DATA, "--batch-size", 2)
+    message = fail(*command, "--latency-ms", 1e-4, "-o", tmp_path / "small.keras")
+    assert "Received: --latency-ms 0.0001, where the smallest" in message
+    assert float(message.split()[-1]) < 1000
+
+
 def test_class_order_that_is_wrong_is_noticed(files, tmp_path):
     command = ("slim", files / "plain.h5", "--classes", "3,1", "--data", files / "labelled")
     command += ("--size", 0.9, "-o", tmp_path / "small.keras", "--force", "--class-names")
@@ -227,8 +235,9 @@ def test_other_formats(trained, tmp_path, monkeypatch):
     [
         (("--classes", "cow", "--size", 0.5), "Unknown class. Expected an integer from 0 to 9"),
         (("--classes", "1,1", "--size", 0.5), "Duplicate class"),
-        (("--classes", "1,2", "--size", 1.5), "in (0, 1], a share of the original's"),
-        (("--classes", "1,2", "--size", 0.001), "Expected a budget that can be met"),
+        (("--classes", "1,2", "--size", 0.001), "can be met. Received: --size 0.001, where the"),
+        (("--classes", "1,2", "--flops", 0.001), "can be met. Received: --flops 0.001, where the"),
+        (("--classes", "1,2", "--size", 0.9, "--curve", "0.002"), "Received: --curve 0.002, where"),
         (("--classes", "1,2", "--size", 0.5, "--class-names", "1,2"), "Expected 10 classes"),
     ],
 )
@@ -242,6 +251,14 @@ def test_impossible_wishes_are_refused(options, message, trained, tmp_path):
     [
         ((), "Choose exactly one of --size, --flops"),
         (("--size", 0.5, "--flops", 0.5), "Choose exactly one"),
+        (
+            ("--size", 15),
+            "Expected --size in (0, 1], a share of the full model's, such as 0.3. "
+            "Received: --size 15",
+        ),
+        (("--flops", 0), "Expected --flops in (0, 1]"),
+        (("--latency-ms", "nan"), "Expected --latency-ms to be a positive number"),
+        (("--max-accuracy-loss", 1), "Expected --max-accuracy-loss in [0, 1)"),
         (("--size", 0.5, "--curve", "small"), "Expected --curve to be auto or numbers"),
         (("--size", 0.5, "--curve", "0.5,2"), "Expected --curve"),
     ],

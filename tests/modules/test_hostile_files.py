@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as arrays_of
 from small_models import inputs_of, mlp, random_modules
 
 import moda_keras as mk
-from moda_keras.modules.checked_files.model_config import work_of
+from moda_keras.modules.checked_files.model_work import work_of
 
 MIB = 2**20
 
@@ -50,17 +50,6 @@ def refuse(tmp_path):
         return message
 
     return load
-
-
-def assert_cheap(load):
-    """Memory is known to the system alone: frameworks have allocators of their own."""
-    if sys.platform != "linux":
-        return load()
-    before = hostile.resident_bytes()
-    hostile.peak_bytes(reset=True)
-    result = load()
-    assert hostile.peak_bytes() - before < 100 * MIB
-    return result
 
 
 # -------------------------------------------------------------------------------- many variants
@@ -144,7 +133,7 @@ def test_archive_in_an_archive(good, refuse):
     """Compressed twice, 20 kB are 30 MB here, and 7 kB were 7.5 GB."""
     members = hostile.members_of(good) | {"arrays.npz": zeros(10 * MIB)}
     content = hostile.archive_of(members, zipfile.ZIP_DEFLATED)
-    message = assert_cheap(lambda: refuse(content, max_bytes=20 * MIB))
+    message = hostile.assert_cheap(lambda: refuse(content, max_bytes=20 * MIB))
     assert "unpack to 31,457,4" in message and "pass a higher `max_bytes`" in message
 
 
@@ -162,7 +151,7 @@ def test_manifest_of_spaces(good, refuse):
     members = hostile.members_of(good)
     members["manifest.json"] = members["manifest.json"] + b" " * 20 * MIB
     content = hostile.archive_of(members, zipfile.ZIP_DEFLATED)
-    message = assert_cheap(lambda: refuse(content))
+    message = hostile.assert_cheap(lambda: refuse(content))
     assert "its 'manifest.json' has 20,97" in message
 
 
@@ -177,7 +166,7 @@ def test_manifest_of_spaces(good, refuse):
     ],
 )
 def test_manifest_that_is_a_bomb_of_json(good, refuse, manifest, reason):
-    assert reason in assert_cheap(
+    assert reason in hostile.assert_cheap(
         lambda: refuse(hostile.with_members(good, manifest__json=manifest))
     )
 
@@ -197,24 +186,23 @@ def layer_of(content, **changes):
 
 def test_config_of_a_huge_layer(good, refuse):
     config, _ = layer_of(good, units=10**8)
-    message = assert_cheap(lambda: refuse(hostile.with_config(good, config)))
+    message = hostile.assert_cheap(lambda: refuse(hostile.with_config(good, config)))
     assert "the weights of its model take" in message or "expected axis -1" in message
     # The huge layer is the last one, so that the whole model can be built.
     config["config"]["layers"] = config["config"]["layers"][:2]
-    message = assert_cheap(lambda: refuse(hostile.with_config(good, config)))
+    message = hostile.assert_cheap(lambda: refuse(hostile.with_config(good, config)))
     assert "the weights of its model take 2,000,000,000 bytes" in message
     # Nothing of it is left to be made later.
-    assert_cheap(lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
+    hostile.assert_cheap(lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
 
 
-@pytest.mark.parametrize("layers", [300, 20_000])
+@pytest.mark.parametrize("layers", [5_000, 20_000])
 def test_config_of_many_layers(good, refuse, layers):
-    """A Sequential model is built again with each layer: 300 of them are 45,000 calls."""
     config, layer = layer_of(good)
     short = {key: layer[key] for key in ("module", "class_name")} | {"config": {"units": 6}}
     short["inbound_nodes"] = [[]]  # which only functional models have
     config["config"]["layers"][1:1] = [short] * layers
-    message = assert_cheap(lambda: refuse(hostile.with_config(good, config)))
+    message = hostile.assert_cheap(lambda: refuse(hostile.with_config(good, config)))
     assert "over the limit of 5,000 and 30,000" in message
     assert f"has {layers + 4:,} layers" in message
 
@@ -251,7 +239,7 @@ def test_weights_that_are_larger_than_the_file(good, refuse, options):
 
     content = hostile.with_weights(good, change)
     assert len(content) < MIB
-    assert "its weights take 4,000,000," in assert_cheap(lambda: refuse(content))
+    assert "its weights take 4,000,000," in hostile.assert_cheap(lambda: refuse(content))
 
 
 def test_chunk_that_is_larger_than_its_weights(good, refuse):
@@ -593,7 +581,7 @@ def test_recurrent_layers_with_a_state_load(refuse, tmp_path):
     content = (tmp_path / "x.modules").read_bytes()
     config = hostile.config_of(content)
     config["config"]["layers"][0]["config"]["batch_shape"][0] = 10**8
-    message = assert_cheap(lambda: refuse(hostile.with_config(content, config)))
+    message = hostile.assert_cheap(lambda: refuse(hostile.with_config(content, config)))
     assert "the weights of its model take" in message
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from command_line import ask
 from keras import layers, ops
 
 import moda_keras as mk
@@ -38,6 +39,29 @@ def test_parameters_are_counted_once_each(explanation):
     assert {part.name: part.parameters for part in explanation.parts if part.parameters} == {
         "features": 40, "norm": 16, "stateful": 8, "shared": 72, "logits": 27,
     }  # fmt: skip
+
+
+def normalized():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, use_bias=False, name="convolution")(inputs)
+    x = layers.Activation("relu")(layers.BatchNormalization(name="batch")(x))
+    x = layers.GroupNormalization(2, name="groups")(layers.Dropout(0.5)(x))
+    return keras.Model(inputs, layers.Dense(3, name="logits")(layers.Flatten()(x)))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_parameters_are_those_of_the_metrics_and_commands(frozen, tmp_path):
+    """Moving averages and seeds are none, gamma and beta are, and so are frozen weights."""
+    made = normalized()
+    made.trainable = not frozen
+    expected = {
+        "convolution": 3 * 3 * 2 * 4, "batch": 2 * 4, "groups": 2 * 4, "logits": (4 * 4 * 4 + 1) * 3
+    }  # fmt: skip
+    explained = mk.explain(made)
+    assert {part.name: part.parameters for part in explained.parts if part.parameters} == expected
+    assert explained.parameters == mk.metrics.count_parameters(made) == sum(expected.values())
+    made.save(tmp_path / "model.keras")
+    assert ask("info", tmp_path / "model.keras")["parameters"] == explained.parameters
 
 
 def test_share_is_that_of_parts_that_can_be_cut(explanation):

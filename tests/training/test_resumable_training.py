@@ -3,45 +3,20 @@
 import keras
 import numpy as np
 import pytest
+from resumed_training import (
+    SHUFFLE,
+    Stop,
+    X,
+    Y,
+    assert_same,
+    new_model,
+    on_one_backend,
+    state_of,
+)  # fmt: skip
 from small_models import BACKEND
 
 import moda_keras as mk
 from moda_keras.training.training_state import previous_of, read_training_state
-
-X = np.random.default_rng(0).normal(size=(24, 5)).astype("float32")
-Y = (X.sum(axis=1, keepdims=True) > 0).astype("float32")
-# TensorFlow shuffles arrays with a state that nobody can read.
-SHUFFLE = BACKEND != "tensorflow"
-on_one_backend = pytest.mark.skipif(BACKEND != "torch", reason="files do not depend on the backend")
-
-
-def new_model(units=6, optimizer=None):
-    model = keras.Sequential(
-        [
-            keras.Input((5,)),
-            keras.layers.Dense(units, activation="relu"),
-            keras.layers.BatchNormalization(),
-            keras.layers.Dropout(0.4),
-            keras.layers.Dense(1),
-        ]
-    )
-    model.compile(optimizer or keras.optimizers.Adam(0.05), "mse")
-    return model
-
-
-class Stop(keras.callbacks.Callback):
-    """Raises an interrupt in the middle of an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.last = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.epoch == self.last and batch == 1:
-            raise KeyboardInterrupt
 
 
 def train(path, model=None, stop=None, epochs=5, **settings):
@@ -57,16 +32,6 @@ def train(path, model=None, stop=None, epochs=5, **settings):
 def interrupt(path, epoch, model=None):
     with pytest.raises(KeyboardInterrupt):
         train(path, model, stop=epoch)
-
-
-def state_of(model):
-    variables = [*model.variables, *model.optimizer.variables]
-    return [keras.ops.convert_to_numpy(each) for each in variables]
-
-
-def assert_same(one, other):
-    for mine, its in zip(state_of(one), state_of(other), strict=True):
-        np.testing.assert_array_equal(mine, its)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,10 @@ import keras
 from moda_keras.files import reading, temporary_folder
 from moda_keras.messages import shortened
 from moda_keras.modules.checked_files.json_text import parse_json
-from moda_keras.modules.checked_files.model_config import check_config
+from moda_keras.modules.checked_files.loading_errors import UNKNOWN, with_versions
+from moda_keras.modules.checked_files.model_building import build_model
+from moda_keras.modules.checked_files.model_config import MAX_CALLS, check_config, classes_in_scope
+from moda_keras.modules.checked_files.model_work import work_of
 from moda_keras.modules.checked_files.weights_file import check_weights_file
 from moda_keras.modules.checked_files.zip_archive import (
     StoredMember,
@@ -23,6 +26,8 @@ from moda_keras.modules.checked_files.zip_archive import (
 WEIGHTS = "model.weights.h5"
 # Keras reads it where there are no other weights, and only old versions wrote it.
 OTHER_WEIGHTS = "model.weights.npz"
+# Vocabularies and the like.
+ASSETS = "assets/"
 MAX_METADATA_BYTES = 2**16
 
 
@@ -52,21 +57,44 @@ def load_keras_file(
     Raises:
         ModuleFileError: If the file cannot be loaded, whatever the reason is.
     """
-    saved_by = "an unknown version"
+    saved_by = UNKNOWN
     with reading(name, "a file with a Keras model that can be loaded"):
         try:
             with open_archive(path, limit) as archive:
                 saved_by = _keras_version(archive)
                 held, config = _checked_parts(path, archive, limit)
+                has_assets = any(each.startswith(ASSETS) for each in archive.namelist())
             check_config(config, limit, held if is_default else None, custom_objects, safe_mode)
-            model = keras.saving.load_model(
-                path, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
-            )
+            model = _load(path, config, has_assets, custom_objects, safe_mode)
         except Exception as error:
-            raise _with_versions(error, saved_by) from error
+            raise with_versions(error, saved_by) from error
         if not isinstance(model, keras.Model):
             raise ValueError("its config.json describes no model")
         return model
+
+
+def _load(
+    path: Path,
+    config: dict[str, Any],
+    has_assets: bool,
+    custom_objects: Mapping[str, Any] | None,
+    safe_mode: bool,
+) -> Any:
+    """Loads a file that was checked: as Keras does, or in a way that is fast for long chains."""
+    _, calls = work_of(config)
+    if calls <= MAX_CALLS:
+        return keras.saving.load_model(
+            path, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
+        )
+    if has_assets:
+        raise ValueError(
+            f"its layers are called {calls:,} times to build its Sequential model, over the limit "
+            f"of {MAX_CALLS:,}, and it has vocabularies. Save it as a functional model"
+        )
+    found = classes_in_scope(config) | dict(custom_objects or {})
+    model = build_model({**config, "compile_config": None}, found, safe_mode)
+    model.load_weights(path)
+    return model
 
 
 def _checked_parts(path: Path, archive: zipfile.ZipFile, limit: int) -> tuple[int, Any]:
@@ -95,17 +123,4 @@ def _keras_version(archive: zipfile.ZipFile) -> str:
         content = read_member(archive, "metadata.json", MAX_METADATA_BYTES)
         return shortened(parse_json(content, "its metadata.json")["keras_version"], 40)
     except (ValueError, KeyError, TypeError):
-        return "an unknown version"
-
-
-def _with_versions(error: Exception, saved_by: str) -> Exception:
-    """The error without the config before it, and with the version of Keras if it is another."""
-    if isinstance(error, (OSError, MemoryError)):
-        return error
-    _, before, said = str(error).rpartition("Exception encountered: ")
-    if saved_by == keras.__version__:
-        return ValueError(said) if before else error
-    return ValueError(
-        f"{shortened(said, 400)}; its model was saved by Keras {saved_by}, this is Keras "
-        f"{keras.__version__}"
-    )
+        return UNKNOWN

@@ -44,5 +44,5 @@ def require_within(what: str, size: int, limit: int) -> None:
     if size > limit:
         raise ValueError(
             f"{what} {size:,} bytes, over the limit of {limit:,}. If you trust the file, pass a "
-            "higher `max_bytes` to `load_modules`"
+            "higher `max_bytes` to `load_modules`, or --max-bytes to the command"
         )

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,11 @@ import keras
 from moda_keras.messages import is_printable
 from moda_keras.modules.checked_files.json_text import nodes
 from moda_keras.modules.checked_files.limits import require_within
+from moda_keras.modules.checked_files.model_building import build_model
+from moda_keras.modules.checked_files.model_work import work_of
+
+# Makes a model of its config, of classes by name, in safe mode or not.
+Build = Callable[[dict[str, Any], Mapping[str, Any], bool], keras.Model]
 
 # Keras calls a few thousand layers a second.
 MAX_LAYERS = 5000
@@ -17,7 +22,6 @@ MAX_CALLS = 30_000
 # A file holds all weights of its model, but for those that a layer derives from others.
 TIMES_HELD = 4
 MARGIN_BYTES = 16 * 2**20
-_NOT_LAYERS = {"keras", "keras.initializers", "keras.regularizers", "keras.constraints"}
 _OWN_PACKAGES = ("keras", "keras_hub", "moda_keras")
 
 
@@ -27,35 +31,37 @@ def check_config(
     held: int | None,
     custom_objects: Mapping[str, Any] | None,
     safe_mode: bool,
+    build: Build = build_model,
 ) -> None:
-    """Checks the config of a model before Keras makes the model.
+    """Checks the config of a model before the model is made.
 
     Args:
-        config: From config.json in a .keras file.
+        config: From config.json in a .keras file, or from an HDF5 file.
         limit: The most bytes that the model's weights may take.
         held: The bytes of the weights in the file, if those of the model may not take much more.
         custom_objects: As of `keras.saving.load_model`.
         safe_mode: As of `keras.saving.load_model`.
+        build: Makes the model.
 
     Raises:
         ValueError: If it is no config, has too many layers, a name with control characters, or too
             large weights. Whatever Keras raises for it otherwise.
     """
     if not isinstance(config, dict) or "class_name" not in config:
-        raise ValueError("its config.json does not describe a model")
+        raise ValueError("its config does not describe a model")
     for _, node in nodes(config):
         if isinstance(node, dict):
             _check_names(node)
-    layers, calls = work_of(config)
+    layers, calls = work_of(config, at_once=True)
     if layers > MAX_LAYERS or calls > MAX_CALLS:
         raise ValueError(
             f"its model has {layers:,} layers, which are called {calls:,} times to build it, over "
             f"the limit of {MAX_LAYERS:,} and {MAX_CALLS:,}"
         )
-    found = _classes_in_scope(config) | dict(custom_objects or {})
+    found = classes_in_scope(config) | dict(custom_objects or {})
     if held is not None and not _is_custom(found):
         limit = min(limit, TIMES_HELD * held + MARGIN_BYTES)
-    _check_weights(config, limit, found, safe_mode)
+    _check_weights(config, limit, found, lambda: build(_without_state(config), found, safe_mode))
 
 
 def _check_names(node: dict) -> None:
@@ -65,65 +71,9 @@ def _check_names(node: dict) -> None:
             raise ValueError(f"its model has a name with control characters, {ascii(name)[:100]}")
 
 
-def work_of(config: Any) -> tuple[int, int]:
-    """What Keras has to do to build a model.
-
-    A Sequential model is built again with each layer that is added to it, and calling a model means
-    to call its layers.
-
-    Args:
-        config: Of a model or layer.
-
-    Returns:
-        How many layers there are, models within models included, and how often one is called.
-    """
-    layers, _, calls = _work(config)
-    return layers, calls
-
-
-def _work(node: Any, is_sequential: bool = False) -> tuple[int, int, int]:
-    """The number of layers, how many calls of them a call of the node is, and those to build it.
-
-    Args:
-        node: A part of a config.
-        is_sequential: Whether it is the config of a Sequential model.
-    """
-    inner = list(node.values()) if isinstance(node, dict) else node
-    if not isinstance(inner, list):
-        return 0, 0, 0
-    found = node.get("layers") if isinstance(node, dict) else None
-    name = str(node.get("class_name")) if isinstance(node, dict) else ""
-    is_inside = name.endswith("Sequential")
-    parts = [_work(each, is_inside) for each in inner if each is not found]
-    layers, calls, built = (sum(column) for column in zip((0, 0, 0), *parts, strict=True))
-    if isinstance(found, list):
-        members = [_work(each) for each in found]
-        times = [_inbound_nodes(each) for each in found]
-        called = [max(1, count) * each[1] for each, count in zip(members, times, strict=True)]
-        is_sequential = is_sequential or not any(times)
-        again = range(len(found), 0, -1) if is_sequential else [1] * len(found)
-        layers += sum(each[0] for each in members)
-        calls += sum(called)
-        built += sum(each[2] for each in members)
-        built += sum(count * each for each, count in zip(called, again, strict=True))
-    if isinstance(node, dict) and _is_layer(node):
-        return layers + 1, calls + 1, built
-    return layers, calls, built
-
-
-def _inbound_nodes(node: Any) -> int:
-    """How often a layer of a functional model is called; 0 in a Sequential model."""
-    calls = node.get("inbound_nodes") if isinstance(node, dict) else None
-    return len(calls) if isinstance(calls, list) else 0
-
-
-def _is_layer(node: dict) -> bool:
-    name = node.get("class_name")
-    is_class = isinstance(name, str) and not name.startswith("__")
-    return is_class and str(node.get("module")) not in _NOT_LAYERS
-
-
-def _check_weights(config: dict, limit: int, found: dict[str, Any], safe_mode: bool) -> None:
+def _check_weights(
+    config: dict, limit: int, found: dict[str, Any], make: Callable[[], keras.Model]
+) -> None:
     """Builds the model without values for its weights, and adds up their sizes.
 
     In a `StatelessScope`, a weight has a shape and an initializer. Keras keeps a list of such
@@ -132,19 +82,16 @@ def _check_weights(config: dict, limit: int, found: dict[str, Any], safe_mode: b
     """
     failures: list[Exception] = []
 
-    def build() -> None:
+    def measure() -> None:
         try:
             with keras.StatelessScope(initialize_variables=False):
-                model = keras.saving.deserialize_keras_object(
-                    _without_state(config), custom_objects=found, safe_mode=safe_mode
-                )
-                weights = getattr(model, "variables", ())
+                weights = getattr(make(), "variables", ())
                 size = sum(map(_size, weights)) + _size_of_states(config, weights)
                 require_within("the weights of its model take", size, limit)
         except Exception as error:
             failures.append(error)
 
-    thread = threading.Thread(target=build, name="moda_keras-check")
+    thread = threading.Thread(target=measure, name="moda_keras-check")
     thread.start()
     thread.join()
     if failures and not _is_of_custom_code(failures[0], found):
@@ -168,7 +115,7 @@ def _module_of(found: Any) -> str:
     return str(getattr(found, "__module__", ""))
 
 
-def _classes_in_scope(config: dict) -> dict[str, Any]:
+def classes_in_scope(config: dict) -> dict[str, Any]:
     """The classes of a config that are registered here, or known in a `CustomObjectScope`."""
     names = {
         name

@@ -31,12 +31,24 @@ def check_weights_file(file: BinaryIO, limit: int) -> int:
         OSError, RuntimeError, KeyError: If the file is damaged.
     """
     with h5py.File(file, "r") as opened:
-        size = sum(map(_size, _datasets(opened)))
+        objects = objects_of(opened)
+        size = sum(size_of_dataset(each) for each in objects if isinstance(each, h5py.Dataset))
     require_within("its weights take", size, limit)
     return size
 
 
-def _datasets(root: h5py.Group) -> Iterator[h5py.Dataset]:
+def objects_of(root: h5py.Group) -> Iterator[h5py.HLObject]:
+    """The groups, datasets and types in a group, each once.
+
+    Args:
+        root: A group, or an open file.
+
+    Yields:
+        The objects.
+
+    Raises:
+        ValueError: If there is a link, which may lead to another file, or there are too many.
+    """
     remaining, seen = [root], set()
     while remaining:
         group = remaining.pop()
@@ -52,12 +64,15 @@ def _datasets(root: h5py.Group) -> Iterator[h5py.Dataset]:
                 raise ValueError(f"its weights are more than {MAX_OBJECTS:,} objects")
             if isinstance(item, h5py.Group):
                 remaining.append(item)
-            elif isinstance(item, h5py.Dataset):
-                yield item
+            yield item
 
 
-def _size(dataset: h5py.Dataset) -> int:
-    """Bytes of a dataset in memory, or of one of its chunks where that is larger."""
+def size_of_dataset(dataset: h5py.Dataset) -> int:
+    """Bytes of a dataset in memory, or of one of its chunks where that is larger.
+
+    Raises:
+        ValueError: If it is outside the file or has no fixed size.
+    """
     if dataset.is_virtual or dataset.external:
         raise ValueError("its weights are in another file")
     # Texts and arrays of any length say nothing about it.
