@@ -7,6 +7,7 @@ core's own tests with all instruction sets, and, if these pass, `tests/ops`.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,7 @@ def main():
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for one run of tests")
     arguments = parser.parse_args()
     os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory(prefix="mutants") as folder:
         folder = Path(folder)
         for each in ("csrc", "moda_keras"):

@@ -69,6 +69,7 @@ def test_in_this_process(tests, verdict):
     import pytest
 
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
@@ -94,7 +95,7 @@ def first_failure(folder, tests, limit):
                 os.waitpid(child, 0)
                 return "time limit"
             time.sleep(0.05)
-    except KeyboardInterrupt:
+    except BaseException:  # this process is stopped, say
         os.killpg(child, signal.SIGKILL)
         raise
     return verdict.read_text()
@@ -102,6 +103,7 @@ def first_failure(folder, tests, limit):
 
 def try_all(mutants, limit):
     """Prints a row for each mutant, and how many survived."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     survivors = 0
     with tempfile.TemporaryDirectory(prefix="mutants") as folder:
         folder = Path(folder)
