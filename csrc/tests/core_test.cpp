@@ -474,6 +474,23 @@ int status_of(const std::function<void(moda_activation&, moda_batch&, moda_saved
   return moda_objectives_forward(&activation, 1, &batch, &options, &saved, values.data());
 }
 
+// The status of a backward pass over a small good problem whose gradient `spoil` has changed.
+int backward_status(const std::function<void(moda_activation&)>& spoil) {
+  std::vector<float> data(12, 1), normalized(12), totals(4), vectors(12), written(12);
+  std::vector<double> norms(3), upstream(3, 1);
+  const std::vector<int32_t> labels{0, 1, 1};
+  const moda_activation activation{data.data(), MODA_FLOAT32, 0, 3, 4, 1, 4, {1, 1, 1}, {0, 0, 0}};
+  const moda_batch batch{labels.data(), 3, 2};
+  const moda_saved saved{normalized.data(), norms.data(), totals.data()};
+  const moda_options options{0, 1};
+  moda_activation gradient = activation;
+  gradient.data = written.data();
+  spoil(gradient);
+  const moda_activation* place = &gradient;
+  return moda_objectives_backward(&activation, 1, &batch, &options, &saved, upstream.data(),
+                                  vectors.data(), &place);
+}
+
 int frequency_status(const std::vector<int32_t>& labels) {
   const std::vector<float> data(12, 1);
   std::vector<int32_t> counts(8);
@@ -504,12 +521,24 @@ void test_bad_input() {
       [](A, B b, S) { b.labels = nullptr; },
       [](A, B b, S) { b.samples = -1; },
       [](A, B b, S) { b.classes = 0; },
+      [](A, B b, S) { b.classes = int64_t{1} << 31; },
       [](A, B, S s) { s.normalized = nullptr; },
       [](A, B, S s) { s.inverse_norms = nullptr; },
       [](A, B, S s) { s.totals = nullptr; },
   };
   for (size_t i = 0; i < spoilers.size(); ++i)
     expect(status_of(spoilers[i]) == MODA_INVALID_ARGUMENT, "bad input " + std::to_string(i));
+  expect(backward_status([](A) {}) == MODA_OK, "a good gradient");
+  const std::vector<std::function<void(A)>> gradient_spoilers{
+      [](A a) { a.data = nullptr; },
+      [](A a) { a.dtype = MODA_FLOAT16; },
+      [](A a) { a.samples = 2; },
+      [](A a) { a.units = 3; },
+      [](A a) { a.positions[2] = 2; },
+  };
+  for (size_t i = 0; i < gradient_spoilers.size(); ++i)
+    expect(backward_status(gradient_spoilers[i]) == MODA_INVALID_ARGUMENT,
+           "bad gradient " + std::to_string(i));
   for (const auto* labels : {&too_high, &too_low})
     expect(status_of([&](A, B b, S) { b.labels = labels->data(); }) == MODA_INVALID_LABEL,
            "a label out of range");
