@@ -20,9 +20,11 @@ from pathlib import Path
 from mutations import mutants_of
 
 ROOT = Path(__file__).resolve().parents[1]
-# What the path of a file starts with, and the tests that belong to it.
+# What the path of a file starts with, and the tests that belong to it. A file of tests that has its
+# name comes first, then they are in this order.
 TESTS = {
-    "moda_keras/slicing": ["tests/slicing"],
+    "moda_keras/slicing/rules": ["tests/slicing/test_rules.py", "tests/slicing"],
+    "moda_keras/slicing": ["tests/slicing/test_slicer.py", "tests/slicing"],
     "moda_keras/ops": ["tests/ops", "tests/training/test_moda_loss.py"],
     "moda_keras/observing": [
         "tests/observing",
@@ -30,7 +32,7 @@ TESTS = {
         "tests/methods/test_multi_label.py",
         "tests/ops/test_masked_activations.py",
     ],
-    "moda_keras/training": ["tests/training"],
+    "moda_keras/training": ["tests/training/test_moda_loss.py", "tests/training"],
 }
 # Tests that start processes take long.
 LEFT_OUT = "process or pool_ or loads_without_this_library or import_loads_no_library"
@@ -50,6 +52,17 @@ def drawn(paths, count, seed):
         queues.append([mutant for _, mutant in sorted(ranked, key=lambda each: each[0])])
     rounds = itertools.chain.from_iterable(itertools.zip_longest(*queues))
     return list(itertools.islice(filter(None, rounds), count))
+
+
+def tests_of(path):
+    """The files of tests that belong to a file of the package, in the order in which they run."""
+    listed = next(tests for start, tests in TESTS.items() if str(path).startswith(start))
+    files = [
+        str(file)
+        for each in map(Path, listed)
+        for file in ([each] if each.suffix else sorted(each.rglob("test_*.py")))
+    ]
+    return sorted(dict.fromkeys(files), key=lambda file: not file.endswith(f"test_{path.stem}.py"))
 
 
 class FirstFailure:
@@ -117,8 +130,7 @@ def try_all(mutants, limit):
         for path, operator, line, old, new, text in mutants:
             start = time.monotonic()
             (folder / path).write_bytes(text)
-            tests = next(tests for key, tests in TESTS.items() if str(path).startswith(key))
-            failure = first_failure(folder, tests, limit)
+            failure = first_failure(folder, tests_of(path), limit)
             shutil.copy2(ROOT / path, folder / path)
             survivors += not failure
             change = " ".join(f"{old} -> {new}".split())
