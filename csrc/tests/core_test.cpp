@@ -514,6 +514,7 @@ void test_bad_input() {
       [](A a, B, S) { a.units = 0; },
       [](A a, B, S) { a.units = -4; },
       [](A a, B, S) { a.positions[1] = a.positions[2] = -1; },
+      [](A a, B, S) { a.positions[1] = 0; },
       [](A a, B, S) { a.positions[0] = a.positions[1] = INT64_MAX; },
       [](A a, B b, S) { a.samples = b.samples = 0, a.units = INT64_MAX; },
       [](A a, B, S) { a.samples = 2; },

@@ -96,3 +96,12 @@ def test_each_active_position_of_each_unit_is_counted(layout):
 
     assert 0 < active.float().mean() < 1
     np.testing.assert_array_equal(counts, expected)
+
+
+def test_units_that_are_not_finite_add_up_over_tasks():
+    # A task takes samples of 256 KiB; these are three.
+    activation = torch.zeros(40, 4500)
+    activation[0, 7] = activation[20, 7] = activation[39, 7] = float("nan")
+    labels = torch.zeros(40, dtype=torch.int32)
+    _, not_finite = torch_operators.activation_frequency([activation], labels, 1, [1], [0.0])
+    assert not_finite.tolist() == [3]
