@@ -34,7 +34,7 @@ MUTANTS = [
     ("moda_core.cpp", "a, first, std::min(first + step, end)", "a, first, end"),
     ("moda_core.cpp", "not_finite[tasks[i].activation] +=", "not_finite[tasks[i].activation] ="),
     ("moda_core.cpp", "std::fill_n(counts, batch_.classes, R(0));", ""),
-    ("moda_core.cpp", "std::vector<double> sums(width), total(width", "std::vector<R> total(width"),
+    ("moda_core.cpp", "sums(width), total(width", "sums(width); std::vector<R> total(width"),
     ("moda_core.cpp", "nonzero += inverse_norms_[sample] != 0", "nonzero += 1"),
     ("moda_core.cpp", "std::fill_n(vectors, offsets_[count_] * batch_.samples, R(0));", ""),
     ("moda_core.cpp", "      if (outputs[a])\n", ""),
