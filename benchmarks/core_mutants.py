@@ -93,7 +93,7 @@ def failure_of_core(folder, limit):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="text that a mutant's file or code has")
+    parser.add_argument("--only", nargs="*", help="texts, one of which a mutant's entry has")
     parser.add_argument("--tests", nargs="*", default=["tests/ops/native", "tests/ops"])
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for one run of tests")
     arguments = parser.parse_args()
@@ -113,7 +113,8 @@ def main():
         assert passes(["cmake", "-GNinja", "-B", "build", *options], folder), "cmake fails"
         assert not failure_of_core(folder, arguments.limit), "the tests fail without a mutant"
         survivors = 0
-        chosen = [each for each in MUTANTS if arguments.only in f"{each}"]
+        only = arguments.only or [""]
+        chosen = [each for each in MUTANTS if any(text in f"{each}" for text in only)]
         for name, old, new in chosen:
             start = time.monotonic()
             path = folder / "csrc/core" / name
