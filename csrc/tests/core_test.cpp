@@ -6,12 +6,24 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <new>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "moda_core.h"
+
+// An allocation of this many bytes fails; 0 for none.
+std::atomic<size_t> failing_bytes{0};
+
+void* operator new(size_t bytes) {
+  void* memory = bytes == failing_bytes ? nullptr : std::malloc(bytes ? bytes : 1);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -251,7 +263,7 @@ Run<R> run(Problem& problem, const moda_options& options, const Vector& upstream
   const moda_batch batch = problem.batch();
   Run<R> result;
   result.normalized.resize(problem.units() * samples);
-  result.vectors.resize(problem.units() * samples);
+  result.vectors.assign(problem.units() * samples, R(7));  // what was there must not matter
   result.totals.resize(problem.units());
   result.inverse_norms.resize(count * samples);
   result.values.resize(count * MODA_OBJECTIVES);
@@ -383,6 +395,25 @@ void test_callers_at_the_same_time() {
   for (std::thread& caller : callers) caller.join();
 }
 
+void test_memory_that_runs_out_in_a_task_is_told() {
+  Problem problem = large_problem();
+  const std::vector<moda_activation> descriptions = problem.descriptions();
+  const int64_t count = static_cast<int64_t>(descriptions.size()), samples = 64;
+  const moda_batch batch = problem.batch();
+  const moda_options options{0, 1};
+  std::vector<float> normalized(problem.units() * samples), totals(problem.units());
+  Vector norms(count * samples), values(count * MODA_OBJECTIVES);
+  const moda_saved saved{normalized.data(), norms.data(), totals.data()};
+  for (int threads : {1, 3}) {
+    moda_set_threads(threads);
+    failing_bytes = 1500 * sizeof(float);  // what a task needs for the widest activation
+    const int status = moda_objectives_forward(descriptions.data(), count, &batch, &options,
+                                               &saved, values.data());
+    failing_bytes = 0;
+    expect(status == MODA_OUT_OF_MEMORY, "memory that runs out in a task");
+  }
+}
+
 void test_statistics(int seed) {
   std::mt19937 random(seed);
   Problem problem = draw(random, {MODA_FLOAT64});
@@ -392,8 +423,9 @@ void test_statistics(int seed) {
   const int64_t classes = problem.classes, samples = batch.samples;
   int64_t units = 0;
   for (const Array& array : problem.arrays) units += array.units;
-  Vector normalized(samples * units), norms(samples * activations), sums(classes * units);
-  Vector counts(classes), nonzero(classes * activations), l1(classes * activations);
+  // What was in the results must not matter.
+  Vector normalized(samples * units), norms(samples * activations), sums(classes * units, 7);
+  Vector counts(classes, 7), nonzero(classes * activations, 7), l1(classes * activations, 7);
   const moda_saved saved{normalized.data(), norms.data(), nullptr};
   expect(moda_class_statistics_forward(descriptions.data(), activations, &batch, &saved,
                                        sums.data(), counts.data(), nonzero.data(),
@@ -573,6 +605,7 @@ int main() {
   }
   test_threads_change_nothing();
   test_callers_at_the_same_time();
+  test_memory_that_runs_out_in_a_task_is_told();
   test_bad_input();
   if (failures == 0) std::puts("all of the core's tests passed");
   return failures == 0 ? 0 : 1;
