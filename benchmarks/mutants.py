@@ -77,7 +77,7 @@ class FirstFailure:
     pytest_collectreport = pytest_runtest_logreport
 
 
-def test_in_this_process(tests, verdict):
+def test_in_this_process(tests, verdict, left_out):
     """Runs tests and writes what failed; never returns."""
     import pytest
 
@@ -88,18 +88,18 @@ def test_in_this_process(tests, verdict):
     os.dup2(silence, 2)
     failure = FirstFailure()
     options = ["-x", "-q", "-p", "no:warnings", "-p", "no:cacheprovider", "-k"]
-    code = pytest.main([*tests, *options, f"not ({LEFT_OUT})"], plugins=[failure])
+    code = pytest.main([*tests, *options, f"not ({left_out})"], plugins=[failure])
     verdict.write_text(failure.name or ("" if code == 0 else f"pytest ended with {code}"))
     os._exit(0)
 
 
-def first_failure(folder, tests, limit):
+def first_failure(folder, tests, limit, left_out=LEFT_OUT):
     """The first test that fails with the package in `folder`; "" if none does."""
     verdict = folder / "verdict"
     verdict.write_text("the process died")
     child = os.fork()
     if child == 0:
-        test_in_this_process(tests, verdict)
+        test_in_this_process(tests, verdict, left_out)
     end = time.monotonic() + limit
     try:
         while os.waitpid(child, os.WNOHANG) == (0, 0):
