@@ -23,7 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # What the path of a file starts with, and the tests that belong to it. A file of tests that has its
 # name comes first, then they are in this order.
 TESTS = {
-    "moda_keras/slicing/rules": ["tests/slicing/test_rules.py", "tests/slicing"],
+    "moda_keras/slicing/rules": [
+        "tests/slicing/test_rules.py",
+        "tests/slicing",
+        "tests/graph/test_inlining_sizes.py",
+    ],
     "moda_keras/slicing": ["tests/slicing/test_slicer.py", "tests/slicing"],
     "moda_keras/ops": ["tests/ops", "tests/training/test_moda_loss.py"],
     "moda_keras/observing": [
