@@ -6,12 +6,27 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <new>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "moda_core.h"
+
+// An allocation of this many bytes fails; 0 for none.
+std::atomic<size_t> failing_bytes{0};
+
+[[gnu::noinline]] void* operator new(size_t bytes) {
+  void* memory = bytes == failing_bytes ? nullptr : std::malloc(bytes ? bytes : 1);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  return std::malloc(bytes ? bytes : 1);
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -251,7 +266,7 @@ Run<R> run(Problem& problem, const moda_options& options, const Vector& upstream
   const moda_batch batch = problem.batch();
   Run<R> result;
   result.normalized.resize(problem.units() * samples);
-  result.vectors.resize(problem.units() * samples);
+  result.vectors.assign(problem.units() * samples, R(7));  // what was there must not matter
   result.totals.resize(problem.units());
   result.inverse_norms.resize(count * samples);
   result.values.resize(count * MODA_OBJECTIVES);
@@ -383,6 +398,25 @@ void test_callers_at_the_same_time() {
   for (std::thread& caller : callers) caller.join();
 }
 
+void test_memory_that_runs_out_in_a_task_is_told() {
+  Problem problem = large_problem();
+  const std::vector<moda_activation> descriptions = problem.descriptions();
+  const int64_t count = static_cast<int64_t>(descriptions.size()), samples = 64;
+  const moda_batch batch = problem.batch();
+  const moda_options options{0, 1};
+  std::vector<float> normalized(problem.units() * samples), totals(problem.units());
+  Vector norms(count * samples), values(count * MODA_OBJECTIVES);
+  const moda_saved saved{normalized.data(), norms.data(), totals.data()};
+  for (int threads : {1, 3}) {
+    moda_set_threads(threads);
+    failing_bytes = 1500 * sizeof(float);  // what a task needs for the widest activation
+    const int status = moda_objectives_forward(descriptions.data(), count, &batch, &options,
+                                               &saved, values.data());
+    failing_bytes = 0;
+    expect(status == MODA_OUT_OF_MEMORY, "memory that runs out in a task");
+  }
+}
+
 void test_statistics(int seed) {
   std::mt19937 random(seed);
   Problem problem = draw(random, {MODA_FLOAT64});
@@ -392,8 +426,9 @@ void test_statistics(int seed) {
   const int64_t classes = problem.classes, samples = batch.samples;
   int64_t units = 0;
   for (const Array& array : problem.arrays) units += array.units;
-  Vector normalized(samples * units), norms(samples * activations), sums(classes * units);
-  Vector counts(classes), nonzero(classes * activations), l1(classes * activations);
+  // What was in the results must not matter.
+  Vector normalized(samples * units), norms(samples * activations), sums(classes * units, 7);
+  Vector counts(classes, 7), nonzero(classes * activations, 7), l1(classes * activations, 7);
   const moda_saved saved{normalized.data(), norms.data(), nullptr};
   expect(moda_class_statistics_forward(descriptions.data(), activations, &batch, &saved,
                                        sums.data(), counts.data(), nonzero.data(),
@@ -474,6 +509,23 @@ int status_of(const std::function<void(moda_activation&, moda_batch&, moda_saved
   return moda_objectives_forward(&activation, 1, &batch, &options, &saved, values.data());
 }
 
+// The status of a backward pass over a small good problem whose gradient `spoil` has changed.
+int backward_status(const std::function<void(moda_activation&)>& spoil) {
+  std::vector<float> data(12, 1), normalized(12), totals(4), vectors(12), written(12);
+  std::vector<double> norms(3), upstream(3, 1);
+  const std::vector<int32_t> labels{0, 1, 1};
+  const moda_activation activation{data.data(), MODA_FLOAT32, 0, 3, 4, 1, 4, {1, 1, 1}, {0, 0, 0}};
+  const moda_batch batch{labels.data(), 3, 2};
+  const moda_saved saved{normalized.data(), norms.data(), totals.data()};
+  const moda_options options{0, 1};
+  moda_activation gradient = activation;
+  gradient.data = written.data();
+  spoil(gradient);
+  const moda_activation* place = &gradient;
+  return moda_objectives_backward(&activation, 1, &batch, &options, &saved, upstream.data(),
+                                  vectors.data(), &place);
+}
+
 int frequency_status(const std::vector<int32_t>& labels) {
   const std::vector<float> data(12, 1);
   std::vector<int32_t> counts(8);
@@ -497,6 +549,7 @@ void test_bad_input() {
       [](A a, B, S) { a.units = 0; },
       [](A a, B, S) { a.units = -4; },
       [](A a, B, S) { a.positions[1] = a.positions[2] = -1; },
+      [](A a, B, S) { a.positions[1] = 0; },
       [](A a, B, S) { a.positions[0] = a.positions[1] = INT64_MAX; },
       [](A a, B b, S) { a.samples = b.samples = 0, a.units = INT64_MAX; },
       [](A a, B, S) { a.samples = 2; },
@@ -504,12 +557,24 @@ void test_bad_input() {
       [](A, B b, S) { b.labels = nullptr; },
       [](A, B b, S) { b.samples = -1; },
       [](A, B b, S) { b.classes = 0; },
+      [](A, B b, S) { b.classes = int64_t{1} << 31; },
       [](A, B, S s) { s.normalized = nullptr; },
       [](A, B, S s) { s.inverse_norms = nullptr; },
       [](A, B, S s) { s.totals = nullptr; },
   };
   for (size_t i = 0; i < spoilers.size(); ++i)
     expect(status_of(spoilers[i]) == MODA_INVALID_ARGUMENT, "bad input " + std::to_string(i));
+  expect(backward_status([](A) {}) == MODA_OK, "a good gradient");
+  const std::vector<std::function<void(A)>> gradient_spoilers{
+      [](A a) { a.data = nullptr; },
+      [](A a) { a.dtype = MODA_FLOAT16; },
+      [](A a) { a.samples = 2; },
+      [](A a) { a.units = 3; },
+      [](A a) { a.positions[2] = 2; },
+  };
+  for (size_t i = 0; i < gradient_spoilers.size(); ++i)
+    expect(backward_status(gradient_spoilers[i]) == MODA_INVALID_ARGUMENT,
+           "bad gradient " + std::to_string(i));
   for (const auto* labels : {&too_high, &too_low})
     expect(status_of([&](A, B b, S) { b.labels = labels->data(); }) == MODA_INVALID_LABEL,
            "a label out of range");
@@ -543,6 +608,7 @@ int main() {
   }
   test_threads_change_nothing();
   test_callers_at_the_same_time();
+  test_memory_that_runs_out_in_a_task_is_told();
   test_bad_input();
   if (failures == 0) std::puts("all of the core's tests passed");
   return failures == 0 ? 0 : 1;

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+import keras
+import numpy as np
 from keras import ops
 
 from moda_keras.ops.activation_vectors import masked_as_peaks, unit_peaks
@@ -128,9 +130,19 @@ def _active_units(observed: Sequence[Observation], epsilons: Sequence[Any]) -> t
     active, not_finite = [], []
     for observation, epsilon in zip(observed, epsilons, strict=True):
         peaks = unit_peaks(observation.values, axis=observation.axis)
-        active.append(ops.cast(peaks > epsilon, "int32"))
+        active.append(ops.cast(_exceed(peaks, epsilon), "int32"))
         not_finite.append(ops.sum(ops.cast(ops.logical_not(ops.isfinite(peaks)), "int32")))
     return ops.concatenate(active, axis=1), ops.stack(not_finite)
+
+
+def _exceed(peaks: Any, epsilon: Any) -> Any:
+    """Which peaks are above epsilon itself, not above what it is rounded to in their type."""
+    if ops.is_tensor(epsilon):
+        return peaks > epsilon
+    dtype = keras.backend.result_type(peaks.dtype, "float32")
+    limit = np.asarray(epsilon, dtype)
+    limit = np.nextafter(limit, np.zeros_like(limit)) if float(limit) > epsilon else limit
+    return ops.cast(peaks, dtype) > float(limit)
 
 
 def _split(counts: Any, observed: Sequence[Observation]) -> list:

@@ -42,7 +42,7 @@ class Observation(NamedTuple):
     """
 
     values: Any
-    axis: int = -1
+    axis: int
     non_negative: bool = False
     mask: Any = None
 

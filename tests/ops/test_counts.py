@@ -39,3 +39,13 @@ def test_ids_of_two_axes_are_refused():
 def test_epsilons_that_do_not_fit_are_refused(epsilons):
     with pytest.raises(ValueError, match="one number >= 0 for each of the 1 activations"):
         counts_of(np.zeros(3, "int32"), epsilons=epsilons)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("epsilon", [0.1, 0.3, 0.7, 1e-3])
+def test_epsilon_is_not_rounded_to_the_type_of_the_activations(dtype, epsilon):
+    values = [[0.98 * epsilon, epsilon, 1.02 * epsilon]]
+    activations = keras.ops.cast(keras.ops.convert_to_tensor(values, dtype="float32"), dtype)
+    exact = keras.ops.convert_to_numpy(keras.ops.cast(activations, "float32"))[0].tolist()
+    (counts,), _ = ops.activation_counts([activations], np.zeros(1, "int32"), 1, [1], [epsilon])
+    assert keras.ops.convert_to_numpy(counts).tolist() == [[int(x > epsilon) for x in exact]]

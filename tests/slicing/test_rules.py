@@ -8,7 +8,7 @@ from masking import check_slicing, fill_layers, randomize
 
 from moda_keras import find_hidden_activations
 from moda_keras.layers import ModularActivation
-from moda_keras.slicing import Slicer, registry
+from moda_keras.slicing import Opaque, Slicer, registry
 
 MAPS = {
     "conv": layers.Conv2D(5, 3),
@@ -122,6 +122,21 @@ OPERATIONS = {
     "part of a split": lambda x: ops.split(x, 3, axis=-1)[0],
     "pooling": lambda x: ops.average_pool(x, 2, 2),
 }
+# What no rule can slice, or what comes behind it: channels mix, or positions become channels.
+WHOLE_ON_MAPS = {
+    "batch norm on another axis", "layer norm", "rms norm over the map", "center crop",
+    "unit norm on another axis", "softmax", "softmax activation", "rescaling by channel",
+    "permute channels away", "reshape of pairs",
+}  # fmt: skip
+WHOLE_OPERATIONS = {
+    "times an array", "softmax", "transpose channels away", "reshape to pairs",
+    "mean over channels", "mean over all", "max with an initial value", "pad channels",
+    "first channels", "chosen columns",
+}  # fmt: skip
+
+
+def stays_whole(model):
+    return any(isinstance(rule, Opaque) for rule in Slicer(model).rules.values())
 
 
 def network(middle, shape=(9, 9, 3), first=None):
@@ -139,12 +154,16 @@ def network(middle, shape=(9, 9, 3), first=None):
 @pytest.mark.parametrize("name", MAPS)
 def test_layer_on_maps(name):
     layer = type(MAPS[name]).from_config(MAPS[name].get_config())
-    check_slicing(network(layer))
+    model = network(layer)
+    check_slicing(model)
+    assert stays_whole(model) == (name in WHOLE_ON_MAPS)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_on_maps(name):
-    check_slicing(network(OPERATIONS[name]))
+    model = network(OPERATIONS[name])
+    check_slicing(model)
+    assert stays_whole(model) == (name in WHOLE_OPERATIONS)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +189,9 @@ def test_layer_on_sequences(layer):
         is_attention = isinstance(layer, layers.MultiHeadAttention)
         return layer(x, x) if is_attention else layer(x)
 
-    check_slicing(network(middle, (9, 3), layers.Conv1D(6, 3, activation="relu")))
+    model = network(middle, (9, 3), layers.Conv1D(6, 3, activation="relu"))
+    check_slicing(model)
+    assert not stays_whole(model)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +205,9 @@ def test_layer_on_sequences(layer):
     ids=lambda layer: layer.name,
 )
 def test_layer_on_volumes(layer):
-    check_slicing(network(layer, (4, 4, 4, 2), layers.Conv3D(6, 2, activation="relu")))
+    model = network(layer, (4, 4, 4, 2), layers.Conv3D(6, 2, activation="relu"))
+    check_slicing(model)
+    assert not stays_whole(model)
 
 
 @pytest.mark.parametrize(

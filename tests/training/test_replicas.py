@@ -13,7 +13,7 @@ import pytest
 
 import moda_keras as mk
 from moda_keras.ops.backends import backend
-from moda_keras.training.replicas import check_replicas
+from moda_keras.training.replicas import check_replicas, warn_of_separate_models
 
 FOLDER = Path(__file__).parent / "replicas"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
@@ -159,6 +159,14 @@ def test_loss_of_the_global_batch_does_not_warn(monkeypatch):
     assert check_replicas(OfEach()) == 1
     monkeypatch.setattr(backend, "replicas", lambda: 3)
     assert check_replicas(mk.MODALoss()) == (3 if backend.divides_loss_by_replicas else 1)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_separate_models_of_processes_are_warned_of(monkeypatch, recwarn, replicas):
+    monkeypatch.setattr(backend, "replicas", lambda: replicas)
+    monkeypatch.setattr(type(backend), "divides_loss_by_replicas", False)
+    warn_of_separate_models()
+    assert ["2 processes" in str(each.message) for each in recwarn] == [True] * (replicas - 1)
 
 
 def test_reduce_is_kept_in_the_config():

@@ -27,7 +27,7 @@ from moda_keras.slicing.registry import Rule, Slice, WeightSlice, keeps_channel_
     keras.layers.AdaptiveAveragePooling1D, keras.layers.AdaptiveAveragePooling2D,
     keras.layers.AdaptiveAveragePooling3D, keras.layers.AdaptiveMaxPooling1D,
     keras.layers.AdaptiveMaxPooling2D, keras.layers.AdaptiveMaxPooling3D,
-    keras.layers.CenterCrop, "AveragePool", "MaxPool", "StochasticDepth",
+    "AveragePool", "MaxPool", "StochasticDepth",
 )  # fmt: skip
 class Channelwise(Rule):
     """Slices per channel and leaves constants unchanged, as for pooling and dropout."""

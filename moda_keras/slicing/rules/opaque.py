@@ -26,8 +26,8 @@ WHOLE_ON_PURPOSE = {
         "MelSpectrogram", "STFTSpectrogram", "StringLookup", "TextVectorization",
     ],
     "works on images before the first layer": [
-        "AugMix", "AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "CutMix",
-        "Equalization", "MaxNumBoundingBoxes", "MixUp", "RandAugment", "RandomBrightness",
+        "AugMix", "AutoContrast", "CenterCrop", "ContrastLimitedAdaptiveHistogramEqualization",
+        "CutMix", "Equalization", "MaxNumBoundingBoxes", "MixUp", "RandAugment", "RandomBrightness",
         "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop",
         "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur",
         "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",

@@ -314,6 +314,24 @@ def test_frequency_counts_units_that_are_not_finite(dtype, value):
     assert not_finite.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_infinity_is_active_and_nan_is_not(dtype):
+    activation = torch.tensor([[float("inf"), float("nan"), -float("inf"), 0.0]], dtype=dtype)
+    labels = torch.zeros(1, dtype=torch.int32)
+    (counts,), not_finite = torch_operators.activation_frequency([activation], labels, 1, [1], [1])
+    assert counts.tolist() == [[1, 0, 1, 0]] and not_finite.tolist() == [3]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("epsilon", [0.1, 0.3, 0.7, 1e-3])
+def test_epsilon_is_not_rounded_to_the_type_of_the_activations(dtype, epsilon):
+    below, above = (epsilon * factor for factor in (0.98, 1.02))
+    activation = torch.tensor([[below, epsilon, above]], dtype=dtype)
+    labels = torch.zeros(1, dtype=torch.int32)
+    (counts,), _ = torch_operators.activation_frequency([activation], labels, 1, [1], [epsilon])
+    assert counts.tolist() == [[int(value > epsilon) for value in activation[0].tolist()]]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_read_and_written_exactly(dtype):
     bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
@@ -421,18 +439,26 @@ print("done", flush=True)
     assert output == "done\n"
 
 
-@pytest.mark.parametrize("scale", [1e-40, 1e-20, 1e20, 1e37])
-def test_scale_of_a_vector_changes_no_similarity(scale):
-    activation, axis = draw("matrix")
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [(torch.float32, s) for s in (1e-40, 1e-20, 1e20, 1e37)]
+    + [(torch.float64, s) for s in (1e-300, 1e-200, 1e200, 1e300)],
+)
+def test_scale_of_a_vector_changes_no_similarity(dtype, scale):
+    activation, axis = draw("matrix", dtype)
     values = compute([activation * scale], [axis], [False], (False, True))
     expected = compute([activation], [axis], [False], (False, True))
     np.testing.assert_allclose(values[0, :2], expected[0, :2], rtol=1e-3)
+    upstream = torch.tensor([[1.0, 1.0, 0.0]], dtype=torch.float64)
+    assert torch.isfinite(gradient_of(activation * scale, axis, upstream, False)).all()
 
 
-def test_nan_and_infinity_reach_the_objectives():
-    for value in (float("nan"), float("inf")):
-        activation, axis = draw("matrix")
-        activation[0, 0] = value
-        values = compute([activation], [axis], [False], (False, True))
-        assert torch.isnan(values[0, :2]).all()
-        assert not torch.isfinite(values[0, 2])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_infinity_reach_the_objectives_and_the_gradient(value):
+    activation, axis = draw("matrix")
+    activation[0, 0] = value
+    values = compute([activation], [axis], [False], (False, True))
+    assert torch.isnan(values[0, :2]).all()
+    assert not torch.isfinite(values[0, 2])
+    gradient = gradient_of(activation, axis, torch.ones(1, 3, dtype=torch.float64), False)
+    assert torch.isnan(gradient[0]).all()
