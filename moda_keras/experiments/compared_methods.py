@@ -72,13 +72,15 @@ class OfTraining(ComparedMethod):
 
     Args:
         kind: A kind of training of `ExperimentConfig`.
+        is_constant: Whether the objectives have constant weights, whatever the config's warm-up.
     """
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: str, *, is_constant: bool = False):
         self.kind = kind
+        self.changes = {"warmup": None} if is_constant else {}
 
     def find(self, workspace: Workspace, name: str, network: str, seed: int) -> Found:
-        trained = workspace.train(network, self.kind, seed)
+        trained = workspace.train(network, self.kind, seed, **self.changes)
         modules = trained.modules.with_threshold(workspace.config.threshold)
         return _of_modules(trained.name, trained, modules, trained.decompose_seconds)
 
@@ -284,6 +286,7 @@ _NEMO = partial(
 COMPARED_METHODS: dict[str, Callable[..., ComparedMethod]] = {
     "standard": partial(OfTraining, "standard"),
     "moda": partial(OfTraining, "modular"),
+    "moda_constant": partial(OfTraining, "modular", is_constant=True),
     "mwt": _MWT,
     "mwt_warmup": partial(_MWT, warmup="accuracy"),
     "nemo": _NEMO,

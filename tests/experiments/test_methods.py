@@ -3,6 +3,7 @@
 import importlib.machinery
 import sys
 import types
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -373,6 +374,24 @@ def test_options_for_one_network_come_on_top():
     assert config.options_of("halves", "small_cnn") == {"halves": 3}
     assert config.options_of("halves", "small_vgg") == {"halves": 5}
     assert config.options_of("moda", "small_vgg") == {}
+
+
+def test_moda_comes_with_the_warm_up_of_the_config_and_with_constant_weights(tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def train_by(self, recipe, data=None):
+        recipes.append(recipe)
+        raise Stop
+
+    recipes = []
+    monkeypatch.setattr(Workspace, "train_by", train_by)
+    workspace = Workspace(config_of(warmup="accuracy"), tmp_path)
+    for name in ("moda", "moda_constant"):
+        with pytest.raises(Stop):
+            compared_method(name, {}).find(workspace, name, "small_cnn", 0)
+    assert [recipe.warmup for recipe in recipes] == ["accuracy", None]
+    assert recipes[1] == replace(recipes[0], warmup=None)
 
 
 def test_sample_of_sub_tasks_is_seeded_and_a_smaller_one_is_part_of_it():
