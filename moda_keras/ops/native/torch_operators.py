@@ -4,7 +4,8 @@ On CUDA nothing waits for the device, and all memory is PyTorch's, so that a ste
 into a CUDA graph, after one run outside as PyTorch asks for.
 """
 
-from collections.abc import Sequence
+# PyTorch 2.6 knows no others in the signature of an operator.
+from typing import List, Sequence  # noqa: UP035
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ def objectives_backward(
     inverse_norms: Tensor,
     totals: Tensor,
     upstream: Tensor,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, List[Tensor]]:  # noqa: UP006
     """Gradients: of one position of each unit for all activations; whole, where signs matter."""
     check(activations, labels, classes, axes, non_negative)
     vectors = torch.empty_like(normalized)
@@ -195,7 +196,7 @@ def class_statistics_backward(
     inverse_norms: Tensor,
     sums_gradient: Tensor,
     l1_gradient: Tensor,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, List[Tensor]]:  # noqa: UP006
     """As `objectives_backward`."""
     classes = sums_gradient.shape[0]
     check(activations, labels, classes, axes, non_negative)
@@ -267,7 +268,7 @@ def activation_frequency(
     classes: int,
     axes: Sequence[int],
     epsilons: Sequence[float],
-) -> tuple[list[Tensor], Tensor]:
+) -> tuple[List[Tensor], Tensor]:  # noqa: UP006
     """Counts (C, D) of active units of each activation; (A,) counts of units not finite."""
     check(activations, labels, classes, axes, epsilons)
     counts = [
