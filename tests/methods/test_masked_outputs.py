@@ -41,6 +41,20 @@ def test_outputs_are_those_of_loops(model, x, names, monkeypatch):
         np.testing.assert_allclose(found[number], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("masks_at_once", [0.5, 1, 3])
+def test_large_maps_come_with_fewer_masks_at_once(model, x, monkeypatch, masks_at_once):
+    largest = max(np.prod(model.get_layer(name).output.shape[1:]) for name in looped_cnn.NAMES)
+    masks = random_masks(model, looped_cnn.NAMES)
+    outputs = MaskedOutputs(Slicer(model), looped_cnn.NAMES)
+    expected = outputs.of(x, masks, 4)
+    limit = int(4 * masks_at_once * largest)
+    monkeypatch.setattr(masked_outputs, "VALUES_AT_ONCE", limit)
+    batches = list(outputs.batches(x, masks, 4))
+    numbers = {each.stop - each.start for each, _, _ in batches}
+    assert max(numbers) == max(1, int(masks_at_once))
+    np.testing.assert_allclose(outputs.of(x, masks, 4), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_factors_need_not_be_0_or_1(model, x):
     factors = np.linspace(-1, 2, 4 * MASKS).reshape(MASKS, 4)
     found = MaskedOutputs(Slicer(model), ["conv2"]).of(x, {"conv2": factors}, 32)

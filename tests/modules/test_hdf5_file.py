@@ -229,6 +229,13 @@ def test_limit_can_be_set(changed, model):
     np.testing.assert_array_equal(predictions(load(path, 10**6)), predictions(model))
 
 
+def test_other_suffix_is_named(good, tmp_path):
+    path = tmp_path / "model.dat"
+    path.write_bytes(good)
+    with pytest.raises(mk.ModuleFileError, match=r"reads from .h5 and .hdf5. Rename it"):
+        load(path)
+
+
 def test_variants_are_refused_or_sound(good, tmp_path, model):
     rng = random.Random(0)
     variants, loaded = 2000 if IS_LONG else 60, 0

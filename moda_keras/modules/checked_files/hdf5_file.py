@@ -22,6 +22,7 @@ from moda_keras.modules.checked_files.weights_file import (
     size_of_dataset,
 )
 
+SUFFIXES = (".h5", ".hdf5")
 CONFIG = "model_config"
 WEIGHTS = "model_weights"
 OTHER_WEIGHTS = "top_level_model_weights"
@@ -45,6 +46,10 @@ def load_hdf5_file(path: Path, limit: int, *, is_default: bool) -> keras.Model:
     saved_by = UNKNOWN
     with reading(path, "a file with a Keras model that can be loaded"):
         try:
+            if path.suffix not in SUFFIXES:
+                raise ValueError(
+                    f"it is HDF5, which Keras reads from {' and '.join(SUFFIXES)}. Rename it"
+                )
             with h5py.File(path, "r") as file:
                 held = _check_objects(path, file, limit)
                 saved_by = _text(file, "keras_version", UNKNOWN)
