@@ -74,11 +74,14 @@ def command(function: Callable[..., Answer], *, reads_models: bool = False) -> C
 
     @functools.wraps(function)
     def run(as_json: bool = False, max_bytes: int | None = None, **arguments: Any) -> None:
-        file_limits.max_bytes.set(max_bytes)
         for name, group in groups.items():
             fields = [field.name for field in dataclasses.fields(group)]
             arguments[name] = group(**{field: arguments.pop(field) for field in fields})
-        _run(functools.partial(function, **arguments), as_json)
+        before = file_limits.max_bytes.set(max_bytes)
+        try:
+            _run(functools.partial(function, **arguments), as_json)
+        finally:
+            file_limits.max_bytes.reset(before)
 
     run.__signature__ = signature.replace(parameters=parameters, return_annotation=None)
     run.__annotations__ = {each.name: each.annotation for each in parameters}

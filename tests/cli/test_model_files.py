@@ -10,6 +10,7 @@ import typer
 from command_line import TINY_DATA, ask, fail, invoke
 
 from moda_keras import cli
+from moda_keras.cli import file_limits
 from moda_keras.cli.app import COMMANDS, READ_NO_MODELS
 
 
@@ -90,3 +91,8 @@ def test_limit_of_modules_that_refer_to_their_model(trained, tmp_path):
     limit = trained.model.stat().st_size // 2
     message = fail(*compose, "--max-bytes", limit)
     assert "digits.keras" in message and f"over the limit of {limit:,}. " in message
+
+
+def test_limit_of_a_command_ends_with_it(trained):
+    fail("info", trained.model, "--max-bytes", 1000)
+    assert file_limits.max_bytes.get() is None
