@@ -10,6 +10,13 @@ INPUTS := pyproject.toml setup.py constraints.txt
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
+# JAX compiles every model of the tests for a few calls: optimizing takes longer than it saves, and
+# what one worker has compiled the other reads.
+export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.pytest_cache/jax
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
+
 # Most of a test's time is building and compiling, on one thread: one worker for each core, and one
 # thread for each worker.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal

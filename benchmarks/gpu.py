@@ -1,22 +1,26 @@
 """Builds, checks, sanitizes and times the CUDA core on a machine with one GPU, in one call.
 
-    python benchmarks/gpu.py                            about half an hour, all stages
-    python benchmarks/gpu.py --stages build check       each stage takes less than ten minutes
+    python benchmarks/gpu.py                            all stages
+    python benchmarks/gpu.py --quick                    times of VGG16 alone
+    python benchmarks/gpu.py --stages build check       some stages
     python benchmarks/gpu.py --device cpu --small       what of it runs without a GPU, in a minute
 
-It needs PyTorch with CUDA, Keras, nvcc, cmake and ninja, and this checkout as the package
+It needs PyTorch with CUDA and Triton, Keras, nvcc, cmake and ninja, and this checkout as package
 (installed with `pip install -e`, or by `PYTHONPATH=.`). Stages:
 
 - build: the CPU and the CUDA core for this GPU, into the package's folder;
 - check: values, gradients, statistics and counts against float64, over types, layouts and odd
   sizes; the same bits on every run; another stream; a CUDA graph; `torch.compile`; no waiting;
-- sanitize: memcheck, racecheck, initcheck and synccheck of compute-sanitizer over small cases;
+- sanitize: memcheck, racecheck, initcheck and synccheck of compute-sanitizer over small cases, all
+  four side by side;
 - time: loss and gradient over all hidden activations of a model, medians by CUDA events, inputs
   taken in turns so that none is in the cache: native (and as a CUDA graph, without Python),
   reference (class sums in eager PyTorch), compiled (the same under torch.compile, for one batch
-  size), pairwise (all pairs of samples), and bound: the bytes of the activations over the copying
+  size), triton (a short version in Triton, also as a CUDA graph), pairwise (all pairs of samples),
+  and bound: the bytes of the activations over the copying
   bandwidth;
-- train: whole Keras training steps at 32x32, standard, modular with the reference, modular native.
+- train: whole Keras training steps at 32x32, standard, modular with the reference, modular native,
+  and MwT's.
 
 Rows go into CSV files, and all of it with the versions and the name of the GPU into `gpu.json`, in
 the folder `--output`.
@@ -49,6 +53,7 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--small", action="store_true", help="small sizes, few repeats")
+    parser.add_argument("--quick", action="store_true", help="times of VGG16 alone")
     parser.add_argument("--output", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--cases-only", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -411,6 +416,18 @@ def check_operators(device: str) -> str | None:
     return None
 
 
+def check_triton(device: str) -> str | None:
+    """The rival that `time` compares with is right."""
+    if device == "cpu":
+        return "skipped: no GPU"
+    import triton_objectives
+
+    leaves, labels = step_inputs(device)
+    actual = triton_objectives.loss_and_gradients(leaves, labels, CLASSES)
+    assert_close(actual, loss_and_gradients(leaves, labels))
+    return None
+
+
 EXTRA_CHECKS = {
     "chosen": check_chosen,
     "no waiting for the device": check_no_waiting,
@@ -419,10 +436,14 @@ EXTRA_CHECKS = {
     "torch.compile": check_compiled,
     "autocast": check_autocast,
     "opcheck": check_operators,
+    "Triton": check_triton,
 }
 
 
 # -------------------------------------------------------------------------------------- sanitize
+
+
+SANITIZE_SECONDS = 400
 
 
 def run_cases(device: str) -> None:
@@ -448,23 +469,34 @@ def sanitize(arguments) -> dict | str:
         return "skipped: no compute-sanitizer"
     knows = subprocess.run([sanitizer, "--help"], capture_output=True, text=True).stdout
     ours = ["--kernel-regex", "kns=moda"] if "kernel-regex" in knows else []
-    results = {}
+    # Every tensor is an allocation of its own, so that nothing past its end is in another.
+    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    processes = {}
     for tool in ("memcheck", "racecheck", "initcheck", "synccheck"):
         command = [sanitizer, "--tool", tool, "--error-exitcode", "9", *ours, sys.executable]
-        result = subprocess.run(
-            [*command, __file__, "--cases-only"],
-            capture_output=True,
-            text=True,
-            # Every tensor is an allocation of its own, so that nothing past its end is in another.
-            env={**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
-        )
-        output = result.stdout + result.stderr
-        (arguments.output / f"{tool}.log").write_text(output)
-        is_clean = result.returncode == 0 and "all cases ran" in output
-        summary = [line for line in output.splitlines() if "SUMMARY" in line]
-        results[tool] = "clean" if is_clean else f"failed: {summary or output[-500:]}"
-        print(tool, results[tool], flush=True)
-    return results
+        with (arguments.output / f"{tool}.log").open("w") as log:
+            processes[tool] = subprocess.Popen(
+                [*command, __file__, "--cases-only"], stdout=log, stderr=log, env=environment
+            )
+    deadline = time.monotonic() + SANITIZE_SECONDS
+    return {
+        tool: verdict_of(process, arguments.output / f"{tool}.log", deadline)
+        for tool, process in processes.items()
+    }
+
+
+def verdict_of(process: subprocess.Popen, log: Path, deadline: float) -> str:
+    try:
+        process.wait(max(0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    output = log.read_text()
+    is_clean = process.returncode == 0 and "all cases ran" in output
+    summary = [line for line in output.splitlines() if "SUMMARY" in line]
+    verdict = "clean" if is_clean else f"failed: {summary or output[-500:] or 'out of time'}"
+    print(log.stem, verdict, flush=True)
+    return verdict
 
 
 # ------------------------------------------------------------------------------------------ time
@@ -482,7 +514,8 @@ def time_operations(arguments) -> list[dict]:
     bandwidth = copy_bandwidth(arguments)
     print(f"copy: {bandwidth / 1e9:.0f} GB/s, read and written")
     rows = []
-    models = ["vgg16"] if arguments.small else list(activations.MODELS)
+    is_short = arguments.small or arguments.quick
+    models = ["vgg16"] if is_short else list(activations.MODELS)
     for model in models:
         for batch_size in [4] if arguments.small else [32, 128, 512, 2048]:
             for dtype in (torch.float32, torch.bfloat16):
@@ -551,17 +584,23 @@ def time_case(arguments, model: str, batch_size: int, dtype, bandwidth: float) -
         "reference": with_gradient(reference),
         "pairwise": with_gradient(pairwise),
     }
-    row |= {"compiled_us": None, "native_graph_us": None, "native_graph_over_bound": None}
+    row |= dict.fromkeys(["compiled_us", "triton_us", "triton_graph_us", "native_graph_us"])
+    row["native_graph_over_bound"] = None
     if batch_size == COMPILED_BATCH_SIZE:
         candidates["compiled"] = with_gradient(torch.compile(reference))
+    if device == "cuda":
+        import triton_objectives
+
+        candidates["triton"] = lambda a: triton_objectives.loss_and_gradients(a, labels, classes)
     repeats = 3 if arguments.small else 30
     for name, run in candidates.items():
         mode = "1" if name == "native" else "0"
         calls = [with_mode(mode, lambda i=inputs, r=run: r(i)) for inputs in copies]
         row[f"{name}_us"] = median_microseconds(calls, repeats, device)
     if device == "cuda":
-        calls = [captured(lambda i=inputs: candidates["native"](i))[0] for inputs in copies]
-        row["native_graph_us"] = median_microseconds(calls, repeats, device)
+        for name in ("native", "triton"):
+            calls = [captured(lambda i=i, n=name: candidates[n](i))[0] for i in copies]
+            row[f"{name}_graph_us"] = median_microseconds(calls, repeats, device)
         row["native_graph_over_bound"] = round(row["native_graph_us"] / row["bound_us"], 2)
     return row
 
@@ -618,9 +657,10 @@ def train(arguments) -> list[dict]:
     from tables import append_row
 
     rows = []
+    models = ["mobilenet"] if arguments.small else ["vgg16", "resnet18", "mobilenet"]
     for policy in ("float32", "mixed_bfloat16"):
         keras.mixed_precision.set_global_policy(policy)
-        for model in ["mobilenet"] if arguments.small else training.MODELS:
+        for model in ["vgg16"] if arguments.quick else models:
             batch_size, repeats = (4, 1) if arguments.small else (128, 15)
             row = {"policy": policy} | training.measure(model, batch_size, repeats, [])
             print(row, flush=True)

@@ -5,6 +5,9 @@
 
 Trains each network in each way, all side by side as processes of their own on the one GPU, with the
 recipe of benchmarks/configs/headline.yaml; decomposes them; measures the modules and all sub-tasks.
+A few sub-tasks are also measured with MwT's modules (`--methods mwt`), and with repaired models of
+the standard network's most important units.
+
 What is not done after `--seconds` is stopped, and goes on from the last complete epoch, or the last
 256 sub-tasks, when the same command is given again. `report` prints the figures beside the paper's,
 as Markdown.
@@ -28,7 +31,13 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 ROOT = Path(__file__).parents[1]
 CONFIG = Path(__file__).parent / "configs" / "headline.yaml"
 EXPERIMENTS = ("training", "modules", "reuse")
-METHODS = ("standard", "modular", "no_compactness")
+# What the experiment `methods` measures of the model that is trained in each way.
+COMPARED = {
+    "standard": ("standard", "importance"),
+    "modular": ("moda",),
+    "no_compactness": (),
+    "mwt": ("mwt",),
+}
 FIGURES = ("accuracy", "reuse_accuracy", "module_size", "module_overlap")
 # MODA (ICSE 2026), tables 2 and 3, CIFAR-10: the same figures, in percent.
 PAPER = {
@@ -52,7 +61,7 @@ def main() -> None:
     stage = stages.add_parser("run")
     stage.add_argument("--data", required=True)
     stage.add_argument("--networks", nargs="+", default=["vgg16"])
-    stage.add_argument("--methods", nargs="+", choices=METHODS, default=["standard", "modular"])
+    stage.add_argument("--methods", nargs="+", choices=COMPARED, default=["standard", "modular"])
     stage.add_argument("--set", nargs="+", default=[], dest="settings", metavar="KEY=VALUE")
     stage.add_argument("--seconds", type=float, default=float("inf"))
     stage.set_defaults(run=run)
@@ -71,8 +80,8 @@ def run(arguments) -> None:
         for method in arguments.methods:
             folder = arguments.output / f"{network}-{method}"
             folder.mkdir(parents=True, exist_ok=True)
-            settings = [f"data={data}", f"networks={network}", f"methods={method}"]
-            processes[folder] = start(folder, [*settings, *arguments.settings])
+            settings = [f"data={data}", f"networks={network}", *arguments.settings]
+            processes[folder] = start(folder, method, settings)
     for folder, process in processes.items():
         try:
             process.wait(max(0, deadline - time.monotonic()))
@@ -99,9 +108,17 @@ def unpacked(data: str, output: Path) -> str:
     return str(folder)
 
 
-def start(folder: Path, settings: list[str]) -> subprocess.Popen:
+def start(folder: Path, method: str, settings: list[str]) -> subprocess.Popen:
+    compared = COMPARED[method]
+    # MwT is no kind of training of the other experiments.
+    experiments = [] if method == "mwt" else [*EXPERIMENTS]
+    if experiments:
+        settings = [*settings, f"methods={method}"]
+    if compared:
+        experiments.append("methods")
+        settings = [*settings, f"methods.compared={','.join(compared)}"]
     command = [sys.executable, "-c", "from moda_keras.cli import main; main()", "experiment"]
-    command += [*EXPERIMENTS, "--config", str(CONFIG), "--output", str(folder)]
+    command += [*experiments, "--config", str(CONFIG), "--output", str(folder)]
     for setting in settings:
         command += ["--set", setting]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -132,6 +149,7 @@ def report(arguments) -> None:
         for row in rows_of(folder / "modules.csv"):
             lines += rows_beside_paper(row)
     print("\n".join(lines))
+    print_methods(sorted(arguments.output.glob("*/methods.csv")))
     for folder in folders:
         print_curve(folder)
         print_environment(folder)
@@ -144,6 +162,14 @@ def rows_beside_paper(row: dict) -> list[str]:
         return [line(cells)]
     known = ["" if figure is None else f"{figure:.2f}" for figure in paper]
     return [line(cells), line(["", "paper", *known])]
+
+
+def print_methods(paths: list[Path]) -> None:
+    """One row for each method, all on the same sub-tasks: those of the config's `methods`."""
+    names = ("accuracy", "reuse_accuracy", "full_accuracy", "module_size", "size", "flops")
+    print(f"\n{line(('network', 'method', *names))}\n{line(['---'] * (2 + len(names)))}")
+    for row in [row for path in paths for row in rows_of(path)]:
+        print(line([row["network"], row["method"], *(percent(row[name]) for name in names)]))
 
 
 def print_curve(folder: Path) -> None:
