@@ -93,8 +93,7 @@ def compose(
     write_composed(small, output, how, names, name_of_other, force=force)
     document = {"model": str(output), "format": how, "classes": names}
     document["repaired_with"] = 0 if x is None else len(x)
-    figures_of_model, shown = _compare(small, loaded.model)
-    shown = {"classes": ", ".join(names), **shown}
+    figures_of_model, shown = _compare(small, loaded.model, names)
     if x is not None:
         shown["repaired with"] = f"{len(x):,} samples"
     if other:
@@ -125,7 +124,9 @@ def _within(modules: "ModuleSet", size: float, classes: list[int], x: Any) -> "M
         raise UnmetBudgetError(f"--size {size:g}", error.least, error.classes) from None
 
 
-def _compare(small: "keras.Model", whole: "keras.Model") -> tuple[dict[str, Any], dict[str, str]]:
+def _compare(
+    small: "keras.Model", whole: "keras.Model", names: list[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Size and cost of a composed model, for programs and for people."""
     parameters, of = count_parameters(small), count_parameters(whole)
     flops, of_flops = count_flops(small), count_flops(whole)
@@ -137,6 +138,7 @@ def _compare(small: "keras.Model", whole: "keras.Model") -> tuple[dict[str, Any]
         "flops_share": share,
     }
     shown = {
+        "classes": ", ".join(names),
         "parameters": f"{parameters:,} of {of:,}: {percent(parameters / of)}",
         "multiply-accumulates": f"{grouped(flops)} of {grouped(of_flops)}: {percent(share)}",
     }

@@ -1,7 +1,7 @@
 """`moda decompose`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from moda_keras.cli.data import DataArguments, data_of_model, describe
 from moda_keras.cli.measures import measure_modules, summary_of_modules, units_table
 from moda_keras.cli.options import CriterionName, Force, Refer, listed
 from moda_keras.cli.terminal import figures, progress
+
+if TYPE_CHECKING:
+    from moda_keras.modules.module_set import ModuleSet
 
 
 def decompose(
@@ -80,10 +83,14 @@ def decompose(
             verbose=0,
         )
     modules.save(output, overwrite=force, model_file=model if refer else None)
+    return _answer(modules, describe(loaded), output)
+
+
+def _answer(modules: "ModuleSet", data: dict[str, Any], output: Path) -> Answer:
     measured = measure_modules(modules)
     document = {
         "modules": str(output),
-        "data": describe(loaded),
+        "data": data,
         "epsilons": modules.epsilons,
         "criterion": modules.criterion,
         **measured,
