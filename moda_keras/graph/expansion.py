@@ -186,7 +186,10 @@ def expand_attention(
     is_masked = any(mask is not None for mask, _ in time_masks)
     if is_masked and attention_mask is not None and len(attention_mask.shape) > 3:
         return None
-    is_one = _is_one_operation(layer)
+    # Where all keys of a query are masked, Keras's own operation has a result of its own: with
+    # masks it is what runs, and of values of another width too.
+    may_be_empty = is_masked or attention_mask is not None
+    is_one = not layer.dropout and (may_be_empty or not _extra_width(layer))
     lengths = (query.shape[1], value.shape[1])
     # Given both, some versions of Keras's own operation look at one of them alone.
     merges_masks = use_causal_mask and (attention_mask is not None or not is_one)
@@ -215,9 +218,9 @@ def _has_private_parts(layer: keras.layers.MultiHeadAttention) -> bool:
     return bool(config.get("use_gate") or config.get("sliding_window"))
 
 
-def _is_one_operation(layer: keras.layers.MultiHeadAttention) -> bool:
-    # The operation assumes values as wide as the queries when it computes its output's shape.
-    return not layer.dropout and layer.get_config()["value_dim"] == layer.key_dim
+def _extra_width(layer: keras.layers.MultiHeadAttention) -> int:
+    """How much wider the values of a head are than its keys and queries; may be negative."""
+    return layer.get_config()["value_dim"] - layer.key_dim
 
 
 def _with_known_length(
@@ -285,8 +288,18 @@ def _with_causal_mask(
 
 
 def _attend(record, layer, query, key, value, mask, causal):
-    """Attention as one operation, which chooses the fastest way."""
-    return record.operation(
+    """Attention as one operation, which chooses the fastest way.
+
+    It assumes values as wide as the queries when it computes its output's shape, and with JAX when
+    it runs: zeros make them so, which changes no product.
+    """
+    extra = _extra_width(layer)
+    if extra > 0:
+        query = _widened(record, query, extra, name=f"{layer.name}_wide_query")
+        key = _widened(record, key, extra, name=f"{layer.name}_wide_key")
+    if extra < 0:
+        value = _widened(record, value, -extra, name=f"{layer.name}_wide_value")
+    heads = record.operation(
         ops.dot_product_attention,
         query,
         key,
@@ -296,6 +309,15 @@ def _attend(record, layer, query, key, value, mask, causal):
         is_causal=causal,
         name=layer.name,
     )
+    if extra >= 0:
+        return heads
+    narrow = (..., slice(layer.get_config()["value_dim"]))
+    return record.operation(ops.get_item, heads, narrow, name=f"{layer.name}_narrow")
+
+
+def _widened(record: Recorder, heads: Tensor, extra: int, name: str) -> Tensor:
+    """Heads (batch, time, heads, size) with zeros at the end of each."""
+    return record.operation(ops.pad, heads, ((0, 0), (0, 0), (0, 0), (0, extra)), name=name)
 
 
 def _attend_in_steps(record, layer, query, key, value, mask, causal):
