@@ -194,6 +194,33 @@ def test_directions_with_states_stay_whole():
     check_slicing(model)
 
 
+# ------------------------------------------------------------------------------ channels as time
+
+PERMUTED = {
+    **{name: kind(8, name="state") for name, kind in KINDS.items()},
+    "both": layers.Bidirectional(layers.LSTM(8), name="state"),
+    "sequences": layers.LSTM(8, return_sequences=True, name="state"),
+    "dense": layers.TimeDistributed(layers.Dense(8, activation="relu"), name="state"),
+}
+
+
+@pytest.mark.parametrize("length", [4, 5, 7])
+@pytest.mark.parametrize("name", ["lstm"] if ON_JAX else list(PERMUTED))
+def test_channels_that_became_steps_in_time(name, length):
+    """Every unit before is a step: all are read. The units of the state are cut."""
+
+    def middle(x):
+        layer = keras.layers.deserialize(keras.layers.serialize(PERMUTED[name]))
+        x = layer(layers.Permute((2, 1))(x))
+        return layers.Flatten()(x)
+
+    model = network(middle, length)
+    sliced = check_slicing(model, random_units(model, 0.5))
+    assert mk.explain(model)
+    if name in KINDS or name == "sequences":
+        assert sliced.get_layer("state").units == 4
+
+
 # ---------------------------------------------------------------------------- at every step in time
 
 DISTRIBUTED = {

@@ -32,10 +32,13 @@ class Recurrent(Rule):
 
     def slice(self, step, inputs, wanted):
         layer, source, units = step.operation, inputs[0], wanted[0]
+        # Behind a Permute, the channels are the steps in time, and all are read.
+        reads_channels = step.inputs[0].channel_axis == 2
+        source = source if reads_channels else source.exactly(np.arange(source.size))
         gates = _gates(layer)
         places = (np.arange(gates)[:, None] * layer.units + units).ravel()
         weights = {
-            "kernel": WeightSlice({0: source.kept, 1: places}),
+            "kernel": WeightSlice({1: places} | ({0: source.kept} if reads_channels else {})),
             "recurrent_kernel": WeightSlice({0: units, 1: places}),
         }
         config = {"units": len(units)}

@@ -13,7 +13,9 @@ class TimeDistributed(Rule):
     """The rule of the layer inside, which sees one step in time."""
 
     def applies(self, step):
-        rule = find_rule(at_one_time(step)) if len(step.inputs) == 1 else None
+        # Behind a Permute, the channels may be the steps in time.
+        is_plain = len(step.inputs) == 1 and step.inputs[0].channel_axis > 1
+        rule = find_rule(at_one_time(step)) if is_plain else None
         return rule is not None and not rule.several_outputs
 
     def needs(self, step, needed):
