@@ -6,9 +6,9 @@ from typing import Any
 import keras
 
 from moda_keras.modules.checks import chosen_modules
+from moda_keras.modules.kept_outputs import slicer_of
 from moda_keras.modules.module import Module, check_output
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.reuse.kept_outputs import slicer_of
 from moda_keras.reuse.other_output import add_other, check_other, plan_with_other
 from moda_keras.reuse.repair import build_repaired, require_data
 from moda_keras.slicing import Plan

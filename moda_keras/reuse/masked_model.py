@@ -9,10 +9,10 @@ import numpy as np
 from moda_keras.graph import Tensor, in_structure_of, layer_name, new_inputs
 from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.modules.checks import chosen_modules
+from moda_keras.modules.kept_outputs import slicer_of
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.graph_copy import GraphCopy
-from moda_keras.reuse.kept_outputs import slicer_of
 from moda_keras.reuse.other_output import check_other, lump_dropped, outputs_with_other
 from moda_keras.reuse.repair import build_repaired, require_data
 from moda_keras.slicing import Slicer

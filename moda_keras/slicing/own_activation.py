@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from typing import Any
 
 import keras
 
@@ -13,10 +12,10 @@ from moda_keras.slicing.logits import has_activation_argument
 def with_own_activation(graph: Graph, activation: Step) -> Graph:
     """A graph of the same values, whose output activation can be taken over some classes.
 
-    If other outputs read what the activation of the first output gives, or its layer is called for
-    them too, the first output gets an activation of its own, of the same logits. The layers stay as
-    they are; a layer with kernel and activation has a copy without activation in its place, which
-    shares the weights.
+    Where other outputs read what the activation of the first output gives, or its layer is called
+    for them too, the first output gets an activation of its own, of the same logits. The layers
+    stay as they are; in the place of one with kernel and activation there are a copy of it without
+    activation, which shares the weights, and the activation.
 
     Args:
         graph: The graph of a model of several outputs.
@@ -25,19 +24,14 @@ def with_own_activation(graph: Graph, activation: Step) -> Graph:
     Returns:
         The graph; `graph` itself if nothing else reads the activation.
     """
-    behind = _steps_behind(graph, activation)
+    path = [activation, *_steps_behind(graph, activation)]
     calls = sum(step.operation is activation.operation for step in graph.steps)
     is_called_again = calls > 1 and has_activation_argument(activation.operation)
-    if not is_called_again and _is_read_alone(graph, [activation, *behind]):
-        return graph
-    steps, logits = list(graph.steps), activation.inputs[0]
-    if getattr(activation.operation, "weights", ()):
-        steps, logits = _split(graph, activation)
-    own = [_own(activation, logits)]
-    for step in behind:
-        own.append(_again(step, own[-1].outputs[0]))
-    outputs = [own[-1].outputs[0], *graph.outputs[1:]]
-    return dataclasses.replace(graph, steps=[*steps, *own], outputs=outputs)
+    is_read_alone = _is_read_alone(graph, path)
+    has_weights = bool(getattr(activation.operation, "weights", ()))
+    if is_called_again or (has_weights and not is_read_alone):
+        graph, path[0] = _apart(graph, activation)
+    return graph if is_read_alone else _with_path_again(graph, path)
 
 
 def _steps_behind(graph: Graph, activation: Step) -> list[Step]:
@@ -57,46 +51,55 @@ def _is_read_alone(graph: Graph, path: list[Step]) -> bool:
     return all(readers[step.outputs[0]] == 1 for step in path)
 
 
-def _split(graph: Graph, activation: Step) -> tuple[list[Step], Tensor]:
-    """The steps with every call of the layer as two, and the logits of this call."""
+def _apart(graph: Graph, activation: Step) -> tuple[Graph, Step]:
+    """The graph in which every call of the layer has an activation of its own, and this one's."""
     layer = activation.operation
-    linear = shallow_copy(layer, layer.name)
-    # Not by `setattr`: an activation that is a layer is registered with the original.
-    vars(linear)["activation"] = keras.activations.linear
-    steps, logits = [], None
+    linear = _without_activation(layer) if getattr(layer, "weights", ()) else None
+    steps: list[Step] = []
     for step in graph.steps:
         if step.operation is not layer:
             steps.append(step)
             continue
-        made = _like(step.outputs[0])
-        name = f"{step.name}_activation"
-        steps.append(Step(linear, step.args, step.kwargs, [made], step.name))
-        steps.append(Step(_activation_of(layer, name), (made,), {}, step.outputs))
-        logits = made if step is activation else logits
-    return steps, logits
+        own = dataclasses.replace(step, operation=shallow_copy(layer, layer.name))
+        if linear is not None:
+            logits = _like(step.outputs[0])
+            name = f"{step.name}_logits"
+            steps.append(Step(linear, step.args, step.kwargs, [logits], name))
+            own = Step(_activation_of(layer), (logits,), {}, step.outputs, step.name)
+        steps.append(own)
+        activation = own if step is activation else activation
+    return dataclasses.replace(graph, steps=steps), activation
 
 
-def _own(activation: Step, logits: Tensor) -> Step:
-    """The activation of the logits, once more."""
-    layer = activation.operation
-    if getattr(layer, "weights", ()):
-        name = f"{activation.name}_activation"
-        return Step(_activation_of(layer, name), (logits,), {}, [_like(activation.outputs[0])])
-    return _again(activation, logits)
+def _without_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
+    linear = shallow_copy(layer, layer.name)
+    # Not by `setattr`: an activation that is a layer is registered with the original.
+    vars(linear)["activation"] = keras.activations.linear
+    return linear
 
 
-def _again(step: Step, source: Tensor) -> Step:
-    """A step once more, of another tensor."""
-    args, kwargs = step.arguments({step.inputs[0]: source})
-    return Step(
-        shallow_copy(step.operation, step.operation.name),
-        args, kwargs, [_like(step.outputs[0])], step.name,
-    )  # fmt: skip
-
-
-def _activation_of(layer: Any, name: str) -> keras.layers.Layer:
+def _activation_of(layer: keras.layers.Layer) -> keras.layers.Layer:
     # Not the layer's dtype policy, which may be that of a quantized layer.
-    return keras.layers.Activation(layer.activation, dtype=layer.compute_dtype, name=name)
+    return keras.layers.Activation(layer.activation, dtype=layer.compute_dtype, name=layer.name)
+
+
+def _with_path_again(graph: Graph, path: list[Step]) -> Graph:
+    """The graph with steps to the first output alone, besides those that others read."""
+    names = {
+        step: step.name if step.outputs[0] in graph.outputs[1:] else f"{step.name}_of_all"
+        for step in path
+    }
+    steps = [
+        dataclasses.replace(step, name=names[step]) if step in names else step
+        for step in graph.steps
+    ]
+    source = path[0].inputs[0]
+    for step in path:
+        args, kwargs = step.arguments({step.inputs[0]: source})
+        source = _like(step.outputs[0])
+        operation = shallow_copy(step.operation, step.operation.name)
+        steps.append(Step(operation, args, kwargs, [source], step.name))
+    return dataclasses.replace(graph, steps=steps, outputs=[source, *graph.outputs[1:]])
 
 
 def _like(tensor: Tensor) -> Tensor:
