@@ -94,8 +94,8 @@ def test_other_sums_the_probabilities_of_the_dropped_classes(name):
 
 
 def test_repair_brings_the_other_outputs_closer_too():
-    model, modules, _ = modules_of("residual")
-    x, chosen = samples(model, 64, seed=2), [0, 1]
+    model, modules, _ = modules_of("heads")
+    x, chosen = samples(model, 64, seed=2), [0, 1, 2, 3]
     unseen = samples(model, 64, seed=3)
     full = outputs_of(model, unseen)
     plain = mk.compose(modules, chosen, keep_outputs=model)
@@ -106,11 +106,11 @@ def test_repair_brings_the_other_outputs_closer_too():
         outputs_of(repaired, unseen),
         tolerance=1e-4,
     )
-    for key in ("added", "depth"):
+    for key in ("box", "features", "scores", "task"):
         before, after = (
             np.abs(outputs_of(each, unseen)[key] - full[key]).mean() for each in (plain, repaired)
         )
-        assert after < 0.8 * before
+        assert after < 0.6 * before
 
 
 def test_sizes_count_the_kept_outputs():
@@ -124,7 +124,6 @@ def test_sizes_count_the_kept_outputs():
     size = mk.metrics.composed_size(modules, [1, 2], keep_outputs=model)
     assert size == counted / model.count_params()
     assert mk.metrics.count_flops(small) == counted - (first + features + 2 + 4 + 6 + 3)
-    assert mk.metrics.composed_size(modules, [1, 2]) > size
 
 
 def test_softmax_of_another_head_is_sliced_at_its_inputs():
@@ -162,7 +161,7 @@ def test_composed_model_saves_and_trains(name, tmp_path):
     assert_equal_outputs(outputs_of(loaded, x), outputs_of(small, x), tolerance=1e-6)
     small.compile("sgd", keras.tree.map_structure(lambda each: "mse", model.output))
     y = small.predict_on_batch(x)
-    assert np.isfinite(small.train_on_batch(x, y))
+    assert np.isfinite(small.train_on_batch(x, y)).all()
 
 
 def test_model_loaded_again_is_the_same_model(tmp_path):
@@ -242,10 +241,9 @@ def test_modular_training_of_the_class_output_serves_the_whole_model():
     modular.compile("sgd", "sparse_categorical_crossentropy", modular_loss=mk.MODALoss())
     modular.fit(x, np.arange(16) % 4, verbose=0)
     modules = mk.decompose(modular, x, np.arange(16) % 4, verbose=0)
-    masks = {name: each for name, each in modules.units.items()}
     small = mk.compose(modules, [0, 3], keep_outputs=model)
     x = samples(model)
-    expected = expected_outputs("heads", model, masks, [0, 3], x)
+    expected = expected_outputs("heads", model, modules.units, [0, 3], x)
     assert_equal_outputs(outputs_of(small, x), expected)
 
 
@@ -303,7 +301,7 @@ def two_equal_outputs():
 WRONG = {
     "a name": (lambda: "scores", r"`keep_outputs` to be the whole model.*'scores' \(of type str\)"),
     "one output": (lambda: class_model(made(MODELS["heads"][0]), "box"), "with one output. Leave"),
-    "another model": (lambda: made(MODELS["maps"][0]), "none of whose outputs is that one .output 0"),
+    "another model": (lambda: made(MODELS["maps"][0]), "none of whose outputs is that one"),
     "other weights": (other_weights, "'scores': 'first' has other weights than 'first'"),
     "another function": (other_function, "output 'scores': on random inputs it has other values"),
     "without the classes": (
