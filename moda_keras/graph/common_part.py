@@ -54,8 +54,12 @@ class _Matching:
             if own not in found:
                 pairs += self.match(own, other, found)
             if found[own] is not other:
-                raise NoCommonPart(f"{own.keras_tensor.name!r} goes into other layers")
+                raise NoCommonPart(f"what {self.maker_of(own)!r} puts out goes into other layers")
         return found
+
+    def maker_of(self, tensor: Tensor) -> str:
+        made = self.part_makers.get(tensor)
+        return tensor.keras_tensor.name if made is None else made[0].name
 
     def match(
         self, own: Tensor, other: Tensor, found: dict[Tensor, Tensor]

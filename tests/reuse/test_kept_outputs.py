@@ -126,6 +126,33 @@ def test_sizes_count_the_kept_outputs():
     assert mk.metrics.count_flops(small) == counted - (first + features + 2 + 4 + 6 + 3)
 
 
+def test_layer_whose_probabilities_others_read_is_there_once():
+    model, modules, masks = modules_of("conditional")
+    small = mk.compose(modules, [1, 2], keep_outputs=model)
+    kept = masks["features"][[1, 2]].any(axis=0).sum()
+    assert small.count_params() == 6 * kept + (kept + 1) * 4 + (4 + kept + 1) * 3
+
+
+@keras.saving.register_keras_serializable(package="test_kept_outputs")
+def shares(x):
+    """Every unit's part of the whole."""
+    return keras.ops.abs(x) / (1 + keras.ops.sum(keras.ops.abs(x), axis=-1, keepdims=True))
+
+
+def test_units_that_read_each_other_before_they_are_masked():
+    inputs = keras.Input((5,), name="inputs")
+    features = layers.Dense(8, activation=shares, name="features")(inputs)
+    model = keras.Model(inputs, [features, layers.Dense(4, name="scores")(features)])
+    randomize(model)
+    masks = random_masks({"features": 8})
+    modules = mk.ModuleSet.from_units(class_model(model, 1), masks)
+    x = samples(model)
+    received = outputs_of(mk.compose(modules, [0, 1], keep_outputs=model), x)
+    kernel, bias = model.get_layer("scores").get_weights()
+    units = outputs_of(model, x)[0] * masks["features"][[0, 1]].any(axis=0)
+    assert_equal_outputs(received, {0: units, 1: (units @ kernel + bias)[:, [0, 1]]})
+
+
 def test_softmax_of_another_head_is_sliced_at_its_inputs():
     inputs = keras.Input((5,), name="inputs")
     x = layers.Dense(8, activation="relu", name="features")(inputs)
@@ -276,6 +303,17 @@ def test_original_stays_as_it_is(name):
     for weight in small.weights:
         weight.assign(keras.ops.zeros_like(weight))
     assert snapshot(model) == before
+
+
+def test_of_equal_outputs_the_one_that_was_decomposed_has_the_classes():
+    model = two_equal_outputs()
+    for place in (0, 1):
+        modules = mk.ModuleSet.from_units(
+            class_model(model, place), random_masks({"first": 8, "features": 7})
+        )
+        small = mk.compose(modules, [2, 0], keep_outputs=model)
+        assert small.outputs[place].shape == (None, 2)
+        assert small.outputs[1 - place].shape == (None, 4)
 
 
 def other_weights():
