@@ -88,10 +88,10 @@ def _tensors(structure: Any) -> list[Tensor]:
     return [leaf for leaf in keras.tree.flatten(structure) if isinstance(leaf, Tensor)]
 
 
-def random_values(tensor: Tensor, random: np.random.Generator) -> Any:
-    """Values of the shape and dtype of a tensor; unknown lengths are small."""
+def random_values(tensor: Tensor, random: np.random.Generator, open_length: int = _LENGTH) -> Any:
+    """Values of the shape and dtype of a tensor, with a length for axes of unknown length."""
     shape = [
-        length if length is not None else (_LENGTH if axis else _BATCH)
+        length if length is not None else (open_length if axis else _BATCH)
         for axis, length in enumerate(tensor.shape)
     ]
     dtype = keras.backend.standardize_dtype(tensor.keras_tensor.dtype)

@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from moda_keras.graph import NoCommonPart, find_common_part, trace
 
@@ -37,6 +37,27 @@ def test_inputs_that_keras_named_are_paired_in_their_order():
     assert list(pairs.values()) == [whole.outputs[1], whole.inputs[0]]
     with pytest.raises(NoCommonPart, match="made of other inputs"):
         found(DENSE(two), DENSE(X), [one, two], [X, Y])
+
+
+def copied(model):
+    made = keras.models.clone_model(model)
+    made.set_weights(model.get_weights())
+    return made
+
+
+def test_copy_of_a_network_for_images_of_any_size():
+    image = keras.Input((None, None, 1), name="image")
+    x = layers.Conv2D(2, 9, strides=2)(image)
+    part = keras.Model(image, layers.GlobalMaxPooling2D()(x))
+    whole = trace(copied(part))
+    assert len(find_common_part(trace(part), whole, whole.outputs[0])) == 3
+
+
+def test_copy_that_cannot_run_is_not_taken_for_the_same():
+    part = keras.Model(X, ops.reshape(X, (-1, 7)))
+    whole = trace(copied(part))
+    with pytest.raises(NoCommonPart, match="it does not run on random inputs"):
+        find_common_part(trace(part), whole, whole.outputs[0])
 
 
 DIFFERENT = {
