@@ -57,6 +57,7 @@ ON_ONE_BACKEND = (
     "modules/test_long_models.py",
     "modules/test_model_file.py",
     "reuse/test_other_calibration.py",
+    "reuse/test_whole_models.py",
     "slicing/test_align.py",
     "slicing/test_changed_weights.py",
     "training/test_resumed_callbacks.py",
