@@ -3,8 +3,7 @@
 from typing import Any
 
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.slicing import Slicer
-from moda_keras.slicing.whole_model_slicer import WholeModelSlicer
+from moda_keras.slicing import Slicer, WholeModelSlicer
 
 
 def slicer_of(modules: ModuleSet, keep_outputs: Any = None) -> Slicer:

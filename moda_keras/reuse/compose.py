@@ -92,6 +92,11 @@ def compose(
         ((None, 2), 22)
         >>> mk.compose(modules, [2, 0], other=True).output_shape
         (None, 3)
+        >>> box = keras.layers.Dense(4)(model.layers[0].output)
+        >>> whole = keras.Model(model.inputs, {"scores": model.outputs[0], "box": box})
+        >>> small = mk.compose(modules, [2, 0], keep_outputs=whole)
+        >>> {name: tensor.shape for name, tensor in small.output.items()}
+        {'box': (None, 4), 'scores': (None, 2)}
     """
     modules, classes = chosen_modules(modules, classes)
     require_data(calibration_data, repair)

@@ -42,13 +42,12 @@ class WholeModelSlicer(Slicer):
         >>> import keras
         >>> import numpy as np
         >>> import moda_keras as mk
-        >>> from moda_keras.slicing.whole_model_slicer import WholeModelSlicer
         >>> inputs = keras.Input((4,))
         >>> x = keras.layers.Dense(8, activation="relu", name="features")(inputs)
         >>> scores, box = keras.layers.Dense(3)(x), keras.layers.Dense(4)(x)
         >>> model = keras.Model(inputs, [scores, box])
         >>> part = mk.slicing.Slicer(keras.Model(inputs, scores))
-        >>> slicer = WholeModelSlicer(part, model)
+        >>> slicer = mk.slicing.WholeModelSlicer(part, model)
         >>> plan = slicer.plan({"features": np.arange(8) < 5}, [2, 0])
         >>> slicer.build(plan).output_shape
         [(None, 2), (None, 4)]

@@ -268,3 +268,23 @@ def test_modular_training_of_several_outputs_is_refused_with_what_to_do():
         mk.ModularModel.from_model(model)
     with pytest.raises(ValueError, match=r"with 4 outputs. Pick one.*keep_outputs=model"):
         mk.decompose(model, samples(model), np.arange(6) % 4)
+
+
+@pytest.mark.filterwarnings("ignore:Expected `calibration_data` to be samples of the chosen")
+def test_repaired_output_is_the_best_fit_though_a_normalization_follows_it():
+    inputs = keras.Input((5,), name="inputs")
+    features = layers.Dense(12, activation="relu", name="features")(inputs)
+    raw = layers.Dense(6, use_bias=False, name="raw")(features)
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(raw))
+    model = randomize(keras.Model(inputs, {"raw": raw, "scores": layers.Dense(4)(x)}))
+    masks = random_masks({"features": 12})
+    modules = mk.ModuleSet.from_units(class_model(model, "scores"), masks)
+    x, classes = samples(model, 200), [0, 1, 2, 3]
+    small = mk.compose(modules, classes, keep_outputs=model, calibration_data=x, verbose=0)
+    wanted = outputs_of(model, x)["raw"]
+    kernel, bias = model.get_layer("features").get_weights()
+    kept = np.maximum(x @ kernel + bias, 0)[:, masks["features"].any(axis=0)]
+    best = kept @ np.linalg.lstsq(kept, wanted, rcond=None)[0]
+    errors = [np.square(each - wanted).mean() for each in (outputs_of(small, x)["raw"], best)]
+    assert errors[1] > 0.01
+    assert errors[0] < 1.05 * errors[1]
