@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from small_models import BACKEND
 
-import moda_keras as mk
-
 PAGES = Path(__file__).parents[2] / "docs"
 
 
@@ -17,11 +15,11 @@ def example(page):
     """The names that the example of a page defines, once it has run; the block of its output."""
     pytest.importorskip("sklearn")
     text = (PAGES / page).read_text()
-    code, *shown = re.findall(r"```(?:python)?\n(.*?)```", text, flags=re.DOTALL)
+    blocks = re.findall(r"```(python)?\n(.*?)```", text, flags=re.DOTALL)
     names = {}
     keras.utils.set_random_seed(0)
-    exec(code, names)
-    return names, shown
+    exec("".join(block for kind, block in blocks if kind), names)
+    return names, [block for kind, block in blocks if not kind]
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="its parts are tested on every backend")
@@ -39,16 +37,12 @@ def test_other_output(capsys):
 
 @pytest.mark.skipif(BACKEND != "torch", reason="its parts are tested on every backend")
 def test_several_outputs(capsys):
-    names, (shown,) = example("several-outputs.md")
-    assert capsys.readouterr().out.endswith(shown)  # a slow machine shows progress before
+    names, (shapes, _) = example("several-outputs.md")
+    assert shapes in capsys.readouterr().out
     small, model, digits = names["small"], names["model"], names["digits"]
     x = digits.x_test[np.isin(digits.y_test, names["classes"])]
     found, full = small.predict(x, verbose=0), model.predict(x, verbose=0)
     of_classes = full["scores"][:, names["classes"]]
     assert np.mean(found["scores"].argmax(axis=1) == of_classes.argmax(axis=1)) > 0.9
-    ink = x.mean(axis=(1, 2))
-    plain = mk.compose(names["chosen"], names["classes"], keep_outputs=model)
-    errors = [
-        np.abs(each["ink"] - ink).mean() for each in (full, found, plain.predict(x, verbose=0))
-    ]
-    assert errors[1] < 0.5 * errors[2]
+    whole, cut, refitted = names["errors"]
+    assert refitted < 2 * whole < 0.5 * cut
