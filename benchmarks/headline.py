@@ -112,8 +112,8 @@ def start(folder: Path, method: str, settings: list[str]) -> subprocess.Popen:
     compared = COMPARED[method]
     # MwT is no kind of training of the other experiments.
     experiments = [] if method == "mwt" else [*EXPERIMENTS]
-    if experiments:
-        settings = [*settings, f"methods={method}"]
+    # Not `methods=`, which is the name of an experiment too.
+    settings = [*settings, *(f"{name}.methods={method}" for name in experiments)]
     if compared:
         experiments.append("methods")
         settings = [*settings, f"methods.compared={','.join(compared)}"]

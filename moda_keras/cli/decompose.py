@@ -1,7 +1,7 @@
 """`moda decompose`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,8 +10,11 @@ from moda_keras.cli.class_names import read_class_names
 from moda_keras.cli.command import Answer
 from moda_keras.cli.data import DataArguments, data_of_model, describe
 from moda_keras.cli.measures import measure_modules, summary_of_modules, units_table
-from moda_keras.cli.options import Force, Refer
+from moda_keras.cli.options import CriterionName, Force, Refer, listed
 from moda_keras.cli.terminal import figures, progress
+
+if TYPE_CHECKING:
+    from moda_keras.modules.module_set import ModuleSet
 
 
 def decompose(
@@ -38,6 +41,13 @@ def decompose(
             "it from the data.",
         ),
     ] = "auto",
+    criterion: Annotated[
+        CriterionName,
+        typer.Option(
+            metavar="NAME",
+            help=f"{listed(CriterionName)}. The last two measure more, for moda compose --size.",
+        ),
+    ] = "frequency",
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images per batch.")] = 256,
     refer: Refer = False,
     force: Force = False,
@@ -50,6 +60,7 @@ def decompose(
     moda decompose vgg.keras --data cifar10/ --threshold 0.8 -o vgg.modules
     moda decompose vgg.keras --data cifar10/ --refer -o vgg.modules
     moda decompose gelu.keras --data photos/ --epsilon 0.01 -o gelu.modules
+    moda decompose trained.keras --data photos/ --criterion importance -o by_importance.modules
     ```
     """
     import moda_keras as mk
@@ -68,14 +79,20 @@ def decompose(
             threshold=threshold,
             class_names=loaded.class_names,
             epsilon=chosen,
+            criterion=criterion,
             verbose=0,
         )
     modules.save(output, overwrite=force, model_file=model if refer else None)
+    return _answer(modules, describe(loaded), output)
+
+
+def _answer(modules: "ModuleSet", data: dict[str, Any], output: Path) -> Answer:
     measured = measure_modules(modules)
     document = {
         "modules": str(output),
-        "data": describe(loaded),
+        "data": data,
         "epsilons": modules.epsilons,
+        "criterion": modules.criterion,
         **measured,
     }
     shown = [units_table(modules), figures(None, summary_of_modules(measured)), f"Wrote {output}."]

@@ -19,6 +19,7 @@ Network = Literal[
     "resnet18", "simcnn", "small_cnn", "small_vgg", "vgg16",
 ]  # fmt: skip
 Augmentation = Literal["none", "crop", "crop_flip"]
+CriterionName = Literal["frequency", "importance", "variance"]
 Format = Literal["keras", "litert", "onnx", "openvino", "tf_saved_model", "torch"]
 Pixels = Literal["0-1", "0-255", "-1-1", "imagenet", "caffe"]
 Backend = Literal["torch", "tensorflow", "jax"]

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 
 from moda_keras.claims import claimed
+from moda_keras.evaluation.orphans import exit_with
 from moda_keras.evaluation.results_file import ResultsFile
 from moda_keras.evaluation.subtask_measurement import COLUMNS, SubtaskMeasurement
 from moda_keras.evaluation.subtasks import Subtask, subtasks_of
@@ -132,6 +134,7 @@ def _run(
         _archive(measurement.modules),
         measurement.x,
         measurement.y,
+        os.getpid(),
     )
     calls = [joblib.delayed(_measure)(work, job) for job in jobs]
     try:
@@ -155,17 +158,23 @@ def _import_joblib() -> Any:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a worker process is given: modules, as the bytes of their file, and data."""
+    """What a worker process is given: modules, as the bytes of their file, and data.
+
+    Attributes:
+        sender: Number of the process that gives it.
+    """
 
     digest: str
     batch_size: int
     archive: np.ndarray = field(compare=False)
     x: Any = field(compare=False)
     y: np.ndarray = field(compare=False)
+    sender: int = field(compare=False)
 
 
 def _measure(work: _Work, job: list[Subtask]) -> list[dict[str, Any]]:
     """A job, run in a worker process."""
+    exit_with(work.sender)
     return _measurement(work).measure(job)
 
 

@@ -19,6 +19,7 @@ from moda_keras.cli import command, options
 from moda_keras.cli.app import COMMANDS as COMMANDS_OF_APP
 from moda_keras.cli.data import DataArguments
 from moda_keras.datasets.pixels import PIXELS
+from moda_keras.observing.criteria import CRITERIA, FREQUENCY
 
 COMMANDS = (
     "train", "decompose", "tune", "compose", "slim", "replace", "evaluate", "experiment", "report",
@@ -178,6 +179,7 @@ def test_names_of_options_are_the_library_s():
     assert sorted(get_args(options.Network)) == sorted(experiments.NETWORKS)
     assert tuple(experiments.EXPERIMENTS) == options.EXPERIMENTS
     assert sorted(get_args(options.Augmentation)) == sorted(datasets.AUGMENTATIONS)
+    assert get_args(options.CriterionName) == (FREQUENCY, *CRITERIA)
     assert get_args(options.Pixels) == tuple(PIXELS)
     assert sorted(options.DATA) == sorted(datasets.NAMES)
     names = {field.name for field in fields(DataArguments)}

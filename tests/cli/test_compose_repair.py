@@ -96,3 +96,44 @@ def test_options_of_the_data_need_data(option, by_importance, tmp_path):
     command = ("compose", by_importance, 7, 0, "-o", tmp_path / "small.keras", *option)
     assert "Expected --data with options of the data" in fail(*command, code=2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def measured(trained, tmp_path_factory):
+    """A file of modules whose importance the command line has measured."""
+    path = tmp_path_factory.mktemp("measured") / "digits.modules"
+    found = ask(
+        "decompose", trained.model, *TINY_DATA, "--criterion", "importance", *NAMES, "-o", path
+    )
+    assert found["criterion"] == "importance"
+    return path
+
+
+@pytest.mark.parametrize("data", [(), TINY_DATA], ids=["without data", "with data"])
+def test_size_is_the_library_s_choice(data, measured, chosen, tmp_path, monkeypatch):
+    given, compose = [], mk.compose
+    monkeypatch.setattr(
+        mk, "compose", lambda *a, **k: given.append(k["calibration_data"]) or compose(*a, **k)
+    )
+    output = tmp_path / "small.keras"
+    found = ask("compose", measured, *CHOSEN, "--size", 0.3, *data, "-o", output)
+    assert 0.2 < found["size"] <= 0.3
+    assert (given[0] is not None) == bool(data)
+    of = {"calibration_data": given[0], "verbose": 0}
+    modules = mk.load_modules(measured).within(parameters=0.3, classes=CHOSEN, **of)
+    expected = compose(modules, CHOSEN, **of).predict(chosen, verbose=0)
+    np.testing.assert_allclose(predictions(output, chosen), expected, atol=1e-4)
+
+
+def test_size_needs_importance_and_a_share(trained, measured, tmp_path):
+    output = ("-o", tmp_path / "small.keras")
+    message = fail("compose", trained.modules, 7, 0, "--size", 0.3, *output, code=2)
+    assert "Received: modules of the criterion 'frequency'" in message
+    assert "moda decompose --criterion importance" in message
+    for size in (0, 1.5, "nan"):
+        message = fail("compose", measured, 7, 0, "--size", size, *output, code=2)
+        assert "Expected --size in (0, 1]" in message
+    *_, error = invoke("compose", measured, 7, 0, "--size", 1e-6, *output).stderr.splitlines()
+    assert "Received: --size 1e-06, where the smallest model of the classes ['7', '0']" in error
+    unknown = ("--criterion", "size")
+    assert "--criterion" in fail("decompose", trained.model, *TINY_DATA, *output, *unknown, code=2)

@@ -85,7 +85,7 @@ def test_model_that_cannot_be_cut_is_composed(tmp_path):
 def test_job_of_a_worker_process_gives_the_same_rows(modules, data, expected):
     """What joblib sends to a process, pickled: starting real ones takes long."""
     measurement = SubtaskMeasurement(modules, *data)
-    work = _Work("digest", 256, _archive(modules), measurement.x, measurement.y)
+    work = _Work("digest", 256, _archive(modules), measurement.x, measurement.y, sender=0)
     jobs = pickle.loads(pickle.dumps([(work, job) for job in _jobs(modules, subtasks_of(4), 4)]))
     rows = [row for job in jobs for row in _measure(*job)]
     assert sorted(rows, key=lambda row: (row["k"], row["classes"])) == expected
