@@ -12,6 +12,7 @@ layer inside MultiHeadAttention.
 
 from moda_keras.graph.call_recording import operations_of
 from moda_keras.graph.channel_axes import at_one_time, labels_of_einsum, labels_of_einsum_dense
+from moda_keras.graph.common_part import NoCommonPart, find_common_part
 from moda_keras.graph.functional_models import (
     Functional,
     is_masked,
@@ -65,6 +66,7 @@ __all__ = [
     "Functional",
     "Graph",
     "HiddenActivation",
+    "NoCommonPart",
     "Step",
     "Tensor",
     "accepts_training",
@@ -75,6 +77,7 @@ __all__ = [
     "describe_overlooked_operations",
     "entry_of",
     "explain_no_activation",
+    "find_common_part",
     "find_hidden_activations",
     "find_overlooked_operations",
     "find_unreadable_layers",

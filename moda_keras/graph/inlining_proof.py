@@ -46,7 +46,7 @@ def find_difference(
     traced = Graph(inputs, outputs, steps)
     call = Step(layer, args, kwargs, [])
     random = np.random.default_rng(0)
-    values = [_random_values(tensor, random) for tensor in inputs]
+    values = [random_values(tensor, random) for tensor in inputs]
     other = _other_weights(layer, random)
     with restoring_attributes(layer):
         return _find_difference(call, traced, values, other)
@@ -73,11 +73,9 @@ def _agree(
         expected = _call_layer(call, traced.inputs, values, training)
         if training and _is_random(call.operation, scope):
             return True
-        if training and not _are_close(
-            expected, _call_layer(call, traced.inputs, values, training)
-        ):
+        if training and not are_close(expected, _call_layer(call, traced.inputs, values, training)):
             return True
-        return _are_close(expected, _run(traced, values, training))
+        return are_close(expected, _run(traced, values, training))
 
 
 def _is_random(layer: keras.layers.Layer, scope: keras.StatelessScope) -> bool:
@@ -90,9 +88,10 @@ def _tensors(structure: Any) -> list[Tensor]:
     return [leaf for leaf in keras.tree.flatten(structure) if isinstance(leaf, Tensor)]
 
 
-def _random_values(tensor: Tensor, random: np.random.Generator) -> Any:
+def random_values(tensor: Tensor, random: np.random.Generator, open_length: int = _LENGTH) -> Any:
+    """Values of the shape and dtype of a tensor, with a length for axes of unknown length."""
     shape = [
-        length if length is not None else (_LENGTH if axis else _BATCH)
+        length if length is not None else (open_length if axis else _BATCH)
         for axis, length in enumerate(tensor.shape)
     ]
     dtype = keras.backend.standardize_dtype(tensor.keras_tensor.dtype)
@@ -156,7 +155,8 @@ def _run(traced: Graph, values: list, training: bool) -> list:
     return [found[tensor] for tensor in traced.outputs]
 
 
-def _are_close(first: list, second: list) -> bool:
+def are_close(first: list, second: list) -> bool:
+    """Whether two lists have equal values, up to the precision of their dtypes."""
     return len(first) == len(second) and all(map(_is_close, first, second))
 
 

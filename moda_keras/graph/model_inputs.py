@@ -33,11 +33,11 @@ def is_optional(tensor: keras.KerasTensor) -> bool:
     return tensor._keras_history.operation.optional
 
 
-def in_structure_of(model: keras.Model, inputs: list, output: Any) -> tuple[Any, Any]:
-    """Inputs and output in the structure that `model` takes and gives: tensor, list or dict."""
+def in_structure_of(model: keras.Model, inputs: list, *outputs: Any) -> tuple[Any, Any]:
+    """Inputs and outputs in the structure that `model` takes and gives: tensor, list or dict."""
     given, returned = inputs_and_outputs(model)
     packed = keras.tree.pack_sequence_as(given, inputs)
-    return packed, keras.tree.pack_sequence_as(returned, [output])
+    return packed, keras.tree.pack_sequence_as(returned, list(outputs))
 
 
 def entry_of(model: keras.Model) -> keras.Model:

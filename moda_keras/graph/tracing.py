@@ -44,7 +44,8 @@ def require_single_output(model: keras.Model) -> None:
         raise ValueError(
             "Expected a model with one output, the class logits or probabilities. Received: model "
             f"{model.name!r} with {len(model.outputs)} outputs. Pick one: "
-            "`keras.Model(model.inputs, model.outputs[i])`."
+            "`keras.Model(model.inputs, model.outputs[i])`. Composed models can keep the others: "
+            "`mk.compose(..., keep_outputs=model)`."
         )
     shape = tuple(model.outputs[0].shape)
     if len(shape) == 2 and shape[-1] == 1:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from moda_keras.modules.checks import chosen_modules
+from moda_keras.modules.kept_outputs import slicer_of
 from moda_keras.modules.module import Module, check_output
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.other_output import add_other, check_other, plan_with_other
@@ -24,6 +25,7 @@ def compose(
     repair: str = "least_squares",
     other: bool = False,
     other_data: Any = None,
+    keep_outputs: keras.Model | None = None,
     verbose: str | int = "auto",
 ) -> keras.Model:
     """Builds the slim model of the chosen classes from their modules, with no retraining.
@@ -53,13 +55,16 @@ def compose(
             a few hundred. The logit of "other" is then scaled and shifted so that its probability
             comes closest to what the full model gives the dropped classes. Helps where modules are
             small.
+        keep_outputs: The whole model of several outputs, of which the modules' model is one: the
+            composed model then has all of them, by the same units. See `docs/several-outputs.md`.
         verbose: 0 is silent; 1 and "auto" show a progress bar of the repair once it takes two
             seconds.
 
     Returns:
         A functional `keras.Model` with output `(batch, len(classes))`, one more with `other`. The
         original's output activation is kept over the chosen logits: a softmax sums to one over
-        them. A softmax over one class is constant, which a warning says.
+        them. A softmax over one class is constant, which a warning says. With `keep_outputs`, the
+        outputs are in the list or dict of the whole model; the others are as wide as there.
 
     Raises:
         ValueError: If `classes` is empty or has an unknown class, a duplicate, or a class without
@@ -68,6 +73,8 @@ def compose(
             samples, another shape than the model's inputs, or NaN. With `other`, also if all
             classes are chosen, the model's outputs are neither logits nor a softmax or log-softmax
             of them, or the full model takes all of `other_data` for chosen or for dropped classes.
+            With `keep_outputs`, also if that model has one output, or none, or several, that are
+            the modules' model with the same layers and weights.
 
     Examples:
         >>> import keras
@@ -85,29 +92,34 @@ def compose(
         ((None, 2), 22)
         >>> mk.compose(modules, [2, 0], other=True).output_shape
         (None, 3)
+        >>> box = keras.layers.Dense(4)(model.layers[0].output)
+        >>> whole = keras.Model(model.inputs, {"scores": model.outputs[0], "box": box})
+        >>> small = mk.compose(modules, [2, 0], keep_outputs=whole)
+        >>> {name: tensor.shape for name, tensor in small.output.items()}
+        {'box': (None, 4), 'scores': (None, 2)}
     """
     modules, classes = chosen_modules(modules, classes)
     require_data(calibration_data, repair)
     check_other(other, other_data)
     chosen = modules.resolve_classes(classes)
+    slicer = slicer_of(modules, keep_outputs)
 
     def planned(align: int) -> Plan:
         if other:
-            return plan_with_other(modules, chosen, align=align)
-        return modules.plan(chosen, align=align, logits=logits)
+            return plan_with_other(modules, slicer, chosen, align=align)
+        return slicer.plan(modules.union(chosen), chosen, align=align, logits=logits)
 
     plan = planned(align)
     check_output(modules.slicer, len(plan.outputs), logits=logits)
     if calibration_data is None:
-        model = modules.slicer.build(plan, name=name)
+        model = slicer.build(plan, name=name)
     else:
         exact = plan if align == 1 else planned(1)
         model, weights = build_repaired(
-            modules.slicer, exact, calibration_data, repair,
-            name=name, verbose=verbose, warns=True,
-        )  # fmt: skip
+            slicer, exact, calibration_data, repair, name=name, verbose=verbose, warns=True
+        )
         if exact is not plan:
-            model = modules.slicer.build(plan, name=name, weights=weights)
+            model = slicer.build(plan, name=name, weights=weights)
     if not other:
         return model
-    return add_other(model, plan, modules.slicer, len(chosen), logits=logits, data=other_data)
+    return add_other(model, plan, slicer, len(chosen), logits=logits, data=other_data)

@@ -6,26 +6,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from moda_keras.graph import (
-    Graph,
-    Tensor,
-    in_structure_of,
-    layer_name,
-    new_inputs,
-    observed_tensors,
-)
+from moda_keras.graph import Tensor, in_structure_of, layer_name, new_inputs
 from moda_keras.layers.unit_mask import UnitMask
 from moda_keras.modules.checks import chosen_modules
+from moda_keras.modules.kept_outputs import slicer_of
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.reuse.graph_copy import GraphCopy
-from moda_keras.reuse.other_output import (
-    check_other,
-    lump_dropped,
-    outputs_with_other,
-    plan_with_other,
-)
+from moda_keras.reuse.other_output import check_other, lump_dropped, outputs_with_other
 from moda_keras.reuse.repair import build_repaired, require_data
+from moda_keras.slicing import Slicer
 
 
 def masked_model(
@@ -36,6 +26,7 @@ def masked_model(
     calibration_data: Any = None,
     repair: str = "least_squares",
     other: bool = False,
+    keep_outputs: keras.Model | None = None,
 ) -> keras.Model:
     """Builds the full-size model that defines the modules of the chosen classes.
 
@@ -50,6 +41,7 @@ def masked_model(
         calibration_data: As of `compose`: the weights that stay are refitted.
         repair: As of `compose`.
         other: Whether to add the output "other", as of `compose` without `other_data`.
+        keep_outputs: As of `compose`.
 
     Returns:
         A functional `keras.Model` with output `(batch, len(classes))`, one more with `other`, and a
@@ -77,14 +69,15 @@ def masked_model(
     check_other(other)
     indices = modules.resolve_classes(classes)
     outputs = outputs_with_other(modules, indices) if other else indices
-    graph, units = modules.slicer.graph, modules.union(indices)
+    slicer, units = slicer_of(modules, keep_outputs), modules.union(indices)
+    graph = slicer.graph
     copies = GraphCopy(graph)
-    masks = _mask_layers(graph, units, copies.names)
+    masks = _mask_layers(slicer, units, copies.names)
 
     def mask_units(tensor, value):
         return masks[tensor](value) if tensor in masks else value
 
-    inputs = new_inputs(modules.model)
+    inputs = new_inputs(slicer.model)
     values = graph.run(inputs, call=copies.call, transform=mask_units)
     chosen = keras.ops.take(values[graph.outputs[0]], outputs.tolist(), axis=-1)
     if other:
@@ -93,26 +86,28 @@ def masked_model(
     if calibration_data is None:
         copies.copy_weights()
     else:
-        plan = plan_with_other(modules, indices, align=1) if other else modules.plan(indices)
-        _, weights = build_repaired(modules.slicer, plan, calibration_data, repair)
+        plan = slicer.plan(units, outputs, logits=other)
+        _, weights = build_repaired(slicer, plan, calibration_data, repair)
         copies.copy_weights(weights)
-    for step, rule in modules.slicer.rules.items():
+    for step, rule in slicer.rules.items():
         if rule.feeds_back and step.outputs[0] in masks:
             mask = np.array(masks[step.outputs[0]].mask)
             copies.scale_weights(step.operation, rule.masked_weights(step, mask))
-    return keras.Model(*in_structure_of(modules.model, inputs, output), name=name)
+    found = [output, *(values[tensor] for tensor in graph.outputs[1:])]
+    flat = [found[place] for place in slicer.places]
+    return keras.Model(*in_structure_of(slicer.model, inputs, *flat), name=name)
 
 
 def _mask_layers(
-    graph: Graph, units: dict[str, np.ndarray], names: set[str]
+    slicer: Slicer, units: dict[str, np.ndarray], names: set[str]
 ) -> dict[Tensor, UnitMask]:
     """A `UnitMask` for every tensor that shows units of which `units` has a mask."""
     return {
         tensor: UnitMask(
-            units[hidden.name],
+            units[hidden],
             axis=tensor.channel_axis,
-            name=layer_name(f"{hidden.name}_mask", names),
+            name=layer_name(f"{hidden}_mask", names),
         )
-        for tensor, hidden in observed_tensors(graph).items()
-        if hidden.name in units
+        for tensor, hidden in slicer.hidden.items()
+        if hidden in units
     }

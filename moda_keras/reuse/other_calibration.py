@@ -37,7 +37,7 @@ def calibrate_other(
     """Fits the logit of "other" to the probability that the full model gives the dropped classes.
 
     Args:
-        model: A model as `plan_with_other` plans it, with output (batch, C).
+        model: A model as `plan_with_other` plans it, with class output (batch, C).
         plan: Its plan.
         slicer: The slicer of the original.
         chosen: k, the number of chosen classes.
@@ -51,7 +51,7 @@ def calibrate_other(
             classes or all for dropped ones.
     """
     full = slicer.build(slicer.plan({}, plan.outputs, logits=True))
-    logits, full_logits = _predict(model, full, slicer.model, data)
+    logits, full_logits = _predict(model, full, plan, data)
     chosen_sums, dropped_sums = _log_sums(logits, chosen)
     full_chosen, full_dropped = _log_sums(full_logits, chosen)
     is_dropped = full_logits.argmax(axis=1) >= chosen
@@ -123,17 +123,18 @@ def _fit_change(features: np.ndarray, margin: np.ndarray, target: np.ndarray) ->
 
 
 def _predict(
-    model: keras.Model, full: keras.Model, original: keras.Model, data: Any
+    model: keras.Model, full: keras.Model, plan: Plan, data: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The outputs of two models, in one pass over the data."""
-    flat = new_inputs(original)
-    inputs, _ = in_structure_of(original, flat, None)
+    """The class outputs of two models, in one pass over the data."""
+    flat = new_inputs(plan.model)
+    inputs, _ = in_structure_of(plan.model, flat, *plan.model.outputs)
     names = {tensor.name for tensor in flat}
     named = [
         keras.Model(*inputs_and_outputs(each), name=unique_name(name, names))
         for each, name in ((model, "kept_units"), (full, "all_units"))
     ]
-    outputs = [keras.tree.flatten(each(inputs))[0] for each in named]
+    place = plan.places.index(0)
+    outputs = [keras.tree.flatten(each(inputs))[place] for each in named]
     batching = {"batch_size": BATCH_SIZE} if is_arrays(data) else {}
     # Keras's own array loading refuses arrays of strings, and takes tensors of them.
     data = keras.tree.map_structure(

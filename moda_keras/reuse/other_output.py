@@ -59,11 +59,12 @@ def outputs_with_other(modules: ModuleSet, chosen: np.ndarray) -> np.ndarray:
     return np.concatenate([chosen, dropped])
 
 
-def plan_with_other(modules: ModuleSet, chosen: np.ndarray, *, align: int) -> Plan:
+def plan_with_other(modules: ModuleSet, slicer: Slicer, chosen: np.ndarray, *, align: int) -> Plan:
     """The plan of a model of all logits over the units of the chosen classes.
 
     Args:
         modules: The modules.
+        slicer: What slices their model, or the whole model that it is one output of.
         chosen: Int array (k,), the chosen classes.
         align: As in `compose`.
 
@@ -74,7 +75,7 @@ def plan_with_other(modules: ModuleSet, chosen: np.ndarray, *, align: int) -> Pl
         ValueError: As `outputs_with_other`.
     """
     outputs = outputs_with_other(modules, chosen)
-    return modules.slicer.plan(modules.union(chosen), outputs, logits=True, align=align)
+    return slicer.plan(modules.union(chosen), outputs, logits=True, align=align)
 
 
 def add_other(
@@ -89,7 +90,8 @@ def add_other(
     """Replaces the logits of the dropped classes by the output "other".
 
     Args:
-        model: A model of a plan of `plan_with_other`, with output (batch, C). Its layers are used.
+        model: A model of a plan of `plan_with_other`, with class output (batch, C). Its layers are
+            used.
         plan: The plan.
         slicer: The slicer of the original.
         chosen: k, the number of chosen classes.
@@ -97,18 +99,21 @@ def add_other(
         data: Inputs on which to calibrate the new logit; by default it stays as it is.
 
     Returns:
-        A functional `keras.Model` with output (batch, k + 1), of the name of `model`.
+        A functional `keras.Model` with class output (batch, k + 1), of the name of `model`.
 
     Raises:
         ValueError: As `calibrate_other`.
     """
     calibration = None if data is None else calibrate_other(model, plan, slicer, chosen, data)
     names = {operation.name for operation in model.operations}
-    output = lump_dropped(model.outputs[0], chosen, names, calibration)
+    logits_of_all = model.outputs[plan.places.index(0)]
+    output = lump_dropped(logits_of_all, chosen, names, calibration)
     if not logits:
         output = _activate(slicer.output_activation, output, names)
-    inputs, output = in_structure_of(slicer.model, model.inputs, output)
-    made = keras.Model(inputs, output, name=model.name)
+    places = zip(plan.places, model.outputs, strict=True)
+    outputs = [kept if place else output for place, kept in places]
+    inputs, outputs = in_structure_of(slicer.model, model.inputs, *outputs)
+    made = keras.Model(inputs, outputs, name=model.name)
     made(inputs)  # Keras's exporters refuse a model that was never called
     return made
 

@@ -8,6 +8,7 @@ from moda_keras.slicing.registry import Rule, Slice, WeightSlice, register_rule
 from moda_keras.slicing.rules.opaque import Opaque
 from moda_keras.slicing.slice_model import slice_model
 from moda_keras.slicing.slicer import Slicer
+from moda_keras.slicing.whole_model_slicer import WholeModelSlicer
 
 __all__ = [
     "Channels",
@@ -19,6 +20,7 @@ __all__ = [
     "Slicer",
     "UnitGroups",
     "WeightSlice",
+    "WholeModelSlicer",
     "register_rule",
     "rules",
     "slice_model",

@@ -77,21 +77,30 @@ class _Builder:
         self.fills: dict[tuple, ChannelFill] = {}
         self.filled: dict[tuple, Any] = {}
         self.values: dict[Tensor, Any] = {}
+        self.output_names = _names_of_filled_outputs(plan)
+        self.renamed = {tensor for tensor, *_ in self.output_names}
 
     def build(self, name: str | None) -> BuiltModel:
         inputs = new_inputs(self.plan.model)
         self.values.update(zip(self.plan.graph.inputs, inputs, strict=True))
         for planned in self.plan.steps:
             self.run(planned)
-        output = self.activate(
-            self.fill(self.plan.graph.outputs[0], self.plan.output_fill, "logits")
-        )
+        outputs = self.outputs()
         for planned in self.plan.steps:
             self.set_weights(planned)
-        inputs, output = in_structure_of(self.plan.model, inputs, output)
-        model = keras.Model(inputs, output, name=name)
+        inputs, outputs = in_structure_of(
+            self.plan.model, inputs, *(outputs[place] for place in self.plan.places)
+        )
+        model = keras.Model(inputs, outputs, name=name)
         model(inputs)  # Keras's exporters refuse a model that was never called
         return BuiltModel(model, self.operation, lambda t, fill: self.fills[(t, *fill.key)])
+
+    def outputs(self) -> list[Any]:
+        """The values of the graph's outputs: the chosen classes, and the others whole."""
+        tensors = zip(self.plan.graph.outputs, self.plan.output_fills, strict=True)
+        (first, fill), *others = tensors
+        logits = self.activate(self.fill(first, fill, "logits"))
+        return [logits, *(self.fill(tensor, fill, "output") for tensor, fill in others)]
 
     def activate(self, logits: Any) -> Any:
         """Applies the output activation, if the plan has taken it off its layer."""
@@ -135,7 +144,9 @@ class _Builder:
         original = planned.step.operation
         key = original if getattr(original, "weights", ()) else planned.step
         if key not in self.copies:
-            name = layer_name(planned.step.name, self.names)
+            is_renamed = not self.renamed.isdisjoint(planned.step.outputs)
+            name = f"{planned.step.name}_units" if is_renamed else planned.step.name
+            name = layer_name(name, self.names)
             self.copies[key] = copy_operation(original, name, **planned.slice.config)
         return self.copies[key]
 
@@ -149,11 +160,12 @@ class _Builder:
             return value
         key = (tensor, *fill.key)
         if key not in self.filled:
+            name = self.output_names.get(key, f"{reader}_channels")
             layer = ChannelFill(
                 fill.sources.tolist(),
                 fill.values.tolist(),
                 axis=tensor.channel_axis if len(tensor.shape) else -1,
-                name=layer_name(f"{reader}_channels", self.names),
+                name=layer_name(name, self.names),
             )
             self.fills[key] = layer
             self.filled[key] = layer(value)
@@ -185,6 +197,18 @@ class _Builder:
                 f"{expected}. Received: {received}"
             )
         set_weights(layer, original, values)
+
+
+def _names_of_filled_outputs(plan: Plan) -> dict[tuple, str]:
+    """Names of the layers that end in an output, of several: those of the original.
+
+    Keras calls the outputs in a list by them, in losses and metrics.
+    """
+    if len(plan.places) == 1:
+        return {}
+    makers = {tensor: p.step.name for p in plan.steps for tensor in p.step.outputs}
+    outputs = zip(plan.graph.outputs, plan.output_fills, strict=True)
+    return {(t, *fill.key): makers[t] for t, fill in outputs if fill and t in makers}
 
 
 def call_arguments(step: Step, values: list) -> tuple[tuple, dict]:

@@ -25,7 +25,8 @@ class Passes:
         graph: The original's graph.
         rules: The rule of every step.
         masks: Maps the tensors of hidden activations to bool arrays `(units,)`.
-        outputs: Int array, the chosen classes.
+        outputs: Int array, the chosen classes: what is read of the graph's first output. The others
+            are read whole.
         on_logit_path: Tensors of which the classes' order is asked.
         output_activation: The step to make linear, or None.
         skipped: The step to leave out, or None.
@@ -46,15 +47,15 @@ class Passes:
     agreement: Agreement
     unread: dict[Tensor, np.ndarray] = dataclasses.field(default_factory=dict)
 
-    def run(self) -> tuple[list[PlannedStep], Fill | None]:
-        """The steps of the new model and the fill of its output."""
+    def run(self) -> tuple[list[PlannedStep], list[Fill | None]]:
+        """The steps of the new model and the fills of its outputs."""
         while True:
             needed = self.find_needed()
             if not self.agreement.is_reached_on(needed):
                 continue
-            steps, fill = self.plan_steps(needed)
+            steps, fills = self.plan_steps(needed)
             if self.agreement.is_reached_by(steps) and not self.find_unread(needed, steps):
-                return steps, fill
+                return steps, fills
 
     # ---------------------------------------------------------------------------------- backward
 
@@ -63,6 +64,8 @@ class Passes:
         tensors = [*self.graph.inputs, *(t for step in self.graph.steps for t in step.outputs)]
         needed = {tensor: np.zeros(tensor.channels or 1, dtype=bool) for tensor in tensors}
         needed[self.graph.outputs[0]][self.outputs] = True
+        for tensor in self.graph.outputs[1:]:
+            needed[tensor][:] = True
         for step in reversed(self.graph.steps):
             for tensor in step.outputs:
                 needed[tensor] = self.provided(step, tensor, needed[tensor])
@@ -114,7 +117,9 @@ class Passes:
 
     # ----------------------------------------------------------------------------------- forward
 
-    def plan_steps(self, needed: dict[Tensor, np.ndarray]) -> tuple[list[PlannedStep], Fill | None]:
+    def plan_steps(
+        self, needed: dict[Tensor, np.ndarray]
+    ) -> tuple[list[PlannedStep], list[Fill | None]]:
         carried = {t: Channels.full(t.channels or 1) for t in self.graph.inputs}
         steps = []
         for step in self.graph.steps:
@@ -127,8 +132,9 @@ class Passes:
             for tensor, channels in zip(step.outputs, planned.slice.outputs, strict=True):
                 mask = self.masks.get(tensor)
                 carried[tensor] = channels if mask is None else channels.masked(mask)
-        read = carried[self.graph.outputs[0]]
-        return steps, find_fill(read, read.exactly(self.outputs))
+        first, *others = (carried[tensor] for tensor in self.graph.outputs)
+        whole = [find_fill(each, each.exactly(np.arange(each.size))) for each in others]
+        return steps, [find_fill(first, first.exactly(self.outputs)), *whole]
 
     def wanted(self, step: Step, tensor: Tensor, needed: np.ndarray) -> np.ndarray:
         wanted = np.flatnonzero(needed)

@@ -71,19 +71,22 @@ class Plan:
         graph: The original's graph.
         steps: The steps of the new model.
         skipped: The step of the output activation, if left out: what goes in comes out.
-        output_fill: How the output's channels become the chosen ones in their order; None if they
-            are these.
+        output_fills: For every output of the graph, how its channels become those that the new
+            model puts out; None if they are these. Of the first, these are the chosen classes in
+            their order; the others have all of their channels.
         outputs: Int array, the chosen classes.
         appended: The step whose activation is applied to the chosen logits, for it is kept whole.
+        places: For every output of the model, flat, which one of the graph it is.
     """
 
     model: keras.Model
     graph: Graph
     steps: list[PlannedStep]
     skipped: Step | None
-    output_fill: Fill | None
+    output_fills: list[Fill | None]
     outputs: np.ndarray
     appended: Step | None = None
+    places: tuple[int, ...] = (0,)
 
     def __repr__(self) -> str:
         return (
@@ -112,8 +115,8 @@ class Plan:
             for planned in self.steps
             for tensor, fill in zip(planned.step.inputs, planned.fills, strict=True)
         ]
-        output = [(self.graph.outputs[0], self.output_fill)]
-        return len({(tensor, *fill.key) for tensor, fill in [*read, *output] if fill})
+        outputs = zip(self.graph.outputs, self.output_fills, strict=True)
+        return len({(tensor, *fill.key) for tensor, fill in [*read, *outputs] if fill})
 
     @property
     def kept_whole(self) -> list[str]:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from moda_keras.graph import (
+    Graph,
     Step,
     Tensor,
     has_changed_weights,
@@ -66,14 +67,20 @@ class Slicer:
         (None, 2)
     """
 
+    places: tuple[int, ...] = (0,)  # of the model's outputs in the graph's
+
     def __init__(self, model: keras.Model):
-        self.graph = trace(model)
-        self.model = self.graph.model
-        require_single_output(self.model)
-        self.hidden_activations = [hidden for hidden, _ in hidden_activations_of(self.graph)]
+        graph = trace(model)
+        require_single_output(graph.model)
+        self.model = graph.model
+        self.hidden_activations = [hidden for hidden, _ in hidden_activations_of(graph)]
         self.units = {hidden.name: hidden.units for hidden in self.hidden_activations}
-        self.output_activation = find_output_activation(self.graph)
-        self.calls = Counter(step.operation for step in self.graph.steps)
+        self._read(graph)
+
+    def _read(self, graph: Graph) -> None:
+        self.graph = graph
+        self.output_activation = find_output_activation(graph)
+        self.calls = Counter(step.operation for step in graph.steps)
 
     @cached_property
     def hidden(self) -> dict[Tensor, str]:
@@ -96,7 +103,8 @@ class Slicer:
         reordered.
         """
         readers = Counter(tensor for step in self.graph.steps for tensor in step.inputs)
-        path = {self.graph.outputs[0]}
+        readers.update(self.graph.outputs)
+        path = {tensor for tensor in self.graph.outputs[:1] if readers[tensor] == 1}
         for step in reversed(self.graph.steps):
             if step.outputs[0] not in path:
                 continue
@@ -164,8 +172,11 @@ class Slicer:
             align=check_align(align),
             agreement=Agreement(self.graph.steps),
         )
-        steps, fill = passes.run()
-        return Plan(self.model, self.graph, steps, passes.skipped, fill, passes.outputs, appended)
+        steps, fills = passes.run()
+        return Plan(
+            self.model, self.graph, steps, passes.skipped, fills, passes.outputs, appended,
+            self.places,
+        )  # fmt: skip
 
     def build(
         self,

@@ -131,8 +131,8 @@ class _Walk:
         self.weights: dict[Any, dict[str, np.ndarray]] = {}
         self.planned = {planned.step: planned for planned in self.plan.steps}
         self.calls = Counter(step.operation for step in graph.steps)
-        self.readers = Counter(tensor for step in graph.steps for tensor in step.inputs)
-        self.unread = self.readers.copy()
+        self.unread = Counter(tensor for step in graph.steps for tensor in step.inputs)
+        self.readers = self.unread + Counter(graph.outputs)
         self.projections = self._find_projections() if self.method == METHODS[0] else {}
         self.followers = find_followers(graph, set(self.projections))
         self.absorbers = self._find_absorbers()
