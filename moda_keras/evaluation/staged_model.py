@@ -1,14 +1,14 @@
 """A model cut at its hidden activations, with masks of units as inputs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
 from moda_keras import graph
-from moda_keras.graph import Graph, HiddenActivation, Tensor, is_masked
+from moda_keras.graph import Graph, Tensor, is_masked
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.slicing.plan import Plan
@@ -43,11 +43,11 @@ class StagedModel:
                 "Measure its sub-tasks one by one with `metrics.reuse_accuracy`"
             )
         self.classes = modules.classes_with_modules()
-        model, self.kept = _slim_model(modules, self.classes)
-        traced = graph.trace(model)
-        hidden = graph.hidden_activations_of(traced)
-        self.names = [activation.name for activation, _ in hidden]
-        self.stages = _cut(traced, hidden, model.inputs)
+        slim = _slim_model(modules, self.classes)
+        self.kept = {name: kept for name, kept, _ in slim.hidden}
+        self.names = list(self.kept)
+        tensors = [tensor for *_, tensor in slim.hidden]
+        self.stages = _cut(slim.graph, tensors, slim.model.inputs)
 
 
 class Stage(keras.Model):
@@ -120,19 +120,43 @@ def why_not_staged(modules: ModuleSet) -> str | None:
     return None
 
 
-def _slim_model(
-    modules: ModuleSet, classes: np.ndarray
-) -> tuple[keras.Model, dict[str, np.ndarray]]:
-    """The model of all modules together, up to its logits, and the units it keeps."""
+class _Slim(NamedTuple):
+    """The model of all modules together.
+
+    Attributes:
+        model: The model, up to its logits.
+        graph: Its graph.
+        hidden: Of each hidden activation, in the order of execution, its name in the modules, the
+            units that it keeps, and its tensor in the graph.
+    """
+
+    model: keras.Model
+    graph: Graph
+    hidden: list[tuple[str, np.ndarray, Tensor]]
+
+
+def _slim_model(modules: ModuleSet, classes: np.ndarray) -> _Slim:
     for units in (modules.union(classes), {}):
         plan = modules.slicer.plan(units, classes, logits=True)
         kept = _kept_units(modules, plan)
-        model = modules.slicer.build(plan, keep_marks=True)
-        found = {h.name: h.units for h in graph.find_hidden_activations(model)}
-        if found == {name: len(indices) for name, indices in kept.items()}:
-            return model, kept
+        built = modules.slicer.build_parts(plan, keep_marks=True)
+        # By tensor, for a layer inside a composite layer has another name in the new model.
+        names = {
+            id(built.tensor(tensor)): name
+            for tensor, name in modules.slicer.hidden.items()
+            if name in kept
+        }
+        traced = graph.trace(built.model)
+        hidden = [
+            (names.get(id(tensor.keras_tensor)), activation.units, tensor)
+            for activation, tensor in graph.hidden_activations_of(traced)
+        ]
+        if {name: units for name, units, _ in hidden} == {n: len(u) for n, u in kept.items()}:
+            found = [(name, kept[name], tensor) for name, _, tensor in hidden]
+            return _Slim(built.model, traced, found)
     raise ValueError(
-        f"Expected the hidden activations {list(kept)} in the sliced model. Received: {list(found)}"
+        f"Expected the hidden activations {list(kept)} in the sliced model. Received: "
+        f"{[tensor.keras_tensor.name for *_, tensor in hidden]}"
     )
 
 
@@ -146,10 +170,7 @@ def _kept_units(modules: ModuleSet, plan: Plan) -> dict[str, np.ndarray]:
     }
 
 
-def _cut(
-    whole: Graph, hidden: Sequence[tuple[HiddenActivation, Tensor]], inputs: list
-) -> list[Stage]:
-    tensors = [tensor for _, tensor in hidden]
+def _cut(whole: Graph, tensors: Sequence[Tensor], inputs: list) -> list[Stage]:
     ends = [_position(whole, tensor) for tensor in tensors] + [len(whole.steps)]
     starts = [0, *ends[:-1]]
     alive = [whole.inputs, *(_alive_after(whole, end) for end in ends[:-1]), whole.outputs]

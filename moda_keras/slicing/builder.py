@@ -35,11 +35,13 @@ class BuiltModel:
         model: The functional `keras.Model`; its weights are copies of the original's.
         operation: Gives the new layer or operation of a `PlannedStep`.
         fill: Gives the layer of a `Fill` of a tensor.
+        tensor: Gives the new `keras.KerasTensor` of a tensor of the original.
     """
 
     model: keras.Model
     operation: Callable[[PlannedStep], Any]
     fill: Callable[[Tensor, Fill], Any]
+    tensor: Callable[[Tensor], Any]
 
 
 def build_model(
@@ -93,7 +95,12 @@ class _Builder:
         )
         model = keras.Model(inputs, outputs, name=name)
         model(inputs)  # Keras's exporters refuse a model that was never called
-        return BuiltModel(model, self.operation, lambda t, fill: self.fills[(t, *fill.key)])
+        return BuiltModel(
+            model,
+            operation=self.operation,
+            fill=lambda tensor, fill: self.fills[(tensor, *fill.key)],
+            tensor=self.values.__getitem__,
+        )
 
     def outputs(self) -> list[Any]:
         """The values of the graph's outputs: the chosen classes, and the others whole."""

@@ -202,10 +202,15 @@ class Slicer:
         return build_model(plan, name=name, weights=weights, keep_marks=keep_marks).model
 
     def build_parts(
-        self, plan: Plan, *, name: str | None = None, weights: Weights | None = None
+        self,
+        plan: Plan,
+        *,
+        name: str | None = None,
+        weights: Weights | None = None,
+        keep_marks: bool = False,
     ) -> BuiltModel:
-        """As `build`; the new layer of every step can be asked for."""
-        return build_model(plan, name=name, weights=weights)
+        """As `build`; the new layer of every step, and every new tensor, can be asked for."""
+        return build_model(plan, name=name, weights=weights, keep_marks=keep_marks)
 
     # ------------------------------------------------------------------- about the model alone
 

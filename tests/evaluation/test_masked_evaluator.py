@@ -16,7 +16,34 @@ from moda_keras.experiments import (
     why_not_staged,
 )
 
-MODELS = {"cnn": cnn, "residual": residual, "mlp": mlp}
+
+@keras.saving.register_keras_serializable(package="tests")
+class TwoActivations(layers.Layer):
+    """A composite layer, with a layer and an operation as hidden activations."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first = layers.Dense(6, activation="relu", name="first")
+        self.second = layers.Dense(5, name="second")
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.second.build((*shape[:-1], 6))
+
+    def call(self, x):
+        return keras.ops.relu(self.second(self.first(x)))
+
+
+def composite():
+    """Two such layers, and one whose name is that of the path of a layer inside."""
+    inputs = keras.Input((6,))
+    x = TwoActivations(name="block")(inputs)
+    x = layers.Dense(7, activation="relu", name="block_first")(x)
+    x = TwoActivations(name="other")(x)
+    return randomize(keras.Model(inputs, layers.Dense(4)(x)))
+
+
+MODELS = {"cnn": cnn, "residual": residual, "mlp": mlp, "composite": composite}
 
 
 def predictions_by_masked_model(modules, subtask, x):
