@@ -115,10 +115,43 @@ class Variance(Criterion):
         return np.maximum(square - mean**2, 0) * outgoing
 
 
-# The criteria by name. "frequency", the default of `decompose`, counts and has no importance.
+# The library's criteria by name. "frequency", the default of `decompose`, has no importance.
 CRITERIA: Mapping[str, Criterion] = MappingProxyType(
     {each.name: each for each in (LossChange(), Variance())}
 )
+_OF_USERS: dict[str, Criterion] = {}
+
+
+def register_criterion(criterion: Criterion) -> Criterion:
+    """Makes a criterion of your own known by its name, which is what modules keep of it.
+
+    `decompose` does so with the instance that it is given. Where modules are loaded from a file,
+    register it before `modules.within(..., calibration_data=)`, which measures importance again.
+
+    Args:
+        criterion: Instance of a subclass of `Criterion`. It takes the place of one of that name.
+
+    Returns:
+        The criterion.
+
+    Raises:
+        ValueError: If it is no such instance, or has the name of one of the library's.
+    """
+    if not isinstance(criterion, Criterion) or not isinstance(getattr(criterion, "name", 0), str):
+        raise ValueError(
+            "Expected an instance of a subclass of `moda_keras.criteria.Criterion` with a `name`. "
+            f"Received: criterion={criterion!r}"
+        )
+    if criterion.name == FREQUENCY or type(CRITERIA.get(criterion.name, criterion)) is not type(
+        criterion
+    ):
+        raise ValueError(
+            f"Expected a name other than those of the library's criteria, {[FREQUENCY, *CRITERIA]}."
+            f" Received: a criterion of class {type(criterion).__name__} with the name "
+            f"{criterion.name!r}"
+        )
+    _OF_USERS[criterion.name] = criterion
+    return criterion
 
 
 def find_criterion(criterion: Any) -> Criterion | None:
@@ -134,10 +167,12 @@ def find_criterion(criterion: Any) -> Criterion | None:
         ValueError: If it is neither.
     """
     if isinstance(criterion, Criterion):
-        return criterion
-    if isinstance(criterion, str) and criterion in (FREQUENCY, *CRITERIA):
-        return CRITERIA.get(criterion)
+        return register_criterion(criterion)
+    if isinstance(criterion, str) and criterion in (FREQUENCY, *CRITERIA, *_OF_USERS):
+        return (_OF_USERS | CRITERIA).get(criterion)
     raise ValueError(
         f"Expected `criterion` to be one of {[FREQUENCY, *CRITERIA]} or an instance of a subclass "
-        f"of `moda_keras.criteria.Criterion`. Received: criterion={criterion!r}"
+        f"of `moda_keras.criteria.Criterion`. Received: criterion={criterion!r}. If that is the "
+        "name of one of your own, make it known first: "
+        "`moda_keras.criteria.register_criterion(MyCriterion())`"
     )

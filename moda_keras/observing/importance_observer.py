@@ -109,6 +109,7 @@ class ClassImportance(keras.metrics.Metric):
         ):
             observation = observation_of(values, hidden.channel_axis, hidden.non_negative)
             found = self.criterion.observe(observation, gradient)
+            _check_observed(self.criterion, found, hidden)
             for variable, rows in zip(variables, found, strict=True):
                 rows = ops.cast(rows, "float32")
                 variable.assign(variable + sum_by_class(rows, ids, self.classes))
@@ -155,3 +156,16 @@ def _checked(
             f"{wrong.size} other numbers{f', the first {wrong[0]}' if wrong.size else ''}"
         )
     return values
+
+
+def _check_observed(criterion: Criterion, found: Any, hidden: HiddenActivation) -> None:
+    is_list = isinstance(found, (list, tuple))
+    shapes = [tuple(getattr(each, "shape", ())) for each in found] if is_list else []
+    fits = len(shapes) == criterion.sums
+    if not fits or any(len(shape) != 2 or shape[1] != hidden.units for shape in shapes):
+        received = f"{type(found).__name__} of shapes {shapes}" if is_list else type(found).__name__
+        raise ValueError(
+            f"Expected `observe` of the criterion {criterion.name!r} to return a list of "
+            f"{criterion.sums} tensors of shape (batch, {hidden.units}) for {hidden.name!r}. "
+            f"Received: {received}"
+        )

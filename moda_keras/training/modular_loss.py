@@ -102,7 +102,17 @@ class ModularLoss(ABC):
 
         Returns:
             Float scalar.
+
+        Raises:
+            ValueError: If `objectives`, `objective_names` and `weights` do not have the same names.
         """
+        names = {*self.objective_names}
+        if {*objectives} != names or {*self.weights} != names:
+            raise ValueError(
+                f"Expected `objectives` and `weights` of {type(self).__name__} to have the names "
+                f"in `objective_names`, {list(self.objective_names)}. Received: objectives "
+                f"{list(objectives)}, weights {list(self.weights)}"
+            )
         return sum(weight * objectives[name] for name, weight in self.weights.items())
 
     def __call__(self, activations: Sequence, labels: Any, num_classes: int, **kwargs) -> Any:

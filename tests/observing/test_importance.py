@@ -12,6 +12,7 @@ from masking import randomize
 from small_models import cnn, mlp
 
 import moda_keras as mk
+from moda_keras.observing import criteria
 
 STEP = 1e-5
 
@@ -247,6 +248,61 @@ def test_own_criterion_is_taken():
     modules = mk.decompose(model, x, y, criterion=Halves(), verbose=0)
     np.testing.assert_array_equal(modules.importance["first"], np.full((3, 6), 5.0))
     assert modules.criterion == "halves"
+
+
+class OfPlaces(Halves):
+    """Some units more than others."""
+
+    name = "places"
+
+    def importance(self, sums, samples, outgoing):
+        return sums[0] * (1 + np.arange(sums[0].shape[1]))
+
+
+def test_own_criterion_measures_again_after_loading(tmp_path, monkeypatch):
+    model = mlp()
+    x, y = labelled_inputs(model, samples=60)
+    monkeypatch.setattr(criteria, "_OF_USERS", {})
+    modules = mk.decompose(model, x, y, criterion=OfPlaces(), verbose=0)
+    arguments = {"parameters": 0.6, "classes": [0, 2], "calibration_data": x[y != 1], "verbose": 0}
+    expected = modules.within(**arguments).units
+    modules.save(tmp_path / "a.modules")
+    monkeypatch.setattr(criteria, "_OF_USERS", {})
+    loaded = mk.load_modules(tmp_path / "a.modules")
+    with pytest.raises(ValueError, match=r"'places'.*register_criterion\(MyCriterion\(\)\)"):
+        loaded.within(**arguments)
+    mk.criteria.register_criterion(OfPlaces())
+    check_equal(loaded.within(**arguments).units, expected)
+
+
+@pytest.mark.parametrize("name", ["frequency", "importance", None])
+def test_name_of_a_criterion_of_the_library_is_refused(name):
+    class Named(Halves):
+        pass
+
+    Named.name = name
+    with pytest.raises(ValueError, match=r"Received: .*Named"):
+        mk.decompose(mlp(), *labelled_inputs(mlp()), criterion=Named(), verbose=0)
+    assert mk.criteria.register_criterion(mk.criteria.LossChange())
+
+
+@pytest.mark.parametrize("found", ["a tensor", "two", "transposed", "none"])
+def test_observations_of_another_form_are_refused(found):
+    class Other(Halves):
+        name = "other"
+
+        def observe(self, activation, gradients):
+            (rows,) = super().observe(activation, gradients)
+            return {
+                "a tensor": rows, "two": [rows, rows], "transposed": [rows.T], "none": None
+            }[found]  # fmt: skip
+
+    model = mlp()
+    message = (
+        r"`observe` of the criterion 'other' to return a list of 1 tensors of shape \(batch, 6"
+    )
+    with pytest.raises(ValueError, match=message):
+        mk.decompose(model, *labelled_inputs(model), criterion=Other(), verbose=0)
 
 
 def test_criterion_with_impossible_numbers_is_refused():

@@ -408,3 +408,23 @@ def test_empty_batch_has_no_objectives_and_no_gradient():
         lambda tensors: mk.MODALoss()(tensors, labels, 2), [np.zeros((0, 3), "float32")]
     )
     assert loss == 0.0 and gradient.shape == (0, 3)
+
+
+@pytest.mark.parametrize("broken", ["weights", "objectives", "objective_names"])
+def test_names_of_an_own_loss_that_do_not_fit_are_refused(broken):
+    class Own(mk.ModularLoss):
+        objective_names = ("silence", "other") if broken == "objective_names" else ("silence",)
+
+        @property
+        def weights(self):
+            return {"noise" if broken == "weights" else "silence": 1.0}
+
+        def objectives(self, activations, labels, num_classes, **options):
+            value = sum(keras.ops.mean(each) for each in activations)
+            return {"silence": value} | ({"more": value} if broken == "objectives" else {})
+
+        def get_config(self):
+            return {}
+
+    with pytest.raises(ValueError, match=r"of Own to have the names in `objective_names`"):
+        Own()([np.ones((2, 3), "float32")], [0, 1], 2)
