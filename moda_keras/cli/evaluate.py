@@ -111,8 +111,10 @@ def _evaluate_with_other(
             f"Expected --classes to be those of {str(path)!r}, {', '.join(names)}. Received: "
             f"{','.join(asked)}"
         )
+    from moda_keras.evaluation.samples import predict
+
     data, k = data_of_model_with_other(data, model, path, names), len(names)
-    scores = model.predict(data.test_batches(), verbose=0)
+    scores = predict(model, data.test_batches())
     labels = np.minimum(data.y_test, k)
     is_right = scores.argmax(axis=-1) == labels
     is_chosen = labels < k

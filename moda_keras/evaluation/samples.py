@@ -45,8 +45,18 @@ def predict(model: keras.Model, x: Any, batch_size: int = 256) -> np.ndarray:
 
     Returns:
         Float array (N, ...).
+
+    Raises:
+        ValueError: If an output is NaN: the largest of such scores means nothing.
     """
     check_batch_size(batch_size)
     batching = {} if is_dataset(x) else {"batch_size": batch_size}
     outputs = model.predict(loadable(x), verbose=0, **batching)
-    return np.asarray(keras.tree.flatten(outputs)[0])
+    scores = np.asarray(keras.tree.flatten(outputs)[0])
+    if np.isnan(scores).any():
+        count = np.isnan(scores).reshape(len(scores), -1).any(axis=1).sum()
+        raise ValueError(
+            f"Expected outputs without NaN. Received: NaN for {count} of {len(scores)} samples "
+            f"from the model {model.name!r}. Check the data and the weights"
+        )
+    return scores

@@ -1,5 +1,6 @@
 """Replacing a class of a weak model by another model's module."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,8 @@ def replace(
 
     Raises:
         ValueError: If the target class is not one of the weak model's, the input shapes differ, the
-            weak model has no graph or several outputs, or "normalize" gets no `x`.
+            weak model has no graph or several outputs, or "normalize" gets no `x`, or one with a
+            logit that is not finite.
 
     Examples:
         ```python
@@ -175,6 +177,11 @@ def _range_scaling(model: keras.Model, x: Any, batch_size: int, name: str) -> ke
     batching = {"batch_size": batch_size} if hasattr(x, "shape") else {}
     logits = keras.tree.flatten(model.predict(x, verbose=0, **batching))[0]
     low, high = float(logits.min()), float(logits.max())
+    if not math.isfinite(high - low):
+        raise ValueError(
+            "Expected finite logits for all samples in `x`. Received: NaN or infinity from the "
+            f"model {model.name!r}. Check the data and the weights"
+        )
     scale = 1.0 / (high - low) if high > low else 1.0
     return keras.layers.Rescaling(scale, offset=-low * scale, name=name)
 

@@ -162,3 +162,24 @@ def test_batch_size_that_is_not_a_positive_int(batch_size, modules, data):
 def test_model_instead_of_modules_is_refused(measure, modules, data):
     with pytest.raises(ValueError, match=r"Expected `modules` to be a `ModuleSet`.*a model"):
         measure(modules.model, *data)
+
+
+NOT_A_NUMBER = {
+    "reuse_accuracy": lambda modules, x, y: mk.metrics.reuse_accuracy(modules, [0, 1], x, y),
+    "full_accuracy": lambda modules, x, y: mk.metrics.full_accuracy(modules.model, [0, 1], x, y),
+    "ModelMeasurement": lambda modules, x, y: mk.metrics.ModelMeasurement(modules, [0, 1], x, y),
+    "within": lambda modules, x, y: modules.within(
+        max_accuracy_loss=0.1, classes=[0, 1], validation_data=(x, y)
+    ),
+    "size_curve": lambda modules, x, y: mk.tuning.size_curve(modules, [0, 1], x, y, sizes=[0.9]),
+}
+
+
+@pytest.mark.parametrize("name", NOT_A_NUMBER)
+@pytest.mark.parametrize("rows", [1, None], ids=["one sample", "all samples"])
+def test_outputs_that_are_not_numbers_are_refused(name, rows, modules, data):
+    x, y = (np.copy(each) for each in data)
+    modules = mk.decompose(modules.model, x, y, criterion="importance", verbose=0)
+    x[np.flatnonzero(y < 2)[:rows]] = np.nan
+    with pytest.raises(ValueError, match=r"without NaN\. Received: NaN for"):
+        NOT_A_NUMBER[name](modules, x, y)

@@ -157,6 +157,14 @@ def test_several_inputs():
 # ---------------------------------------------------------------------------------- calibration
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_range_of_logits_that_are_not_finite_is_refused(value, weak, strong, x):
+    wrong = np.copy(x)
+    wrong[0, 0] = value
+    with pytest.raises(ValueError, match="Expected finite logits for all samples in `x`"):
+        mk.replace(weak, strong[1], 1, strategy="normalize", x=wrong)
+
+
 @pytest.fixture(scope="module")
 def fitted():
     """A weak model that mistakes class 2, patched with the module of a strong model and fitted."""
