@@ -143,6 +143,12 @@ class ClassImportance(keras.metrics.Metric):
         return found
 
 
+_WITHOUT_GRADIENTS = (
+    ". A gradient may not be finite, as those of a square root or of a norm at zero: "
+    'criterion="variance" needs none'
+)
+
+
 def _checked(
     values: Any, hidden: HiddenActivation, criterion: Criterion, classes: int
 ) -> np.ndarray:
@@ -154,6 +160,7 @@ def _checked(
             f"Expected from the criterion {criterion.name!r} finite numbers >= 0 of shape {shape} "
             f"for the activation {hidden.name!r}. Received: shape {values.shape} with "
             f"{wrong.size} other numbers{f', the first {wrong[0]}' if wrong.size else ''}"
+            f"{_WITHOUT_GRADIENTS if criterion.needs_gradients else ''}"
         )
     return values
 

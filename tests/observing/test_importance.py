@@ -313,6 +313,16 @@ def test_criterion_with_impossible_numbers_is_refused():
         mk.decompose(model, *labelled_inputs(model), criterion=criterion, verbose=0)
 
 
+def test_gradient_that_is_not_finite_is_explained():
+    inputs = keras.Input((6,))
+    x = layers.Dense(5, activation="relu", name="features")(inputs)
+    model = keras.Model(inputs, layers.Dense(4)(keras.ops.sqrt(x)))
+    x, y = labelled_inputs(model)
+    with pytest.raises(ValueError, match=r'as those of a square root .* criterion="variance"'):
+        decompose(model, x, y)
+    assert mk.decompose(model, x, y, criterion="variance", verbose=0).importance
+
+
 def test_unknown_criterion_is_refused():
     model = mlp()
     with pytest.raises(ValueError, match=r"\['frequency', 'importance', 'variance'\]"):
