@@ -34,7 +34,7 @@ def diagnose(
             dataset.
         history: What `fit` with a `modular_loss` returned, its `history` dict, or the path of a
             file that `keras.callbacks.CSVLogger` wrote.
-        subtask_rows: What `moda_keras.experiments.sweep_subtasks` returned, or the path of its
+        subtask_rows: What `moda_keras.metrics.sweep_subtasks` returned, or the path of its
             file. By default a sample of sub-tasks is measured on the test data.
         modular_loss: The loss of the training, for the names and weights of its objectives. By
             default that of the compiled model, or `MODALoss()` if there is none.

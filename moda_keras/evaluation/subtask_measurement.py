@@ -45,7 +45,7 @@ class SubtaskMeasurement:
         Returns:
             For each sub-task a dict: `classes`, their number `k`, their number of `samples`, the
             `accuracy` of the composed model, the `full_accuracy` of the original choosing among
-            the same classes, and `size` (trainable parameters) and `flops` of the composed model
+            the same classes, and `size` (parameters) and `flops` of the composed model
             relative to the original. `flops` is NaN if the model's input shape is not fixed.
         """
         table = np.zeros((len(subtasks), self.modules.num_classes), bool)

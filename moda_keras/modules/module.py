@@ -36,7 +36,7 @@ class Module:
 
     @property
     def size(self) -> float:
-        """Trainable parameters of the module as a model of its own, over those of the original."""
+        """Parameters of the module as a model of its own, over those of the original."""
         return self.modules.plan([self.class_index]).relative_size
 
     def to_model(self, name: str | None = None, *, logits: bool = False) -> keras.Model:

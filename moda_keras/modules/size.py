@@ -16,7 +16,7 @@ def composed_size(
     *,
     keep_outputs: keras.Model | None = None,
 ) -> float:
-    """Trainable parameters of the model composed of these classes, over those of the original.
+    """Parameters of the model composed of these classes, over those of the original.
 
     Args:
         modules: The modules.

@@ -25,7 +25,7 @@ Cost = tuple[int, int]
 
 @dataclass(frozen=True)
 class CompositionCosts:
-    """Trainable parameters and multiply-accumulates of composed models.
+    """Parameters and multiply-accumulates of composed models.
 
     Attributes:
         parameters, flops: Of the original; `flops` is 0 if its input shape is not fixed.

@@ -136,7 +136,7 @@ def _overview(data: ReportData) -> list[tuple[str, str, str]]:
     sizes = [each.size for each in data.classes if _is_known(each.size)]
     without = modules.num_classes - present
     tiles = [
-        (short(costs.parameters), "trainable parameters", ""),
+        (short(costs.parameters), "parameters", ""),
         (short(costs.flops) if costs.flops else "–", "multiply-accumulates", ""),  # noqa: RUF001
         (str(modules.num_classes), "classes", f"{without} without a module" if without else ""),
         (modules.threshold_label, "tau", ""),

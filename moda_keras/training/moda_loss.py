@@ -32,6 +32,9 @@ class MODALoss(ModularLoss):
     different classes apart, compactness silences units. Each is averaged over the hidden
     activations of a model; the total is added to the task loss by `ModularModel`.
 
+    All three are losses, the lower the better: an affinity of 0 is that of identical vectors in
+    each class, a dispersion of 0 that of classes that share no unit.
+
     Args:
         alpha: Float >= 0, weight of affinity.
         beta: Float >= 0, weight of dispersion.

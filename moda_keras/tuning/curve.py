@@ -50,7 +50,7 @@ def threshold_curve(
         - `threshold`: as given.
         - `reuse_accuracy`: accuracy of the composed models, mean over the sub-tasks.
         - `full_accuracy`: accuracy of the full model, choosing among the same classes.
-        - `module_size`: trainable parameters of a module over the model's, mean over the classes.
+        - `module_size`: parameters of a module over the model's, mean over the classes.
         - `worst_loss`: the largest loss of accuracy of a sub-task.
 
     Raises:

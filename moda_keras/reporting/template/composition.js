@@ -15,7 +15,7 @@ function prepare(data) {
   return { ...data, accuracy };
 }
 
-// Trainable parameters and multiply-accumulates of the model composed of the classes, and whether
+// Parameters and multiply-accumulates of the model composed of the classes, and whether
 // they are exact. Estimates are those of CompositionCosts.estimate.
 function cost(costs, classes) {
   const known = costs.known[classes.join()];
