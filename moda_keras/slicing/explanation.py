@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from moda_keras.graph import Step, has_changed_weights, kind_of
+from moda_keras.graph import has_changed_weights, kind_of
 from moda_keras.html_table import html_table
 from moda_keras.slicing.parameters import parameters_of
 from moda_keras.slicing.plan import Plan, PlannedStep

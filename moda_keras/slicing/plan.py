@@ -156,4 +156,3 @@ def trainable_parameters(model: keras.Model) -> int:
             "none"
         )
     return size
-
