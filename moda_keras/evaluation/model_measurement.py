@@ -10,6 +10,7 @@ from moda_keras.evaluation.accuracy import is_correct
 from moda_keras.evaluation.flops import count_flops
 from moda_keras.evaluation.gather_samples import gather_samples
 from moda_keras.evaluation.latency import measure_latency
+from moda_keras.evaluation.logits import predict_logits
 from moda_keras.evaluation.samples import predict
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
@@ -35,7 +36,8 @@ class ModelMeasurement:
         samples: The number of samples of these classes.
         is_labelled: Whether there are labels.
         labels: Int array (samples,): class indices.
-        full_scores: Float array (samples, C): what the original gives.
+        full_scores: Float array (samples, C): the logits of the original, or what it gives if it
+            does not end in a softmax.
 
     Raises:
         ValueError: If a class is unknown, `x` and `y` do not match, a dataset has no labels, or no
@@ -77,7 +79,7 @@ class ModelMeasurement:
             )
         self._x, self.labels = take_samples(x, is_chosen), y[is_chosen]
         self.samples = len(self.labels)
-        self.full_scores = predict(modules.model, self._x)
+        self.full_scores = predict_logits(modules.model, self._x)
         self._original = self.full_scores[:, self.classes].argmax(axis=-1)
         self._whole = {
             "parameters": count_parameters(modules.model),
