@@ -99,7 +99,7 @@ class ModelMeasurement:
         """The figures of a model of the classes.
 
         Args:
-            model: A model with output (batch, k), as `compose` builds it.
+            model: A built model with output (batch, k), as `compose` builds it.
             milliseconds: The time of a sample, if it is known; measured by default.
 
         Returns:
@@ -116,12 +116,13 @@ class ModelMeasurement:
         Raises:
             ValueError: If the model has another number of outputs.
         """
-        if model.output_shape[-1] != len(self.classes):
+        scores = predict(model, self._x)
+        if scores.shape != (self.samples, len(self.classes)):
             raise ValueError(
                 f"Expected a model of {len(self.classes)} outputs, one for each class. Received: "
-                f"output shape {model.output_shape}"
+                f"output shape {(None, *scores.shape[1:])}"
             )
-        return self._figures(model, predict(model, self._x), milliseconds)
+        return self._figures(model, scores, milliseconds)
 
     def _figures(
         self, model: keras.Model, scores: np.ndarray, milliseconds: float | None = None
