@@ -114,18 +114,6 @@ def check_steps(steps: Any) -> None:
     _check_positive("steps", steps)
 
 
-def check_sample_weight(sample_weight: Any) -> None:
-    """Raises a ValueError if weights in an array are NaN or infinite."""
-    if not isinstance(sample_weight, np.ndarray) or sample_weight.dtype.kind != "f":
-        return
-    wrong = ~np.isfinite(sample_weight)
-    if wrong.any():
-        raise ValueError(
-            "Expected `sample_weight` to hold finite numbers. Received: "
-            f"{int(wrong.sum())} that are NaN or infinite"
-        )
-
-
 def as_class_indices(y: Any, class_names: Sequence[str] | None) -> Any:
     """Labels as an array; names of classes become class indices.
 
