@@ -14,7 +14,12 @@ from moda_keras.evaluation.logits import predict_logits
 from moda_keras.evaluation.samples import predict
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import is_dataset, refuse_dataset, take_samples
+from moda_keras.observing.labelled_arrays import (
+    check_batch_size,
+    is_dataset,
+    refuse_dataset,
+    take_samples,
+)
 from moda_keras.slicing.parameters import count_parameters
 
 
@@ -60,6 +65,7 @@ class ModelMeasurement:
         batch_size: int | None = 1,
     ):
         check_modules(modules)
+        check_batch_size(batch_size)
         self.modules = modules
         self.classes = modules.resolve_classes(classes)
         self.batch_size = batch_size
