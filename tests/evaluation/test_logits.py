@@ -149,6 +149,16 @@ def test_moda_evaluate(saturated):
         assert _accuracy(modules.model, data, list(classes))[0] == pytest.approx(accuracy)
 
 
+def test_model_with_an_output_for_the_other_classes():
+    """As `moda evaluate` compares the chosen classes, without "other"."""
+    model = _with_activation("softmax")
+    x, _ = samples(model)
+    small = mk.compose(mk.ModuleSet.from_units(model, {}), [3, 1], other=True)
+    assert small.predict(x, verbose=0)[:, :2].max(axis=1).min() == 0
+    expected = logits_of(model, x)[:, [3, 1]]
+    np.testing.assert_allclose(predict_logits(small, x)[:, :2], expected, rtol=1e-4, atol=1e-2)
+
+
 def test_sigmoid_is_compared_as_it_is():
     """A composed model keeps a sigmoid, of each class by itself: both compare the same values."""
     model = _with_activation("sigmoid")
