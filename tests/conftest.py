@@ -33,6 +33,7 @@ ON_ONE_BACKEND = (
     "tuning",
     "zoo",
     "kills",
+    "evaluation/test_logits.py",
     "evaluation/test_orphans.py",
     "graph/test_composite_page.py",
     "graph/test_inlining_search.py",

@@ -247,6 +247,8 @@ def invalid_weights(count: int) -> str:
 
 def _flat_weight(sample_weight: Any, ids: Any) -> Any:
     weight = ops.convert_to_tensor(sample_weight)
+    if keras.backend.standardize_dtype(weight.dtype) == "bool":  # TensorFlow compares no numbers
+        weight = ops.cast(weight, "int32")
     if len(weight.shape) != 1 and not (len(weight.shape) == 2 and weight.shape[-1] == 1):
         raise ValueError(
             "Expected `sample_weight` of shape (batch,) or (batch, 1). Received: sample_weight of "
