@@ -183,6 +183,18 @@ def test_figure_is_that_of_the_smallest_composed_model(kind):
             assert part.kept == count(small.get_layer(part.name)), part.name
 
 
+def test_biases_that_hold_constants_are_counted():
+    original = randomize(
+        keras.Sequential(
+            [keras.Input((4,)), layers.Dense(6, "relu", name="features"),
+             layers.BatchNormalization(), layers.Dense(3, use_bias=False, name="logits")]
+        )
+    )  # fmt: skip
+    (part,) = [part for part in mk.explain(original).parts if part.name == "logits"]
+    small = mk.compose(module_set(original, first_units(original)), [0])
+    assert part.kept == count(small.get_layer("logits")) == 1 + 1
+
+
 def test_figure_is_that_of_the_least_budget():
     original = randomize(STAY["recurrent"][0]())
     x, y = np.arange(60).reshape(12, 5), np.arange(12) % 4
