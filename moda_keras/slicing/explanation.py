@@ -100,9 +100,10 @@ class Explanation:
         return html_table(self._title(), _HEADER, self._rows())
 
     def _title(self) -> str:
+        shown = min(100 * self.share, 99.9)  # something always stays
         return (
             f"{self.model_name}: {len(self.hidden_activations)} hidden activations; "
-            f"at most {100 * self.share:.1f} % of {self.parameters:,} parameters can be cut"
+            f"at most {shown:.1f} % of {self.parameters:,} parameters can be cut"
         )
 
     def _rows(self) -> list[list[str]]:
