@@ -220,18 +220,18 @@ def loads_without_hub(model: keras.Model, x) -> str:
 
 
 def _share_of_encoder(parts: Explanation) -> str:
-    """Share of the parameters, embeddings and head left out, that can be cut."""
+    """Share of the parameters, embeddings and head left out, that can be cut at most."""
     inside = [part for part in parts.parts if not any(name in part.name for name in OUTSIDE)]
     total = sum(part.parameters for part in inside)
-    cut = sum(part.parameters for part in inside if part.why_whole is None)
-    return f"{100 * cut / total:.1f} %" if total else ""
+    kept = sum(part.kept for part in inside)
+    return f"{100 * (1 - kept / total):.1f} %" if total else ""
 
 
 def _why_whole(parts: Explanation) -> str:
-    """The kinds of layers that stay whole, with their parameters."""
+    """The kinds of layers of which all outputs stay, with the parameters that stay."""
     kinds: Counter = Counter()
     for part in parts.whole:
-        kinds[part.kind] += part.parameters
+        kinds[part.kind] += part.kept
     return ", ".join(f"{kind} ({n:,})" for kind, n in kinds.items() if n)
 
 

@@ -33,6 +33,7 @@ ON_ONE_BACKEND = (
     "tuning",
     "zoo",
     "kills",
+    "evaluation/test_logits.py",
     "evaluation/test_orphans.py",
     "graph/test_common_part.py",
     "graph/test_composite_page.py",
@@ -69,6 +70,7 @@ ON_ONE_BACKEND = (
     "test_hostile_tables.py",
     "test_messages.py",
     "test_progress.py",
+    "test_subclassed_models.py",
 )
 # Of the cases of a test in these folders, torch runs all, TensorFlow every third and JAX, which
 # compiles every model anew, every fifth, and not the same: their subject is the graph and the

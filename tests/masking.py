@@ -66,6 +66,16 @@ def scale(values):
     return max(np.abs(values).max(), 1e-6)
 
 
+def first_units(model):
+    """The least that a model can have: one unit of every hidden activation."""
+    return {name: np.arange(units) < 1 for name, units in Slicer(model).units.items()}
+
+
+def count(model_or_layer):
+    """The number of its parameters."""
+    return sum(int(np.prod(weight.shape)) for weight in model_or_layer.trainable_weights)
+
+
 def relative_difference(received, expected):
     return np.abs(received - expected).max() / np.abs(expected).max()
 
@@ -91,8 +101,7 @@ def check_slicing(model, units=None, classes=CLASSES, tolerance=1e-5, fraction=0
         assert np.ptp(expected, axis=0).max() > 0, "the masked model does not read its input"
     difference = relative_difference(received, expected)
     assert difference < tolerance
-    trainable = sum(int(np.prod(weight.shape)) for weight in sliced.trainable_weights)
-    assert plan.trainable_size == trainable
+    assert plan.trainable_size == count(sliced)
     assert plan.fills == len(fill_layers(sliced))
     return sliced
 

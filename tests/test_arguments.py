@@ -40,7 +40,7 @@ CALLS = {
     "batches in a list": (lambda: decompose([X, X, X]), "list of 3. Pass labels as `y`, and batch"),
     "data set": (lambda: decompose(Prepared()), "a Prepared. Pass its `x_train`"),
     "steps": (lambda: decompose(steps="all"), "`steps` to be a positive int.*'all'"),
-    "weights": (lambda: decompose(sample_weight=np.full(12, np.nan)), "12 that are NaN"),
+    "weights": (lambda: decompose(sample_weight=np.full(12, np.nan)), "12 that are negative, NaN"),
     "complex labels": (lambda: decompose(y=Y.astype(complex)), "labels of dtype complex128"),
     "dates": (lambda: decompose(y=Y.astype("datetime64[D]")), "labels of dtype datetime64"),
     "threshold": (lambda: decompose(threshold=True), r"`threshold` in \[0, 1\].*True"),

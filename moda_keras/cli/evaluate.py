@@ -111,10 +111,10 @@ def _evaluate_with_other(
             f"Expected --classes to be those of {str(path)!r}, {', '.join(names)}. Received: "
             f"{','.join(asked)}"
         )
-    from moda_keras.evaluation.samples import predict
+    from moda_keras.evaluation.logits import predict_logits
 
     data, k = data_of_model_with_other(data, model, path, names), len(names)
-    scores = predict(model, data.test_batches())
+    scores = predict_logits(model, data.test_batches())
     labels = np.minimum(data.y_test, k)
     is_right = scores.argmax(axis=-1) == labels
     is_chosen = labels < k
@@ -274,10 +274,13 @@ def _accuracy(
         outputs: The label of each output; by default its index.
     """
     from moda_keras.evaluation.accuracy import accuracy_by_class, is_correct
+    from moda_keras.evaluation.logits import predict_logits
     from moda_keras.evaluation.samples import predict
 
-    scores = predict(model, data.test_batches())
-    scores = scores if columns is None else scores[:, columns]
+    if columns is None:
+        scores = predict(model, data.test_batches())
+    else:
+        scores = predict_logits(model, data.test_batches())[:, columns]
     correct = is_correct(scores, data.y_test, outputs)
     by_class = accuracy_by_class(correct, data.y_test, len(data.class_names))
     return float(correct.mean()), by_class.tolist()

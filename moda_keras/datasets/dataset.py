@@ -33,6 +33,12 @@ class ImageDataset(abc.ABC):
     class_names: tuple[str, ...]
     augment: str
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {len(self.class_names)} classes: {len(self.y_train):,} "
+            f"training and {len(self.y_test):,} test images of shape {tuple(self.image_shape)}>"
+        )
+
     def train_batches(
         self, batch_size: int = 128, *, augment: str | None = None, seed: int = 0
     ) -> EpochBatches:
@@ -118,7 +124,7 @@ class ImageDataset(abc.ABC):
         """
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset(ImageDataset):
     """A data set in memory; its methods are those of `ImageDataset`.
 

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from moda_keras.datasets.stored_samples import StoredSamples
 from moda_keras.datasets.streamed_batches import StreamedEpochBatches, StreamedImages
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StreamedDataset(ImageDataset):
     """A data set in files; its methods are those of `ImageDataset`.
 
@@ -43,7 +43,7 @@ class StreamedDataset(ImageDataset):
     test: StoredSamples
     class_names: tuple[str, ...]
     decoder: ImageDecoder
-    name: str = field(repr=False)
+    name: str
     augment: str = "crop_flip"
 
     @property

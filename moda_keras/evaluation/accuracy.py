@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from moda_keras.evaluation.logits import predict_logits
 from moda_keras.evaluation.samples import check_samples, predict
+from moda_keras.graph import require_single_output, to_functional
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_labelled_arrays, take_samples
@@ -54,6 +56,8 @@ def full_accuracy(
 ) -> float:
     """Accuracy of the full model on the samples of k classes, choosing among these k only.
 
+    Logits are compared, not the probabilities of all classes, which may all be 0.
+
     Args:
         model: The original model, output (batch, C).
         classes: Class indices, k of them.
@@ -66,9 +70,12 @@ def full_accuracy(
         Float in [0, 1].
 
     Raises:
-        ValueError: If a class or a label is unknown, or no sample is of these classes.
+        ValueError: If a class or a label is unknown, no sample is of these classes, or the model is
+            not built, its `call` is no graph, or its output is another.
     """
-    num_classes = model.output_shape[-1]
+    graph_of_model = to_functional(model)
+    require_single_output(graph_of_model)
+    num_classes = graph_of_model.outputs[0].shape[-1]
     classes = [int(index) for index in classes]
     if not classes or not all(0 <= index < num_classes for index in classes):
         raise ValueError(
@@ -76,7 +83,7 @@ def full_accuracy(
             f"classes={classes}"
         )
     x, y = _of_classes(*check_labelled_arrays(x, y, num_classes), classes)
-    scores = predict(model, x, batch_size)
+    scores = predict_logits(graph_of_model, x, batch_size)
     return float(is_correct(scores[:, classes], y, classes).mean())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from moda_keras.evaluation.samples import check_samples
 from moda_keras.modules.module_set import ModuleSet
 from moda_keras.observing.labelled_arrays import check_steps, is_dataset, take_samples
+from moda_keras.ops.labels import check_sample_weight
 
 
 def gather_samples(
@@ -31,7 +32,8 @@ def gather_samples(
 
     Raises:
         ValueError: If there are no labels or no samples, their numbers differ, a label is not a
-            class, a dataset comes with `y`, or its batches differ in the shape of a sample.
+            class, a weight is negative or not finite, a dataset comes with `y`,
+            or its batches differ in the shape of a sample.
     """
     check_steps(steps)
     if is_dataset(x):
@@ -67,7 +69,9 @@ def _unpack(batch: Any) -> tuple[Any, Any]:
     )
     if weight is None:
         return x, y
-    kept = keras.ops.convert_to_numpy(weight).reshape(-1) != 0
+    weight = keras.ops.convert_to_numpy(weight)
+    check_sample_weight(weight)
+    kept = weight.reshape(-1) != 0
     return take_samples(x, kept), y[kept]
 
 

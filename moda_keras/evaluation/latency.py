@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from moda_keras.graph import inputs_and_outputs, to_functional
+from moda_keras.observing.labelled_arrays import check_batch_size, check_positive
 
 # The first calls compile, and fill caches.
 WARM_UP = 3
@@ -23,7 +24,8 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 30) 
         Float, milliseconds.
 
     Raises:
-        ValueError: If an axis of an input other than the batch has unknown size.
+        ValueError: If an axis of an input other than the batch has unknown size, or a number is not
+            positive.
 
     Examples:
         >>> import keras
@@ -32,6 +34,8 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 30) 
         >>> mk.metrics.measure_latency(model) > 0
         True
     """
+    check_batch_size(batch_size, is_optional=False)
+    check_positive("runs", runs)
     model = to_functional(model)
     inputs = [_zeros(each, batch_size) for each in model.inputs]
     inputs = keras.tree.pack_sequence_as(inputs_and_outputs(model)[0], inputs)

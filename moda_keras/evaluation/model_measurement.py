@@ -10,10 +10,16 @@ from moda_keras.evaluation.accuracy import is_correct
 from moda_keras.evaluation.flops import count_flops
 from moda_keras.evaluation.gather_samples import gather_samples
 from moda_keras.evaluation.latency import measure_latency
+from moda_keras.evaluation.logits import predict_logits
 from moda_keras.evaluation.samples import predict
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
-from moda_keras.observing.labelled_arrays import is_dataset, refuse_dataset, take_samples
+from moda_keras.observing.labelled_arrays import (
+    check_batch_size,
+    is_dataset,
+    refuse_dataset,
+    take_samples,
+)
 from moda_keras.slicing.parameters import count_parameters
 
 
@@ -35,7 +41,8 @@ class ModelMeasurement:
         samples: The number of samples of these classes.
         is_labelled: Whether there are labels.
         labels: Int array (samples,): class indices.
-        full_scores: Float array (samples, C): what the original gives.
+        full_scores: Float array (samples, C): the logits of the original, or what it gives if it
+            does not end in a softmax.
 
     Raises:
         ValueError: If a class is unknown, `x` and `y` do not match, a dataset has no labels, or no
@@ -58,6 +65,7 @@ class ModelMeasurement:
         batch_size: int | None = 1,
     ):
         check_modules(modules)
+        check_batch_size(batch_size)
         self.modules = modules
         self.classes = modules.resolve_classes(classes)
         self.batch_size = batch_size
@@ -77,7 +85,7 @@ class ModelMeasurement:
             )
         self._x, self.labels = take_samples(x, is_chosen), y[is_chosen]
         self.samples = len(self.labels)
-        self.full_scores = predict(modules.model, self._x)
+        self.full_scores = predict_logits(modules.model, self._x)
         self._original = self.full_scores[:, self.classes].argmax(axis=-1)
         self._whole = {
             "parameters": count_parameters(modules.model),
@@ -97,7 +105,7 @@ class ModelMeasurement:
         """The figures of a model of the classes.
 
         Args:
-            model: A model with output (batch, k), as `compose` builds it.
+            model: A built model with output (batch, k), as `compose` builds it.
             milliseconds: The time of a sample, if it is known; measured by default.
 
         Returns:
@@ -114,12 +122,13 @@ class ModelMeasurement:
         Raises:
             ValueError: If the model has another number of outputs.
         """
-        if model.output_shape[-1] != len(self.classes):
+        scores = predict(model, self._x)
+        if scores.shape != (self.samples, len(self.classes)):
             raise ValueError(
                 f"Expected a model of {len(self.classes)} outputs, one for each class. Received: "
-                f"output shape {model.output_shape}"
+                f"output shape {(None, *scores.shape[1:])}"
             )
-        return self._figures(model, predict(model, self._x), milliseconds)
+        return self._figures(model, scores, milliseconds)
 
     def _figures(
         self, model: keras.Model, scores: np.ndarray, milliseconds: float | None = None

@@ -8,8 +8,9 @@ import numpy as np
 
 from moda_keras.evaluation.accuracy import reuse_accuracy
 from moda_keras.evaluation.flops import count_flops, planned_flops
+from moda_keras.evaluation.logits import predict_logits
 from moda_keras.evaluation.masked_evaluator import MaskedEvaluator, beaten_by, count_samples
-from moda_keras.evaluation.samples import check_samples, predict
+from moda_keras.evaluation.samples import check_samples
 from moda_keras.evaluation.staged_model import why_not_staged
 from moda_keras.evaluation.subtasks import Subtask
 from moda_keras.modules.checks import check_modules
@@ -80,7 +81,7 @@ class SubtaskMeasurement:
     @cached_property
     def _preferred_by_full_model(self) -> np.ndarray:
         """Bool array (N, C): the classes that the original prefers to the sample's own."""
-        logits = predict(self.modules.model, self.x, self.batch_size)
+        logits = predict_logits(self.modules.model, self.x, self.batch_size)
         return beaten_by(logits, self.y)
 
     def _cost(self, subtask: Subtask) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from moda_keras.evaluation import (
     sweep_subtasks,
 )
 from moda_keras.evaluation.accuracy import is_correct
-from moda_keras.evaluation.samples import predict
+from moda_keras.evaluation.logits import predict_logits
 from moda_keras.evaluation.subtasks import Subtask, draw_subtasks, subtasks_of
 from moda_keras.experiments.compared_methods import Found, train_on_subtask
 from moda_keras.experiments.experiment import Row, Workspace
@@ -162,7 +162,7 @@ def _measurement(workspace: Workspace, found: Found, subtask: Subtask) -> ModelM
 def _full_accuracy(workspace: Workspace, found: Found, subtasks: list[Subtask]) -> float:
     """Mean accuracy of the trained model, choosing among the classes of each sub-task."""
     data = workspace.data
-    scores = predict(found.trained.model, data.test_batches())
+    scores = predict_logits(found.trained.model, data.test_batches())
     chosen = [(list(subtask), np.isin(data.y_test, subtask)) for subtask in subtasks]
     return _mean(
         is_correct(scores[rows][:, classes], data.y_test[rows], classes).mean()

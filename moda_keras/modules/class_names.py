@@ -92,6 +92,28 @@ def class_indices(classes: Iterable[Any], class_names: Sequence[str]) -> list[in
     return indices
 
 
+def module_index(key: Any, class_names: Sequence[str], subtask: Sequence[int] | None) -> int:
+    """The index of the class whose module is asked for.
+
+    Args:
+        key: Index or name.
+        class_names: Names of all classes.
+        subtask: As of `ModuleSet`.
+
+    Returns:
+        Int.
+
+    Raises:
+        IndexError: If an index is out of range, which ends a loop over indices.
+        ValueError: If there is no such class otherwise, or it is not of the sub-task.
+    """
+    if isinstance(key, Integral) and not 0 <= key < len(class_names):
+        raise IndexError(unknown_class(key, class_names))
+    index = class_index(key, class_names)
+    require_module(index, class_names, None, subtask)
+    return index
+
+
 def require_module(
     index: int,
     class_names: Sequence[str],

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,9 @@ from moda_keras.graph import HiddenActivation
 from moda_keras.modules.archive import ModuleTables, write_archive
 from moda_keras.modules.class_names import (
     check_class_names,
-    class_index,
     class_indices,
+    module_index,
     require_module,
-    unknown_class,
 )
 from moda_keras.modules.counts import check_count_tables, check_tables, require_tables
 from moda_keras.modules.module import Module
@@ -54,7 +52,8 @@ class ModuleSet:
         subtask: Tuple of class indices: the classes for which the units were chosen as a whole, and
             which alone can be composed; None for all.
 
-    Indexing by class index or name gives a `Module`; iteration goes over all of them.
+    Indexing by class index or name gives a `Module`; iteration goes over all of them, or those of
+    the sub-task.
 
     Source: MODA (ICSE 2026), section 3.2 and equation 9.
     """
@@ -200,16 +199,15 @@ class ModuleSet:
         return self._slicer
 
     def __len__(self) -> int:
-        return self.num_classes
+        return self.num_classes if self.subtask is None else len(self.subtask)
 
     def __iter__(self) -> Iterator["Module"]:
-        return (Module(self, index) for index in range(self.num_classes))
+        every = range(self.num_classes)
+        return (Module(self, i) for i in (every if self.subtask is None else sorted(self.subtask)))
 
     def __getitem__(self, key: int | str) -> "Module":
         """The module of a class, by index or name."""
-        if isinstance(key, Integral) and not 0 <= key < self.num_classes:
-            raise IndexError(unknown_class(key, self.class_names))
-        return Module(self, class_index(key, self.class_names))
+        return Module(self, module_index(key, self.class_names, self.subtask))
 
     def __repr__(self) -> str:
         return (

@@ -18,6 +18,8 @@ def summary(
 ) -> None:
     """Prints a table of modules: units by hidden activation, and the size, of every class.
 
+    Of modules that were chosen for a sub-task, it shows the classes of that alone.
+
     Args:
         modules: The modules.
         print_fn: Called with each line.
@@ -48,14 +50,15 @@ def summary(
             raise ValueError(f"Expected `{name}` to be a positive int. Received: {name}={value!r}")
     names = _shown(list(modules.units), max_activations)
     header = ["class", *(_label(modules, name) for name in names), "size"]
-    rows = [_row(modules, index, names) for index in range(modules.num_classes)[:max_classes]]
+    shown, note = _shown_classes(modules, max_classes)
+    rows = [_row(modules, index, names) for index in shown]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     print_fn(_title(modules))
     for first, *others in [header, *rows]:
         cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
         print_fn("  ".join([first.ljust(widths[0]), *cells]))
-    if modules.num_classes > max_classes:
-        print_fn(f"... and {modules.num_classes - max_classes} more classes")
+    if note:
+        print_fn(note)
 
 
 def module_set_html(modules: ModuleSet, *, max_activations: int = 6, max_classes: int = 20) -> str:
@@ -70,16 +73,15 @@ def module_set_html(modules: ModuleSet, *, max_activations: int = 6, max_classes
         HTML.
     """
     names = _shown(list(modules.units), max_activations)
-    shown = range(modules.num_classes)[:max_classes]
+    shown, note = _shown_classes(modules, max_classes)
     rows = [_row(modules, index, names) for index in shown]
     present = set(modules.classes_with_modules().tolist())
-    left = modules.num_classes - len(rows)
     return html_table(
         _title(modules),
         ["class", *(_label(modules, name) for name in names), "size"],
         rows,
         shares=[min(modules[index].size, 1.0) if index in present else None for index in shown],
-        note=f"... and {left} more classes" if left else "",
+        note=note,
     )
 
 
@@ -109,6 +111,15 @@ def _title(modules: ModuleSet) -> str:
     )
 
 
+def _shown_classes(modules: ModuleSet, most: int) -> tuple[list[int], str]:
+    """Indices of the classes to show, and what is said of the others."""
+    of_task = [each.class_index for each in modules]
+    left, others = len(of_task[most:]), modules.num_classes - len(of_task)
+    notes = [f"... and {left} more classes"] if left else []
+    notes += [f"{others} other classes, for which no units were chosen"] if others else []
+    return of_task[:most], "; ".join(notes)
+
+
 def _shown(names: list[str], most: int) -> list[str | None]:
     """Names to show, with None for those left out."""
     if len(names) <= most:
@@ -123,7 +134,6 @@ def _label(modules: ModuleSet, name: str | None) -> str:
 
 def _row(modules: ModuleSet, index: int, names: list[str | None]) -> list[str]:
     if index not in modules.classes_with_modules():
-        reason = "no samples" if modules.subtask is None else "not chosen"
-        return [modules.class_names[index], *["-"] * len(names), reason]
+        return [modules.class_names[index], *["-"] * len(names), "no samples"]
     counts = ["..." if n is None else str(int(modules.units[n][index].sum())) for n in names]
     return [modules.class_names[index], *counts, f"{100 * modules[index].size:.1f} %"]

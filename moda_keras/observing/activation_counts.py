@@ -16,6 +16,7 @@ from moda_keras.ops import (
     sum_by_class,
     unchecked_class_ids,
 )
+from moda_keras.ops.labels import invalid_weights, is_weight
 
 
 class ActivationCounts(keras.metrics.Metric):
@@ -52,6 +53,7 @@ class ActivationCounts(keras.metrics.Metric):
         self.samples = self._add("samples", (classes,))
         self.not_finite = self._add("not_finite", (len(hidden),))
         self.invalid_labels = self._add("invalid_labels", ())
+        self.invalid_weights = self._add("invalid_weights", ())
 
     def _add(self, name: str, shape: tuple):
         return self.add_variable(shape, initializer="zeros", dtype="int32", name=name)
@@ -73,6 +75,9 @@ class ActivationCounts(keras.metrics.Metric):
             )
         # Of a dataset that names the outputs, labels and weights come in dicts.
         y_true, sample_weight = _only("labels", y_true), _only("weights", sample_weight)
+        if sample_weight is not None:
+            is_invalid = ops.logical_not(is_weight(ops.cast(sample_weight, "float32")))
+            _add_to(self.invalid_weights, _count(is_invalid))
         counts, not_finite = self.count_batch(y_true, y_pred, sample_weight)
         for variable, count in zip(self.counts, counts, strict=True):
             _add_to(variable, count)
@@ -110,6 +115,8 @@ class ActivationCounts(keras.metrics.Metric):
         invalid = int(ops.convert_to_numpy(self.invalid_labels))
         if invalid:
             raise ValueError(self.explain_invalid(invalid))
+        if wrong := int(ops.convert_to_numpy(self.invalid_weights)):
+            raise ValueError(invalid_weights(wrong))
         require_finite(self.hidden, self.not_finite)
         counts = {
             hidden.name: ops.convert_to_numpy(variable).astype("int64")

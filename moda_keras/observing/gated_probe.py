@@ -36,7 +36,7 @@ class GatedProbe(ActivationProbe):
         self.output_step = step if self.output_name in _OF_SOFTMAX + _OF_SIGMOID else None
         self.output_layer = None
         if self.output_step and has_activation_argument(step.operation):
-            self.output_layer = _linear_copy(step)
+            self.output_layer = linear_copy(step)
         self.gate.built = True
 
     def logits(self, inputs: Any, gates: Sequence | None = None) -> tuple[Any, list[Any]]:
@@ -96,7 +96,7 @@ class _Gate(keras.layers.Layer):
         return ops.cast(product, values.dtype)
 
 
-def _linear_copy(step: Any) -> keras.layers.Layer:
+def linear_copy(step: Any) -> keras.layers.Layer:
     """The step's layer without its activation, on tensors of its own."""
     copy = copy_operation(step.operation, f"{step.name}_logits", activation="linear")
     copy(*(keras.Input(batch_shape=t.shape, dtype=t.keras_tensor.dtype) for t in step.inputs))

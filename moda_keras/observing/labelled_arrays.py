@@ -106,24 +106,21 @@ def check_shapes(x: Any, y: Any, inputs: Sequence[Any]) -> None:
 
 def check_batch_size(batch_size: Any, *, is_optional: bool = True) -> None:
     """Raises a ValueError unless a batch size is a positive int, or None where it may be."""
-    _check_positive("batch_size", batch_size, is_optional=is_optional)
+    check_positive("batch_size", batch_size, is_optional=is_optional)
 
 
 def check_steps(steps: Any) -> None:
     """Raises a ValueError unless a number of batches is a positive int or None."""
-    _check_positive("steps", steps)
+    check_positive("steps", steps, is_optional=True)
 
 
-def check_sample_weight(sample_weight: Any) -> None:
-    """Raises a ValueError if weights in an array are NaN or infinite."""
-    if not isinstance(sample_weight, np.ndarray) or sample_weight.dtype.kind != "f":
+def check_positive(name: str, value: Any, *, is_optional: bool = False) -> None:
+    """Raises a ValueError unless an argument is a positive int, or None where it may be."""
+    if value is None and is_optional:
         return
-    wrong = ~np.isfinite(sample_weight)
-    if wrong.any():
-        raise ValueError(
-            "Expected `sample_weight` to hold finite numbers. Received: "
-            f"{int(wrong.sum())} that are NaN or infinite"
-        )
+    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_int or value < 1:
+        raise ValueError(f"Expected `{name}` to be a positive int. Received: {name}={value!r}")
 
 
 def as_class_indices(y: Any, class_names: Sequence[str] | None) -> Any:
@@ -298,14 +295,6 @@ def draw_of_each_class(
         is_fraction = isinstance(number, float)
         drawn.append(rows[: max(1, round(number * len(rows))) if is_fraction else number])
     return drawn
-
-
-def _check_positive(name: str, value: Any, *, is_optional: bool = True) -> None:
-    if value is None and is_optional:
-        return
-    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not is_int or value < 1:
-        raise ValueError(f"Expected `{name}` to be a positive int. Received: {name}={value!r}")
 
 
 def _check_whole_numbers(y: np.ndarray, num_classes: int) -> None:

@@ -25,12 +25,14 @@ def class_ids(labels: Any, num_classes: int, sample_weight: Any = None) -> Any:
         int32 tensor of shape (B,).
 
     Raises:
-        ValueError: If the shape fits neither form, or a label is not in 0 .. C - 1. Where the
+        ValueError: If the shape fits neither form, a label is not in 0 .. C - 1, or a weight is
+            known to be negative, NaN or infinite. Where the
             labels' values are unknown (inside a compiled function), TensorFlow raises when the
             function runs, except under XLA; with JAX and with labels on a GPU such a sample belongs
             to no class.
     """
     check_labels(labels, num_classes)
+    check_sample_weight(sample_weight)
     return unchecked_class_ids(labels, num_classes, sample_weight)
 
 
@@ -59,9 +61,11 @@ def class_memberships(labels: Any, num_classes: int, sample_weight: Any = None) 
         else. Samples with other rows belong to no class.
 
     Raises:
-        ValueError: If the shape is not (B, C).
+        ValueError: If the shape is not (B, C), or a weight is known to be negative, NaN or
+            infinite.
     """
     _require_rows(np.shape(labels), num_classes)
+    check_sample_weight(sample_weight)
     labels = ops.cast(labels, "float32")
     valid = ops.all(ops.logical_or(labels == 0, labels == 1), axis=-1)
     counted = valid
@@ -203,8 +207,48 @@ def _check_range_in_graph(labels: Any, num_classes: int) -> None:
     )
 
 
+def check_sample_weight(sample_weight: Any) -> None:
+    """Raises a ValueError if weights are known, and one is negative, NaN or infinite.
+
+    Args:
+        sample_weight: Array or tensor of any shape, a dict of them by output, or None.
+    """
+    given = sample_weight.values() if isinstance(sample_weight, dict) else [sample_weight]
+    for weights in given:
+        if keras.ops.is_tensor(weights):  # NumPy has no bfloat16
+            weights = ops.cast(weights, "float32")
+        concrete = None if weights is None else backend.as_concrete(weights)
+        if concrete is not None and concrete.dtype.kind in "iuf":
+            wrong = int((~is_weight(concrete, np)).sum())
+            if wrong:
+                raise ValueError(invalid_weights(wrong))
+
+
+def is_weight(values: Any, numpy: Any = ops) -> Any:
+    """Which values can be weights of samples: finite numbers >= 0.
+
+    Args:
+        values: Array or tensor.
+        numpy: `numpy` for an array.
+
+    Returns:
+        Bool array or tensor of the same shape.
+    """
+    return numpy.logical_and(numpy.isfinite(values), values >= 0)
+
+
+def invalid_weights(count: int) -> str:
+    """The message of an error about `count` weights."""
+    return (
+        f"Expected `sample_weight` to hold finite numbers >= 0. Received: {count} that are "
+        "negative, NaN or infinite. Give samples that are not to be counted the weight 0"
+    )
+
+
 def _flat_weight(sample_weight: Any, ids: Any) -> Any:
     weight = ops.convert_to_tensor(sample_weight)
+    if keras.backend.standardize_dtype(weight.dtype) == "bool":  # TensorFlow compares no numbers
+        weight = ops.cast(weight, "int32")
     if len(weight.shape) != 1 and not (len(weight.shape) == 2 and weight.shape[-1] == 1):
         raise ValueError(
             "Expected `sample_weight` of shape (batch,) or (batch, 1). Received: sample_weight of "

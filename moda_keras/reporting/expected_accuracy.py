@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from moda_keras.evaluation import MaskedEvaluator, why_not_staged
+from moda_keras.evaluation.logits import predict_logits
 from moda_keras.evaluation.masked_evaluator import beaten_by
 from moda_keras.evaluation.samples import predict
 from moda_keras.modules.module_set import ModuleSet
@@ -96,7 +97,7 @@ def expect_accuracy(
     """
     present = modules.classes_with_modules()
     evaluator = None if why_not_staged(modules) else MaskedEvaluator(modules)
-    logits = predict(modules.model, x)
+    logits = predict_logits(modules.model, x)
     can_pair = evaluator is not None and 2 <= len(present) <= PAIRED_CLASSES
     return ExpectedAccuracy(
         classes=tuple(present.tolist()),

@@ -21,6 +21,7 @@ except ImportError as error:
 from moda_keras.evaluation import module_overlap, module_size
 from moda_keras.evaluation.shared_units import shared_units
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.reporting.plot_arguments import check_lines, check_module_sets, check_rows
 
 MAX_LABELLED_CLASSES = 20
 MARKERS = "osD^vP*Xp<>h"
@@ -29,6 +30,7 @@ SIZES = {
     "size": "mean composed model, share of the model's parameters",
     "flops": "mean composed model, share of the model's multiply-accumulates",
 }
+COSTS = {"parameters": ("size", "parameters"), "flops": ("flops_share", "multiply-accumulates")}
 
 
 def plot_overlap(
@@ -74,7 +76,11 @@ def plot_shared_units(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: If `module_sets` is no such dict.
     """
+    check_module_sets(module_sets)
     ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
     width = 0.8 / len(module_sets)
     for index, (label, modules) in enumerate(module_sets.items()):
@@ -110,7 +116,12 @@ def plot_subtasks(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: If a line has not one value for each k.
     """
+    for lines in curves.values():
+        check_lines("curves", lines, len(sizes), "`sizes`")
     ax = ax or plt.subplots(figsize=(5, 3.6), layout="constrained")[1]
     for index, (model, lines) in enumerate(curves.items()):
         for (line, values), style in zip(lines.items(), ("-o", "--", ":", "-."), strict=False):
@@ -163,15 +174,19 @@ def plot_class_accuracy(
     Returns:
         The axes.
 
+    Raises:
+        ValueError: If a model has not one number for each name.
+
     Examples:
         ```python
         before = [mk.metrics.full_accuracy(model, ...), ...]
         mk.plots.plot_class_accuracy({"before": before, "after": after}, modules.class_names)
         ```
     """
+    check_lines("accuracy", accuracy, len(class_names), "`class_names`")
     ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
     places, values = np.arange(len(class_names)), np.array(list(accuracy.values()), float)
-    ax.vlines(places, np.nanmin(values, axis=0), np.nanmax(values, axis=0), color="0.7")
+    ax.vlines(places, np.fmin.reduce(values), np.fmax.reduce(values), color="0.7")
     for name, row in zip(accuracy, values, strict=True):
         ax.plot(places, row, "o", label=name)
     _label_classes(ax, class_names)
@@ -202,8 +217,12 @@ def plot_threshold_curve(
     Returns:
         The axes.
 
+    Raises:
+        ValueError: If there is no row.
+
     Source: MODA (ICSE 2026), figure 4.
     """
+    check_rows(rows, "`mk.tuning.threshold_curve`")
     ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
     rows = sorted(rows, key=lambda row: row["threshold"])
     thresholds = [row["threshold"] for row in rows]
@@ -243,9 +262,15 @@ def plot_size_curve(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: If there is no row, or `by` is neither.
     """
+    check_rows(rows, "`mk.tuning.size_curve`")
+    if by not in COSTS:
+        raise ValueError(f"Expected `by` out of {list(COSTS)}. Received: by={by!r}")
     ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
-    size = {"parameters": "size", "flops": "flops_share"}[by]
+    size, cost = COSTS[by]
     measure = "agreement" if any(row["accuracy"] is None for row in rows) else "accuracy"
     lines = {"repaired": ("slim and repaired", "C0-o"), "slim": ("slim", "C1-s")}
     for name, (label, style) in lines.items():
@@ -260,7 +285,6 @@ def plot_size_curve(
         ax.axvline(chosen, color="0.5", linestyle=":", label="chosen size")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    cost = {"parameters": "parameters", "flops": "multiply-accumulates"}[by]
     ax.set(xlabel=f"{cost}, share of the full model", xlim=(0, 1.05))
     ax.set(ylabel=measure if measure == "accuracy" else "agreement with the full model")
     ax.set_title(title or "What smaller models cost")
@@ -291,8 +315,9 @@ def plot_methods(
         The axes.
 
     Raises:
-        ValueError: If `size` is none of these.
+        ValueError: If `size` is none of these, or there is no row.
     """
+    check_rows(rows, "the experiment `methods`")
     if size not in SIZES:
         raise ValueError(f"Expected `size` out of {list(SIZES)}. Received: size={size!r}")
     ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]

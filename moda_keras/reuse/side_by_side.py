@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 import keras
 
-from moda_keras.graph import in_structure_of, inputs_and_outputs, new_inputs, trace, unique_name
+from moda_keras.graph import (
+    in_structure_of,
+    inputs_and_outputs,
+    new_inputs,
+    to_functional,
+    trace,
+    unique_name,
+)
 from moda_keras.modules.checks import chosen_modules
 from moda_keras.modules.module import Module
 from moda_keras.modules.module_set import ModuleSet
@@ -85,6 +92,7 @@ def _of_models(
             "Expected no `classes` and no `logits` with a list of models, whose outputs are taken "
             f"as they are. Received: classes={classes!r}, logits={logits!r}"
         )
+    models = [to_functional(each) for each in models]
     first, *others = ([(tuple(t.shape), t.dtype) for t in each.inputs] for each in models)
     outputs = [[tuple(t.shape) for t in each.outputs] for each in models]
     if any(each != first for each in others) or any(

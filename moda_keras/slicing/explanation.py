@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
-from moda_keras.graph import Step, has_changed_weights, kind_of
+from moda_keras.graph import has_changed_weights, kind_of
 from moda_keras.html_table import html_table
 from moda_keras.slicing.parameters import parameters_of
+from moda_keras.slicing.plan import Plan, PlannedStep
 from moda_keras.slicing.rules.opaque import WHOLE_ON_PURPOSE, Opaque
 from moda_keras.slicing.slicer import Slicer
 
-_HEADER = ["part", "kind", "parameters", "units", "stays whole because"]
+_HEADER = ["part", "kind", "parameters", "stay", "units", "all outputs stay because"]
+NO_UNITS = "its outputs are not units of a hidden activation"
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,18 @@ class Part:
         parameters: Number of its parameters, as `mk.metrics.count_parameters` counts: frozen ones
             too, and no states, such as the moving averages of a batch normalization. Of a shared
             layer, the first call has them.
+        kept: Number of parameters that it has in the smallest model: that of the first unit of
+            every hidden activation, and of the first class.
         units: Number of units, if it is a hidden activation; None otherwise.
-        why_whole: Why it cannot be cut, in words that follow "because"; None if it can.
+        why_whole: Why all of its outputs stay in every composed model, in words that follow
+            "because"; None if they do not. Its parameters stay then, except those of inputs that
+            are cut: `kept` counts what stays.
     """
 
     name: str
     kind: str
     parameters: int
+    kept: int
     units: int | None
     why_whole: str | None
 
@@ -55,9 +63,17 @@ class Explanation:
 
     @property
     def share(self) -> float:
-        """Share of the parameters that are in parts that can be cut; float in [0, 1]."""
-        cut = sum(part.parameters for part in self.parts if part.why_whole is None)
-        return cut / self.parameters if self.parameters else 0.0
+        """Share of the parameters that can be cut at most; float in [0, 1].
+
+        It is what the smallest model does not have: that of the first unit of every hidden
+        activation, and of the first class.
+        """
+        return 1 - self.kept / self.parameters if self.parameters else 0.0
+
+    @property
+    def kept(self) -> int:
+        """Number of parameters of the smallest model."""
+        return sum(part.kept for part in self.parts)
 
     @property
     def hidden_activations(self) -> list[Part]:
@@ -66,13 +82,13 @@ class Explanation:
 
     @property
     def whole(self) -> list[Part]:
-        """The parts that stay whole and have parameters, or hide others."""
+        """The parts of which all outputs stay, and that have parameters or hide other layers."""
         return [part for part in self.parts if part.why_whole is not None]
 
     def __str__(self) -> str:
-        """A summary, then each part that has units, or has parameters and stays whole."""
+        """A summary, then each part that has units, or has parameters and keeps all outputs."""
         rows = [_HEADER, *self._rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER) - 1)]
         lines = [self._title()]
         for name, kind, *numbers, why in rows:
             cells = [name.ljust(widths[0]), kind.ljust(widths[1])]
@@ -84,9 +100,10 @@ class Explanation:
         return html_table(self._title(), _HEADER, self._rows())
 
     def _title(self) -> str:
+        shown = min(100 * self.share, 99.9)  # something always stays
         return (
             f"{self.model_name}: {len(self.hidden_activations)} hidden activations; "
-            f"{100 * self.share:.1f} % of {self.parameters:,} parameters can be cut"
+            f"at most {shown:.1f} % of {self.parameters:,} parameters can be cut"
         )
 
     def _rows(self) -> list[list[str]]:
@@ -95,20 +112,24 @@ class Explanation:
             if part.units is None and not (part.why_whole and part.parameters):
                 continue
             units = "" if part.units is None else str(part.units)
-            row = [part.name, part.kind, f"{part.parameters:,}", units, part.why_whole or ""]
-            rows.append(row)
+            numbers = [f"{part.parameters:,}", f"{part.kept:,}", units]
+            rows.append([part.name, part.kind, *numbers, part.why_whole or ""])
         return rows
 
 
 def explain(model: keras.Model) -> Explanation:
     """Says what of a model can be cut, what stays whole, and why.
 
+    What can be cut are units of hidden activations, and classes. The figures are those of the
+    smallest model, which has the first unit of every hidden activation, and the first class.
+
     Args:
         model: Any built model.
 
     Returns:
         An `Explanation`. Printed, it is a table of the hidden activations, and of the layers with
-        parameters that stay whole in every composed model.
+        parameters of which all outputs stay in every composed model. "stay" are the parameters
+        in the smallest model.
 
     Raises:
         ValueError: If the model is not built, has several outputs, or its `call` is no graph.
@@ -123,34 +144,47 @@ def explain(model: keras.Model) -> Explanation:
         ...     keras.layers.Dense(3, name="logits"),
         ... ], name="pets")
         >>> print(mk.explain(model))
-        pets: 1 hidden activations; 80.7 % of 83 parameters can be cut
-        part      kind                parameters  units  stays whole because
-        features  Dense                       40      8
-        norm      LayerNormalization          16         its mean is one over all channels, the dropped ones too
+        pets: 1 hidden activations; at most 63.9 % of 83 parameters can be cut
+        part      kind                parameters  stay  units  all outputs stay because
+        features  Dense                       40     5      8
+        norm      LayerNormalization          16    16         its mean is one over all channels, the dropped ones too
     """  # noqa: E501
     slicer = Slicer(model)
     units = {tensor: slicer.units[name] for tensor, name in slicer.hidden.items()}
+    smallest = smallest_plan(slicer)
     parameters = {id(weight) for weight in parameters_of(slicer.model)}
+    left = {id(weight.variable): weight.size for weight in smallest.kept_weights}
     counted: set[int] = set()
     parts = []
-    for step in slicer.graph.steps:
+    for planned in smallest.steps:
+        step = planned.step
         weights = [w for w in getattr(step.operation, "weights", ()) if id(w) not in counted]
         counted.update(map(id, weights))
+        weights = [w for w in weights if id(w) in parameters]
+        size = sum(math.prod(w.shape) for w in weights)
+        kept = sum(left.get(id(w), 0) for w in weights) + planned.added_parameters
         parts.append(
             Part(
                 name=step.name,
                 kind=type(step.operation).__name__,
-                parameters=sum(math.prod(w.shape) for w in weights if id(w) in parameters),
+                parameters=size,
+                kept=kept,
                 units=units.get(step.outputs[0]),
-                why_whole=_why_whole(slicer, step),
+                why_whole=_why_whole(slicer, planned, size),
             )
         )
     return Explanation(slicer.model.name, parts)
 
 
-def _why_whole(slicer: Slicer, step: Step) -> str | None:
+def smallest_plan(slicer: Slicer) -> Plan:
+    """The plan of the first unit of every hidden activation, and of the first class."""
+    return slicer.plan({name: np.arange(d) < 1 for name, d in slicer.units.items()}, np.array([0]))
+
+
+def _why_whole(slicer: Slicer, planned: PlannedStep, parameters: int) -> str | None:
+    step = planned.step
     if not isinstance(slicer.rules[step], Opaque):
-        return None
+        return NO_UNITS if parameters and _keeps_all_outputs(planned) else None
     layer = step.operation
     if layer in slicer.graph.opaque:
         return slicer.graph.opaque[layer]
@@ -163,3 +197,8 @@ def _why_whole(slicer: Slicer, step: Step) -> str | None:
     if slicer.calls[layer] > 1:
         return "it is called more than once"
     return "no slicing rule fits this call of it"
+
+
+def _keeps_all_outputs(planned: PlannedStep) -> bool:
+    sizes = [(channels.size, len(channels.kept)) for channels in planned.slice.outputs]
+    return all(kept == size for size, kept in sizes) and any(size > 1 for size, _ in sizes)

@@ -45,7 +45,12 @@ def parameters_of(model: keras.Model) -> list[keras.Variable]:
 
 
 def count_parameters(model: keras.Model) -> int:
-    """The number of elements of `parameters_of(model)`."""
+    """The number of elements of `parameters_of(model)`; a ValueError if the model is not built."""
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model, to count its parameters. Received: model {model.name!r}, "
+            "which has no weights yet. Call it once on data"
+        )
     return sum(math.prod(weight.shape) for weight in parameters_of(model))
 
 

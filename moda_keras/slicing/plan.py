@@ -41,6 +41,13 @@ class PlannedStep:
     slice: Slice
     fills: list[Fill | None]
 
+    @property
+    def added_parameters(self) -> int:
+        """Parameters that the original does not have: biases that hold folded constants."""
+        present = {name for name, _ in named_weights(self.step.operation)}
+        new = [weight for name, weight in self.slice.weights.items() if name not in present]
+        return sum(math.prod(map(len, weight.axes.values())) for weight in new)
+
 
 @dataclass(frozen=True, eq=False)
 class KeptWeight:
@@ -131,7 +138,7 @@ class Plan:
     def trainable_size(self) -> int:
         """Number of parameters of the sliced model, those of frozen layers too."""
         kept = sum(weight.size for weight in self.kept_weights if weight.trainable)
-        return kept + sum(map(_new_trainable_parameters, self.steps))
+        return kept + sum(planned.added_parameters for planned in self.steps)
 
     @property
     def relative_size(self) -> float:
@@ -152,11 +159,3 @@ def trainable_parameters(model: keras.Model) -> int:
             "none"
         )
     return size
-
-
-def _new_trainable_parameters(planned: PlannedStep) -> int:
-    """Parameters that the original does not have: biases that hold folded constants."""
-    operation = planned.step.operation
-    present = {name for name, _ in named_weights(operation)}
-    new = [weight for name, weight in planned.slice.weights.items() if name not in present]
-    return sum(math.prod(map(len, weight.axes.values())) for weight in new)

@@ -7,6 +7,7 @@ import keras
 
 from moda_keras.observing.labelled_arrays import check_shapes, is_arrays
 from moda_keras.ops import check_labels
+from moda_keras.ops.labels import check_sample_weight
 
 
 def check_fit_data(
@@ -30,7 +31,8 @@ def check_fit_data(
 
     Raises:
         ValueError: If there are other numbers of samples, labels and weights, samples have another
-            shape than the input of the model, or a label is no class.
+            shape than the input of the model, a label is no class, or a weight is negative, NaN or
+            infinite.
     """
     _check(x, y, sample_weight, inputs, classes)
     if isinstance(validation_data, (list, tuple)) and len(validation_data) in (2, 3):
@@ -46,6 +48,8 @@ def _check(x: Any, y: Any, sample_weight: Any, inputs: Sequence[Any], classes: i
     y = labels[0] if len(labels) == 1 and hasattr(labels[0], "shape") else None
     if y is not None and classes:
         check_labels(y, classes)
+    if classes and is_arrays(sample_weight):
+        check_sample_weight(sample_weight)
     given = [each for each in keras.tree.flatten(x) if each is not None]
     if not is_arrays(x) or not all(map(_has_length, given)):
         return

@@ -16,6 +16,7 @@ from moda_keras.evaluation.latency import measure_latency
 from moda_keras.methods.moda.decompose import decompose
 from moda_keras.modules.checks import check_modules
 from moda_keras.modules.module_set import ModuleSet
+from moda_keras.observing.labelled_arrays import check_batch_size
 from moda_keras.progress import ProgressBar
 from moda_keras.reuse.compose import compose
 from moda_keras.reuse.masked_model import masked_model
@@ -130,6 +131,7 @@ def within(
         max_accuracy_loss=max_accuracy_loss,
     )
     _check_data(budget, chosen, validation_data, calibration_data)
+    check_batch_size(batch_size, is_optional=False)
     search = _Search(modules, chosen, by_flops=budget[0] in ("flops", "latency_ms"))
     if budget[0] != "max_accuracy_loss":
         measure = _MEASURES[budget[0]](modules.slicer, batch_size)

@@ -11,6 +11,7 @@ import numpy as np
 
 from moda_keras.evaluation.accuracy import is_correct
 from moda_keras.evaluation.gather_samples import gather_samples
+from moda_keras.evaluation.logits import predict_logits
 from moda_keras.evaluation.masked_evaluator import MaskedEvaluator
 from moda_keras.evaluation.samples import predict
 from moda_keras.evaluation.staged_model import why_not_staged
@@ -94,7 +95,7 @@ class ReuseLoss:
     @cached_property
     def full_wrong(self) -> np.ndarray:
         """Int array (subtasks,): samples that the full model classifies incorrectly."""
-        scores = predict(self.modules.model, self.x, self.batch_size)
+        scores = predict_logits(self.modules.model, self.x, self.batch_size)
         correct = [is_correct(scores[:, each], self.y, each).sum() for each in self.subtasks]
         return self.samples - np.array(correct)
 

@@ -147,3 +147,8 @@ def test_invalid_batch_arguments_raise(data, options, message):
 def test_data_without_samples_raises(data):
     with pytest.raises(ValueError, match="at least one training sample"):
         data.with_training_samples(np.arange(0)).train_batches()
+
+
+def test_a_data_set_is_shown_in_one_line(data):
+    shown = "<Dataset of 4 classes: 7 training and 4 test images of shape (5, 4, 3)>"
+    assert repr(data) == str(data) == shown

@@ -291,3 +291,9 @@ def test_experiments_train_on_streams(five, tmp_path):
     assert trained.accuracy == pytest.approx(expected.mean())
     assert trained.modules.class_names == five.class_names
     assert trained.modules.frequency["fc1"].shape == (5, 128)
+
+
+def test_a_stream_is_shown_in_one_line(dogs):
+    shown = f"training and {len(dogs.y_test)} test images of shape {dogs.image_shape}>"
+    assert repr(dogs).startswith("<StreamedDataset of ") and repr(dogs).endswith(shown)
+    assert "x_test" not in vars(dogs)

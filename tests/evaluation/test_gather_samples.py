@@ -40,6 +40,8 @@ def test_samples_of_weight_zero_are_left_out():
     weight = np.array([1, 0, 0.5, 1, 0, 2])
     x, y = gather_samples(MODULES, ((X[r], Y[r], weight[r]) for r in BATCHES))
     assert (x == X[weight > 0]).all() and (y == Y[weight > 0]).all()
+    with pytest.raises(ValueError, match="Received: 1 that are negative"):
+        gather_samples(MODULES, ((X[r], Y[r], (weight - 0.5)[r]) for r in BATCHES))
 
 
 def test_steps_end_a_generator_that_goes_on():

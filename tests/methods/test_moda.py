@@ -501,6 +501,18 @@ def test_class_without_samples_has_no_module(model, x):
         mk.compose(modules, ["dog"])
 
 
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_weights_that_are_none_are_refused(bad, model, x):
+    weight = np.ones(SAMPLES, "float32")
+    weight[[2, 5]] = bad
+    for options in ({}, {"criterion": "importance"}):
+        with pytest.raises(ValueError, match=r"finite numbers >= 0. Received: 2 that are negative"):
+            decompose(model, x, LABELS, sample_weight=weight, **options)
+        batches = ((x[i : i + 6], LABELS[i : i + 6], weight[i : i + 6]) for i in (0, 6, 12))
+        with pytest.raises(ValueError, match=r"finite numbers >= 0. Received: 2 that are negative"):
+            decompose(model, batches, **options)
+
+
 def test_no_sample_at_all(model, x):
     with pytest.raises(ValueError, match="at least one training sample"):
         decompose(model, x, LABELS, sample_weight=np.zeros(SAMPLES))

@@ -70,4 +70,4 @@ def test_findings_and_explanations():
     rows = cells(found._repr_html_())[1:]
     assert [row[0] for row in rows] == [each.sign for each in found]
     explained = mk.explain(modules.model)
-    assert cells(explained._repr_html_())[1][:4] == ["first", "Dense", "40", "8"]
+    assert cells(explained._repr_html_())[1][:5] == ["first", "Dense", "40", "5", "8"]

@@ -137,3 +137,34 @@ def test_label_out_of_range_in_a_compiled_function_belongs_to_no_class():
 def test_rows_that_are_not_one_hot_are_refused(rows):
     with pytest.raises(ValueError, match=r"rows of numbers >= 0 that sum to 1.*Received: 1 of 2"):
         ops.check_labels(np.array(rows), 3)
+
+
+BAD_WEIGHTS = {"negative": -1.0, "nan": np.nan, "infinite": np.inf}
+TAKES_WEIGHTS = {
+    "class_ids": lambda y, w: ops.class_ids(y, 2, w),
+    "class_memberships": lambda y, w: ops.class_memberships(np.eye(2)[y], 2, w),
+    "class_statistics": lambda y, w: ops.class_statistics(np.ones((3, 4)), y, 2, sample_weight=w),
+    "class_similarity": lambda y, w: ops.class_similarity(np.ones((3, 4)), y, 2, sample_weight=w),
+    "activation_frequency": lambda y, w: ops.activation_frequency(
+        np.ones((3, 4)), y, 2, sample_weight=w
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_WEIGHTS)
+@pytest.mark.parametrize("name", TAKES_WEIGHTS)
+def test_weight_that_is_none_is_refused(name, bad):
+    labels, weights = np.array([0, 1, 1]), np.array([0.0, BAD_WEIGHTS[bad], 2.0], "float32")
+    for given in (weights, keras.ops.convert_to_tensor(weights)):
+        with pytest.raises(ValueError, match=r"finite numbers >= 0. Received: 1 that are negative"):
+            TAKES_WEIGHTS[name](labels, given)
+    TAKES_WEIGHTS[name](labels, np.abs(np.nan_to_num(weights, posinf=3.0)))
+
+
+def test_weights_in_half_precision_and_integers():
+    half = keras.ops.cast([0.0, 1.0, -1.0], "bfloat16")
+    with pytest.raises(ValueError, match="Received: 1 that are negative"):
+        ops.class_ids([0, 1, 1], 2, half)
+    with pytest.raises(ValueError, match="Received: 3 that are negative"):
+        ops.class_ids([0, 1, 1], 2, np.array([-1, -2, -3]))
+    assert ids([0, 1, 1], 2, np.array([True, False, True])) == [0, 2, 1]

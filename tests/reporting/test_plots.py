@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from small_models import mlp, random_modules, run_in_fresh_process
+from small_models import cnn, mlp, random_modules, run_in_fresh_process
 
 import moda_keras as mk
 from moda_keras import evaluation as metrics
@@ -221,3 +221,46 @@ def test_methods_have_one_mark_each_and_keep_it():
     assert modules.get_ylabel() == "reuse accuracy" and "module" in modules.get_xlabel()
     with pytest.raises(ValueError, match="Expected `size` out of"):
         plots.plot_methods(rows, size="weight")
+
+
+NOTHING_TO_DRAW = {
+    "no rows": (lambda m: plots.plot_size_curve([]), r"one dict.*size_curve.*rows=\[\]"),
+    "no thresholds": (lambda m: plots.plot_threshold_curve([]), r"one dict.*rows=\[\]"),
+    "no methods": (lambda m: plots.plot_methods([]), r"one dict.*rows=\[\]"),
+    "one row alone": (lambda m: plots.plot_size_curve({"model": "slim"}), "list of at least one"),
+    "unknown cost": (lambda m: plots.plot_size_curve([{}], by="bytes"), "Expected `by` out of"),
+    "modules alone": (lambda m: plots.plot_shared_units(m), r"dict.*`\{\"trained\": modules\}`"),
+    "no modules": (lambda m: plots.plot_shared_units({}), "at least one `ModuleSet`"),
+    "a model": (lambda m: plots.plot_shared_units({"a": m.model}), "`mk.decompose"),
+    "other architecture": (
+        lambda m: plots.plot_shared_units({"a": m, "b": random_modules(cnn())}),
+        r"one architecture.*\['first', 'second'\] and \['relu1'",
+    ),
+    "fewer names": (
+        lambda m: plots.plot_class_accuracy({"a": [1, 1], "b": [1, 1, 0]}, ["cat", "dog"]),
+        r"lists of 2 numbers, one for each of the `class_names`. Received: \['3 for b'\]",
+    ),
+    "accuracy alone": (
+        lambda m: plots.plot_class_accuracy([0.5, 0.6], ["cat", "dog"]),
+        r"dict of lists.*Received: \[0.5, 0.6\]",
+    ),
+    "fewer sizes": (
+        lambda m: plots.plot_subtasks([2], {"a": {"composed": [0.9, 0.8]}}, "accuracy"),
+        r"lists of 1 numbers.*'2 for composed'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING_TO_DRAW)
+def test_what_cannot_be_drawn_is_refused(kind, modules):
+    draw, message = NOTHING_TO_DRAW[kind]
+    with pytest.raises(ValueError, match=message):
+        draw(modules)
+    assert not plt.get_fignums()
+
+
+def test_class_without_accuracy_has_no_dot(recwarn):
+    ax = plots.plot_class_accuracy({"a": [0.5, np.nan], "b": [0.7, np.nan]}, ["cat", "dog"])
+    assert len(ax.collections[0].get_segments()[1]) == 0
+    assert len(ax.collections[0].get_segments()[0]) == 2
+    assert not [each for each in recwarn if "NaN" in str(each.message)]

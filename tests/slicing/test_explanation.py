@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from command_line import ask
 from keras import layers, ops
+from masking import count, first_units, module_set, randomize
 
 import moda_keras as mk
 
@@ -64,10 +65,12 @@ def test_parameters_are_those_of_the_metrics_and_commands(frozen, tmp_path):
     assert ask("info", tmp_path / "model.keras")["parameters"] == explained.parameters
 
 
-def test_share_is_that_of_parts_that_can_be_cut(explanation):
-    whole = sum(part.parameters for part in explanation.whole)
+def test_parameters_that_stay_are_those_of_one_unit_and_one_class(explanation):
+    """`shared` is fed with all eight outputs of `stateful`, by its first call."""
+    kept = {part.name: part.kept for part in explanation.parts if part.parameters}
+    assert kept == {"features": 4 + 1, "norm": 16, "stateful": 8, "shared": 8 + 1, "logits": 1 + 1}
     assert {part.name for part in explanation.whole} >= {"norm", "stateful"}
-    assert explanation.share == pytest.approx(1 - whole / explanation.parameters)
+    assert explanation.share == pytest.approx(1 - sum(kept.values()) / explanation.parameters)
 
 
 def test_reasons_are_given(explanation):
@@ -85,7 +88,7 @@ def test_units_are_those_of_hidden_activations(explanation):
 def test_table_has_a_line_for_each_part_that_matters(explanation):
     first, header, *lines = str(explanation).splitlines()
     assert first.startswith("pets: 3 hidden activations; ")
-    assert header.split()[:4] == ["part", "kind", "parameters", "units"]
+    assert header.split()[:5] == ["part", "kind", "parameters", "stay", "units"]
     assert [line.split()[0] for line in lines][:3] == ["features", "norm", "stateful"]
     assert "logits" not in str(explanation)
 
@@ -99,12 +102,12 @@ def test_quantized_layer_says_so():
     assert "quantized" in part.why_whole
 
 
-def test_what_is_said_to_be_cut_is_cut(explanation):
+def test_what_is_said_to_be_cut_is_cut():
     cut = keras.Sequential(
         [keras.Input((4,)), layers.Dense(8, "relu", name="a"), layers.Dense(6, "relu", name="b"),
          layers.Dense(3)]
     )  # fmt: skip
-    assert mk.explain(cut).share == 1.0
+    assert mk.explain(cut).whole == []
     units = {
         name: np.arange(3 * size).reshape(3, size) % 2 == 0 for name, size in (("a", 8), ("b", 6))
     }
@@ -113,6 +116,94 @@ def test_what_is_said_to_be_cut_is_cut(explanation):
         len(ops.convert_to_numpy(new).ravel()) < len(ops.convert_to_numpy(old).ravel())
         for new, old in zip(small.weights, cut.weights, strict=True)
     )
+
+
+def tokens(*rest):
+    embedding = layers.Embedding(80, 6, name="embedding")
+    return keras.Sequential([keras.Input((5,), dtype="int32"), embedding, *rest])
+
+
+def residual():
+    inputs = keras.Input((5, 6))
+    x = layers.Dense(8, name="stem")(inputs)
+    y = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    y = layers.LayerNormalization(name="norm")(layers.Add()([x, y]))
+    y = layers.Dense(8, name="back")(layers.Dense(12, activation="gelu", name="mlp")(y))
+    x = layers.GlobalAveragePooling1D()(layers.Add()([x, y]))
+    return keras.Model(inputs, layers.Dense(4)(x))
+
+
+def bottleneck():
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(8, 3, activation="relu", name="expand")(inputs)
+    x = layers.BatchNormalization(name="batch")(layers.Conv2D(4, 1, name="project")(x))
+    x = layers.Conv2D(8, 2, activation="relu", name="next")(x)
+    return keras.Model(inputs, layers.Dense(3, "softmax")(layers.Flatten()(x)))
+
+
+# Layers of which all outputs stay, by the model that has them.
+STAY = {
+    "recurrent": (
+        lambda: tokens(layers.LSTM(8), layers.Dense(9, "relu"), layers.Dense(4)), {"embedding"},
+    ),
+    "pooled": (
+        lambda: tokens(layers.GlobalAveragePooling1D(), layers.Dense(7, "relu"), layers.Dense(4)),
+        {"embedding"},
+    ),
+    "linear": (
+        lambda: keras.Sequential(
+            [keras.Input((4,)), layers.Dense(6, name="a"), layers.Dense(5, name="b"),
+             layers.Dense(3)]
+        ),
+        {"a", "b"},
+    ),
+    "residual": (residual, {"stem", "norm", "attention_output", "back"}),
+    "bottleneck": (bottleneck, {"project", "batch"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STAY)
+def test_layers_without_units_are_said_to_stay(kind):
+    make, expected = STAY[kind]
+    explained = mk.explain(make())
+    assert {part.name for part in explained.whole} == expected
+    unlike = {part.why_whole for part in explained.whole if part.name != "norm"}
+    assert unlike == {"its outputs are not units of a hidden activation"}
+    assert all(name in str(explained) for name in expected)
+
+
+@pytest.mark.parametrize("kind", STAY)
+def test_figure_is_that_of_the_smallest_composed_model(kind):
+    original = STAY[kind][0]()
+    explained = mk.explain(original)
+    small = mk.compose(module_set(original, first_units(original)), [0])
+    assert explained.kept == count(small) < count(original) == explained.parameters
+    for part in explained.parts:
+        if part.parameters:
+            assert part.kept == count(small.get_layer(part.name)), part.name
+
+
+def test_biases_that_hold_constants_are_counted():
+    original = randomize(
+        keras.Sequential(
+            [keras.Input((4,)), layers.Dense(6, "relu", name="features"),
+             layers.BatchNormalization(), layers.Dense(3, use_bias=False, name="logits")]
+        )
+    )  # fmt: skip
+    (part,) = [part for part in mk.explain(original).parts if part.name == "logits"]
+    small = mk.compose(module_set(original, first_units(original)), [0])
+    assert part.kept == count(small.get_layer("logits")) == 1 + 1
+
+
+def test_figure_is_that_of_the_least_budget():
+    original = randomize(STAY["recurrent"][0]())
+    x, y = np.arange(60).reshape(12, 5), np.arange(12) % 4
+    modules = mk.decompose(original, x, y, criterion="importance", verbose=0)
+    kept = mk.explain(original).kept
+    found = modules.within(parameters=kept / count(original), classes=[2])
+    assert count(mk.compose(found, [2])) == kept
+    with pytest.raises(ValueError, match="smallest model"):
+        modules.within(parameters=(kept - 1) / count(original), classes=[2])
 
 
 def test_model_without_a_graph_is_refused():

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
-from masking import check_slicing, randomize
+from masking import check_slicing, count, first_units, module_set, random_units, randomize
+
+import moda_keras as mk
 
 # JAX compiles every graph, at about a second each.
 DEFAULT_EXAMPLES = {"jax": "10"}.get(keras.backend.backend(), "50")
@@ -156,6 +158,20 @@ def graphs(most):
 @graphs(MOST_LAYERS - 3)
 def test_random_graph(steps, ending, fraction, align):
     check_slicing(build(steps, ending), fraction=fraction, align=align, tolerance=1e-4)
+
+
+@settings(
+    max_examples=EXAMPLES // 5, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+@graphs(12)
+def test_random_graph_is_explained(steps, ending, fraction, align):
+    """What `explain` says to stay is what the smallest composed model has; no other has less."""
+    model = build(steps, ending)
+    explained = mk.explain(model)
+    small = mk.compose(module_set(model, first_units(model)), [0])
+    assert (explained.kept, explained.parameters) == (count(small), count(model))
+    assert count(mk.compose(module_set(model, random_units(model, fraction)), [2])) >= count(small)
 
 
 @pytest.mark.parametrize("kind", [*LAYERS, *SHARED])

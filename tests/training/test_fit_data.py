@@ -41,6 +41,13 @@ def test_fewer_weights_than_samples(method):
         getattr(modular_model(), method)(X, Y, sample_weight=np.ones(9))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_that_are_none(method):
+    weight = np.where(np.arange(12) == 3, -1.0, 1.0)
+    with pytest.raises(ValueError, match=r"finite numbers >= 0. Received: 1 that are negative"):
+        getattr(modular_model(mk.MODALoss()), method)(X, Y, sample_weight=weight)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

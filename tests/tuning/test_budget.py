@@ -95,9 +95,22 @@ def test_other_classes_than_the_subtask_are_refused(wide, tmp_path):
         for use in (each.compose, each.plan, each.union):
             with pytest.raises(ValueError, match=r"sub-task \['3', '1'\].*class 2 \('2'\)"):
                 use([1, 2])
+        with pytest.raises(ValueError, match=r"sub-task \['3', '1'\].*class 2 \('2'\)"):
+            each[2]
+        with pytest.raises(ValueError, match=r"sub-task.*class 0 \('0'\)"):
+            each["0"]
+        assert [module.class_index for module in each] == [1, 3] and len(each) == 2
+        assert each["3"].size == each[1].size
     lines = []
     found.summary(print_fn=lines.append)
-    assert ["not chosen" in line for line in lines[2:]] == [True, False, True, False]
+    assert [line.split()[0] for line in lines[2:-1]] == ["1", "3"]
+    assert lines[-1] == "2 other classes, for which no units were chosen"
+    assert lines[-1] in found._repr_html_() and "not chosen" not in found._repr_html_()
+    lines = []
+    found.summary(print_fn=lines.append, max_classes=1)
+    assert lines[3:] == [
+        "... and 1 more classes; " + "2 other classes, for which no units were chosen"
+    ]
     # Another choice, or the counts, are for all classes again.
     assert found.within(parameters=0.3, classes=[2, 0]).subtask == (2, 0)
     assert found.with_threshold(0.5).compose([2, 0]).output_shape == (None, 2)
@@ -238,6 +251,22 @@ def test_latency_is_that_of_the_composed_model(wide, monkeypatch):
     found = wide.within(latency_ms=0.5, classes=[1, 2], batch_size=3)
     assert 450 < found.compose([1, 2]).count_params() <= 500
     assert set(asked) == {3}
+
+
+@pytest.mark.parametrize("size", [0, -3, 1.5, None, True])
+def test_latency_of_no_batch_is_refused(size, wide):
+    for measure in (
+        lambda: mk.metrics.measure_latency(wide.model, batch_size=size),
+        lambda: wide.within(parameters=0.5, batch_size=size),
+    ):
+        with pytest.raises(ValueError, match=r"`batch_size` to be a positive int.*batch_size="):
+            measure()
+    with pytest.raises(ValueError, match="`runs` to be a positive int"):
+        mk.metrics.measure_latency(wide.model, runs=size)
+    if size is not None:
+        x, y = np.zeros((4, *wide.model.input_shape[1:])), np.arange(4)
+        with pytest.raises(ValueError, match="`batch_size` to be a positive int"):
+            mk.metrics.ModelMeasurement(wide, [0, 1], x, y, batch_size=size)
 
 
 def test_latency_of_a_model_is_measured():

@@ -26,11 +26,11 @@ from moda_keras.observing.labelled_arrays import (
     as_class_indices,
     check_batch_size,
     check_data,
-    check_sample_weight,
     check_shapes,
     check_steps,
 )
 from moda_keras.ops import check_labels, check_multi_hot
+from moda_keras.ops.labels import check_sample_weight
 from moda_keras.slicing import Slicer
 from moda_keras.slicing.outgoing_norms import outgoing_norms
 
@@ -79,7 +79,8 @@ def decompose(
             `choose_epsilons` does. Or a float >= 0 for all, or a dict from names of hidden
             activations to such floats.
         batch_size: Positive int, for arrays; 32 by default, as in Keras.
-        sample_weight: Optional weights (N,). Samples of weight 0 are not counted.
+        sample_weight: Optional weights (N,), numbers >= 0. Samples of weight 0 are not counted; by
+            how much a weight is above 0 does not matter.
         steps: Number of batches to draw; needed for an endless generator.
         multi_label: Whether a sample may be in any number of classes: the model's outputs are then
             independent of each other (sigmoids, or their logits), and labels are multi-hot rows

@@ -70,7 +70,7 @@ def modularize(
             weights; or "one", the paper's: none.
         class_names: C names; "0", "1", ... by default.
         batch_size: Positive int, for arrays; 32 by default, as in Keras.
-        sample_weight: Optional weights (N,). Samples of weight 0 are not counted.
+        sample_weight: Optional weights (N,), numbers >= 0. Samples of weight 0 are not counted.
         steps: Number of batches to draw; needed for an endless generator.
         verbose: "auto", 0, 1 or 2, as in `evaluate`.
 
