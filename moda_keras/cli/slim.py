@@ -11,6 +11,7 @@ from moda_keras.cli import files
 from moda_keras.cli.class_names import split_names
 from moda_keras.cli.command import Answer
 from moda_keras.cli.data import shortened
+from moda_keras.cli.errors import CommandError
 from moda_keras.cli.formats import (
     check_model_output,
     output_format,
@@ -25,6 +26,7 @@ from moda_keras.cli.terminal import percent, rows_table, working
 from moda_keras.files import replacing
 
 if TYPE_CHECKING:
+    import keras
     from rich.table import Table
 
 BUDGET = "Budget (exactly one)"
@@ -174,6 +176,7 @@ def slim(
     numbers = (measuring.importance_samples, measuring.calibration_samples)
     with working("Reading the data"):
         samples = load_samples(data, whole, model, classes, sum(numbers))
+    _refuse_one_class(whole, samples)
     slimming = Slimming(whole, samples, chosen, measuring.batch_size, *numbers)
     with working("Measuring importance"):
         slimming.warn_of_guessing()
@@ -198,6 +201,19 @@ def slim(
     shown = [_table(rows, samples), *_curve_table(others, samples)]
     shown += [f"Wrote {each}." for each in (picture, output) if each is not None]
     return Answer(document, shown)
+
+
+def _refuse_one_class(model: "keras.Model", samples: SlimSamples) -> None:
+    """Refuses one class of a model that chooses among classes: one alone is always right."""
+    from moda_keras.slicing import Slicer
+
+    if len(samples.classes) == 1 and not Slicer(model).has_independent_outputs:
+        raise CommandError(
+            "Expected at least two classes: the model chooses among them, and of one class it is "
+            f"always right. Received: --classes {samples.chosen_names[0]}. Choose two or more; or, "
+            "for one class against all others, moda decompose --criterion importance, and then "
+            "moda compose --other"
+        )
 
 
 def _check_picture(picture: Path | None, force: bool) -> None:

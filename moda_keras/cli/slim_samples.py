@@ -357,7 +357,20 @@ class _Arrays(_Reader):
         check_images(self.model, x.shape[1:], self.path, advice="")
         if y is None:
             return self.predicted(x)
+        self._refuse_several_labels(y)
         return check_labelled_arrays(x, as_class_indices(y, names), len(names))[1]
+
+    def _refuse_several_labels(self, y: np.ndarray) -> None:
+        if y.ndim != 2 or y.shape[1] == 1 or not np.isin(y, (0, 1)).all():
+            return
+        several = int((y.sum(axis=1) != 1).sum())
+        if several:
+            raise CommandError(
+                "Expected labels of one class a sample. Received: multi-hot labels, "
+                f"{several:,} of {len(y):,} samples of several classes or none. Commands measure "
+                "accuracy by one class a sample; docs/labels.md tells how to decompose, compose "
+                "and measure such a model in Python"
+            )
 
     def _held_out(self, y: np.ndarray) -> np.ndarray:
         from moda_keras.observing.labelled_arrays import draw_of_each_class

@@ -215,7 +215,7 @@ def test_no_code_runs(changed, tmp_path):
         ("{", "it is no JSON"),
         ("[]", "does not describe a model"),
         ('{"class_name": "Sequential"}', "config"),
-        ('{"class_name": "Unheard", "config": {}}', "needs the class 'Unheard', which this process does not have"),
+        ('{"class_name": "Unheard", "config": {}}', "the class 'Unheard', which this process"),
         ("[" * 5000, "it is no JSON"),
     ],
 )
