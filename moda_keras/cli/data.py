@@ -78,6 +78,10 @@ class DataArguments:
         bool, flag("--no-extra", "SVHN: leave out the extra split.", rich_help_panel=PANEL)
     ] = False
 
+    def files(self) -> tuple[str | Path | None, ...]:
+        """What is read, as far as it is files: an output must be none of them."""
+        return self.data, self.synsets
+
     def load(self) -> "Data":
         """The data."""
         return self._scaled(self.load_unscaled(self.chosen_names()))

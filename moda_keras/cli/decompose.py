@@ -66,7 +66,7 @@ def decompose(
     import moda_keras as mk
     from moda_keras.cli.training import ReportedBatches
 
-    files.check_output(output, force=force, source=model)
+    files.check_output(output, force=force, sources=(model, *data.files()))
     chosen = _epsilon(epsilon)
     if refer:
         files.check_reference(model)

@@ -41,8 +41,9 @@ def report(
     """
     from moda_keras.reporting import write_report
 
-    files.check_output(output, force=force, suffix=".html")
-    loaded = files.load_modules(modules)
+    sources = (modules, subtasks_file, history, *data.files())
+    files.check_output(output, force=force, suffix=".html", sources=sources)
+    loaded = files.load_modules(modules, output)
     for path in (subtasks_file, history):
         if path is not None:
             files.require_file(path)

@@ -1,6 +1,7 @@
 """`moda slim`."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -169,9 +170,10 @@ def slim(
     """
     chosen, sizes, picture = budget.chosen(), measuring.sizes(), measuring.picture
     how = output_format(format, output)
-    check_model_output(output, how, force=force)
+    sources = (model, *data.files())
+    check_model_output(output, how, force=force, sources=sources)
     require_exporter(how)
-    _check_picture(picture, force)
+    _check_picture(picture, force, sources)
     whole = files.load_model(model)
     numbers = (measuring.importance_samples, measuring.calibration_samples)
     with working("Reading the data"):
@@ -216,10 +218,10 @@ def _refuse_one_class(model: "keras.Model", samples: SlimSamples) -> None:
         )
 
 
-def _check_picture(picture: Path | None, force: bool) -> None:
+def _check_picture(picture: Path | None, force: bool, sources: Iterable[str | Path | None]) -> None:
     if picture is None:
         return
-    files.check_output(picture, force=force, suffix=".png")
+    files.check_output(picture, force=force, suffix=".png", sources=sources)
     import moda_keras.reporting.plots  # noqa: F401  says how to install matplotlib
 
 

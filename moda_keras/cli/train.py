@@ -120,9 +120,12 @@ def train(
         raise typer.BadParameter(
             f"Choose what to train: --network, one of {listed(Network)}, or --model FILE"
         )
-    files.check_output(output, force=True, suffix=".keras")
+    sources = (training.model, *data.files())
+    files.check_output(output, force=True, suffix=".keras", sources=sources)
     with claimed(output):
         state = TrainingFiles(output, force=force, restart=restart)
+        for each in (state.modules, state.log, state.state):
+            files.check_stays(sources, each)
         record = state.done()
         if record is None:
             state.check()

@@ -55,8 +55,8 @@ def tune(
     moda tune vgg.modules --data photos/ --on test --per-layer -o small.modules
     ```
     """
-    files.check_output(output, force=force)
-    loaded = files.load_modules(modules)
+    files.check_output(output, force=force, sources=(modules, *data.files()))
+    loaded = files.load_modules(modules, output)
     model_file = _referred_model(modules) if refer else None
     images = data_of_model(data.load(), loaded.model, modules, loaded.class_names)
     with working("Choosing tau"):
