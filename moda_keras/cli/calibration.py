@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from moda_keras.cli.arrays import ARRAYS
 from moda_keras.cli.data import data_option
 from moda_keras.cli.options import complete_data
-from moda_keras.cli.slim_samples import ARRAYS, SlimDataArguments, load_samples
+from moda_keras.cli.slim_samples import SlimDataArguments, load_samples
 from moda_keras.cli.terminal import working
 
 if TYPE_CHECKING:

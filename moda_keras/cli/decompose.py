@@ -71,7 +71,8 @@ def decompose(
     if refer:
         files.check_reference(model)
     trained = files.load_model(model)
-    loaded = data_of_model(data.load(), trained, model, read_class_names(model))
+    outputs = read_class_names(model)
+    loaded = data_of_model(data.load(outputs), trained, model, outputs)
     with progress("Decomposing") as (task,):
         modules = mk.decompose(
             trained,

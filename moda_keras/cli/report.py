@@ -49,7 +49,9 @@ def report(
             files.require_file(path)
     test = {}
     if data.data is not None:
-        found = data_of_model(data.load(), loaded.model, modules, loaded.class_names)
+        found = data_of_model(
+            data.load(loaded.class_names), loaded.model, modules, loaded.class_names
+        )
         test = {"x_test": found.x_test, "y_test": found.y_test}
     with working("Writing the report"):
         write_report(

@@ -131,7 +131,8 @@ def train(
             state.check()
         digest = None if training.model is None else file_digest(training.model)
         keras.utils.set_random_seed(training.seed)
-        model, loaded = _build(training, data.load())
+        names = None if training.model is None else read_class_names(training.model)
+        model, loaded = _build(training, data.load(names))
         recipe = training.recipe(loaded.augment)
         settings = as_json(
             {

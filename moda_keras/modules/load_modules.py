@@ -42,6 +42,7 @@ def load_modules(
 
     Raises:
         FileNotFoundError: If the file, or the model file that it refers to, does not exist.
+        IsADirectoryError: If it is a folder.
         ModuleFileError: If the file cannot be read: it is not a module file, is damaged, takes more
             than `max_bytes`, or is of a newer format version, its tables do not fit its model, or
             the model file is not the one that it refers to.
