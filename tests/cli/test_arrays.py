@@ -81,6 +81,7 @@ NUMBERS, NAMES = ["0", "1", "2"], ["cat", "dog", "cow"]
         ("one-hot", None, NAMES, NAMES, 0),
         ("integers", NAMES, ["x", "y", "z"], NAMES, 0),
         ("integers", ["2", "0"], None, ["2", "0"], 2),  # numbers choose
+        ("integers", ["2", "0", "1"], None, ["2", "0", "1"], 2),
         ("integers", None, ["2", "0"], NUMBERS, 0),  # of the model: its classes are chosen later
         ("integers", None, ["cat", "dog"], NUMBERS, 0),  # too few to be these
         ("names", None, NAMES, sorted(NAMES), "cat"),
