@@ -71,4 +71,11 @@ class CalibrationArguments(SlimDataArguments):
                 self, modules.model, path, classes, number,
                 class_names=modules.class_names, needs_test=False,
             )  # fmt: skip
+        if not samples.is_labelled and modules.slicer.has_independent_outputs:
+            warnings.warn(
+                "The model's outputs are independent of each other (sigmoids). It is repaired with "
+                "the samples whose largest output is one of the chosen classes. To repair it with "
+                "others too, compose it in Python: see docs/labels.md",
+                stacklevel=2,
+            )
         return samples.x_train[samples.training_rows(number)]

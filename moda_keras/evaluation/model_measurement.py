@@ -26,7 +26,7 @@ class ModelMeasurement:
     A sample is of one class, and models choose the largest of their outputs. Where outputs are
     independent of each other (sigmoids), and samples have none or several above 0.5, a warning says
     that this is not looked at. One sigmoid alone chooses its class if it is above 0.5; any other
-    model of one class has no choice and is always right.
+    model of one class has no choice and is always right, which is warned of.
 
     Args:
         modules: Modules of the original.
@@ -86,7 +86,7 @@ class ModelMeasurement:
         self._x, self.labels = take_samples(x, is_chosen), y[is_chosen]
         self.samples = len(self.labels)
         self.full_scores = predict(modules.model, self._x)
-        self._warn_of_several_labels()
+        self._warn_of_what_is_not_measured()
         self._original = self._choices(self.full_scores[:, self.classes])
         self._whole = {
             "parameters": count_parameters(modules.model),
@@ -128,10 +128,21 @@ class ModelMeasurement:
                 f"Expected a model of {len(self.classes)} outputs, one for each class. Received: "
                 f"output shape {model.output_shape}"
             )
-        return self._figures(model, predict(model, self._x), milliseconds)
+        with warnings.catch_warnings():
+            # Of one class, which was told before.
+            warnings.filterwarnings("ignore", message="You are using a softmax over axis")
+            return self._figures(model, predict(model, self._x), milliseconds)
 
-    def _warn_of_several_labels(self) -> None:
-        if not self.modules.slicer.has_independent_outputs or len(self.classes) == 1:
+    def _warn_of_what_is_not_measured(self) -> None:
+        is_one = len(self.classes) == 1
+        if is_one and not self.modules.slicer.has_independent_outputs:
+            warnings.warn(
+                f"A model of one class has no choice: accuracy and agreement of the class "
+                f"{self.modules.class_names[self.classes[0]]!r} are always 1. Measure at least two "
+                "classes",
+                stacklevel=3,
+            )
+        if is_one or not self.modules.slicer.has_independent_outputs:
             return
         several = ((self.full_scores > TAKEN).sum(axis=1) != 1).mean()
         if several:

@@ -81,3 +81,13 @@ def test_one_composed_class_says_once_what_to_do_in_the_command(folder):
         "compose", folder / "softmax.modules", "1", "--force", "-o", folder / "small.keras"
     )
     assert "over one class is constant" in said and "(moda compose --other)" in said
+
+
+def test_samples_that_repair_a_model_of_sigmoids_are_named(folder):
+    def said(name, data):
+        options = ("--data", folder / data, "--force", "-o", folder / "small.keras")
+        return warnings_of("compose", folder / f"{name}.modules", "0", "1", *options)
+
+    (warning,) = said("sigmoid", "none.npz")
+    assert "the samples whose largest output is one of the chosen classes" in warning
+    assert not said("sigmoid", "single.npz") and not said("softmax", "none.npz")

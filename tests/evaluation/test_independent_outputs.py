@@ -130,3 +130,14 @@ def test_calibration_data_of_any_classes_is_no_mistake(sigmoids, x):
     logits = keras.Model(sigmoids.inputs, sigmoids.layers[-2].output)
     with pytest.warns(UserWarning, match="takes 0% of them for the chosen classes"):
         mk.compose(random_modules(logits), [0], calibration_data=others, verbose=0)
+
+
+def test_softmax_over_one_class_is_told_once(x):
+    model = mlp(inputs=5)
+    model = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))
+    modules = mk.decompose(model, x, np.arange(40) % 3, criterion="importance", verbose=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        mk.tuning.size_curve(modules, [0], x, np.arange(40) % 3, (0.9, 0.7))
+    (said,) = [str(each.message) for each in caught if each.category is UserWarning]
+    assert "accuracy and agreement of the class '0' are always 1" in said
