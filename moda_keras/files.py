@@ -31,7 +31,7 @@ _OF_THE_SYSTEM = {
 
 
 class ModuleFileError(ValueError):
-    """A file that cannot be read: it is damaged, malicious, or something else.
+    """A file that cannot be read: it is damaged, malicious, needs a class that is not here, ...
 
     `load_modules` raises it whatever the cause is, and so does whatever else reads a file of this
     library. A file that is not there is a `FileNotFoundError`; what the system says of a file, such
@@ -70,6 +70,13 @@ class ModuleFileError(ValueError):
         return self.args[2]
 
 
+class MissingClassError(ValueError):
+    """What a file says can be read, but it needs a class that this process does not have.
+
+    Its message goes on after "which is sound as far as it was read, but ...".
+    """
+
+
 def unreadable(path: str | Path, expected: str, reason: object) -> ModuleFileError:
     """The error of a file that is not what it should be.
 
@@ -104,6 +111,13 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
         yield
     except ModuleFileError:
         raise
+    except MissingClassError as error:
+        raise ModuleFileError(
+            f"Expected {expected}. Received: {printable(repr(str(path)))}, which is sound as far "
+            f"as it was read, but {error}",
+            path,
+            str(error),
+        ) from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
             raise

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from moda_keras.cli import command, terminal
+from moda_keras.cli import command, terminal, user_modules
 from moda_keras.cli.compose import compose
 from moda_keras.cli.decompose import decompose
 from moda_keras.cli.demo import demo
@@ -81,6 +81,15 @@ def _before_commands(
             "or Keras's configuration names.",
         ),
     ] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="Import a Python file (layers.py) or module first, such as one that registers the "
+            "layers of a model with Keras. Its code runs. May be given several times.",
+        ),
+    ] = None,
     debug: Annotated[bool, flag("--debug", "Show errors with their traceback.")] = False,
     version: Annotated[
         bool, flag("--version", "Print the version.", is_eager=True, callback=_print_version)
@@ -95,6 +104,7 @@ def _before_commands(
     """
     command.backend.set(backend)
     command.debug.set(debug)
+    user_modules.asked.set(tuple(imports or ()))
 
 
 def main() -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from moda_keras.cli.arrays import ARRAYS
 from moda_keras.cli.data import data_option
 from moda_keras.cli.options import complete_data
-from moda_keras.cli.slim_samples import ARRAYS, SlimDataArguments, load_samples
+from moda_keras.cli.slim_samples import SlimDataArguments, load_samples
 from moda_keras.cli.terminal import working
 
 if TYPE_CHECKING:
@@ -70,4 +71,11 @@ class CalibrationArguments(SlimDataArguments):
                 self, modules.model, path, classes, number,
                 class_names=modules.class_names, needs_test=False,
             )  # fmt: skip
+        if not samples.is_labelled and modules.slicer.has_independent_outputs:
+            warnings.warn(
+                "The model's outputs are independent of each other (sigmoids). It is repaired with "
+                "the samples whose largest output is one of the chosen classes. To repair it with "
+                "others too, compose it in Python: see docs/labels.md",
+                stacklevel=2,
+            )
         return samples.x_train[samples.training_rows(number)]

@@ -18,7 +18,7 @@ import typer
 from rich.console import RenderableType
 
 from moda_keras.backend_choice import configured_backend
-from moda_keras.cli import errors, file_limits, terminal
+from moda_keras.cli import errors, file_limits, terminal, user_modules
 from moda_keras.cli.errors import CommandError
 from moda_keras.cli.options import AsJson, Backend, MaxBytes
 from moda_keras.files import temporary_folder
@@ -114,6 +114,7 @@ def _run(function: Callable[[], Answer], as_json: bool) -> None:
         aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
         with terminal.tidy_warnings(), aside, _own_temporary_files():
             _start_keras()
+            user_modules.import_asked()
             answer = function()
     except (BrokenPipeError, typer.Exit, typer.BadParameter):
         raise

@@ -79,9 +79,9 @@ def compose(
     import moda_keras as mk
 
     how = output_format(format, output)
-    check_model_output(output, how, force=force)
+    check_model_output(output, how, force=force, sources=(modules, *calibration.files()))
     calibration.check()
-    loaded = files.load_modules(modules)
+    loaded = files.load_modules(modules, output)
     chosen = class_indices(classes, loaded)
     _check_size(size, loaded)
     x = calibration.read(loaded, modules, chosen)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from moda_keras.cli import files
+from moda_keras.cli.arrays import LABELLED, is_array_file, load_arrays, refuse_image_options
 from moda_keras.cli.class_names import split_names
 from moda_keras.cli.errors import CommandError
 from moda_keras.cli.options import Pixels, complete_data, flag, listed
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     Data = Dataset | StreamedDataset
 
 PANEL = "Data"
-DATA_HELP = "Name of a data set; or a folder, train/CLASS/ and test/CLASS/, or CLASS/."
+DATA_HELP = (
+    "Name of a data set; or a folder, train/CLASS/ and test/CLASS/, or CLASS/; or a file of "
+    f"arrays, .npz: {LABELLED}."
+)
 
 
 def data_option(help: str, metavar: str, **settings: Any) -> Any:
@@ -78,8 +82,27 @@ class DataArguments:
         bool, flag("--no-extra", "SVHN: leave out the extra split.", rich_help_panel=PANEL)
     ] = False
 
-    def load(self) -> "Data":
-        """The data."""
+    def files(self) -> tuple[str | Path | None, ...]:
+        """What is read, as far as it is files: an output must be none of them."""
+        return self.data, self.synsets
+
+    def load(self, outputs: Sequence[str] | None = None) -> "Data":
+        """The data.
+
+        Args:
+            outputs: Names of the model's outputs, if it has any: of arrays, integer labels stand
+                for them unless --class-names says otherwise.
+        """
+        if is_array_file(self.data):
+            refuse_image_options(self.image_size, self.color, self.pixels)
+            return load_arrays(
+                Path(self.data),
+                class_names=self.chosen_names(),
+                outputs=outputs,
+                limits=(self.samples_per_class, self.test_samples_per_class),
+                test_fraction=self.test_fraction,
+                seed=self.data_seed,
+            )
         return self._scaled(self.load_unscaled(self.chosen_names()))
 
     def load_unscaled(self, class_names: Sequence[str] | None, **changes: Any) -> "Data":
@@ -208,7 +231,7 @@ def check_images(
     model: "keras.Model",
     received: tuple[int, ...],
     path: Path,
-    advice: str = "; see --image-size and --color",
+    advice: str = "; for images see --image-size and --color",
 ) -> None:
     """Raises a `CommandError` unless images of a shape fit a model, which is in the file `path`."""
     expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]

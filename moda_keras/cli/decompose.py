@@ -66,12 +66,13 @@ def decompose(
     import moda_keras as mk
     from moda_keras.cli.training import ReportedBatches
 
-    files.check_output(output, force=force, source=model)
+    files.check_output(output, force=force, sources=(model, *data.files()))
     chosen = _epsilon(epsilon)
     if refer:
         files.check_reference(model)
     trained = files.load_model(model)
-    loaded = data_of_model(data.load(), trained, model, read_class_names(model))
+    outputs = read_class_names(model)
+    loaded = data_of_model(data.load(outputs), trained, model, outputs)
     with progress("Decomposing") as (task,):
         modules = mk.decompose(
             trained,

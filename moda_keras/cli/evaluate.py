@@ -74,12 +74,18 @@ def evaluate(
     ```
     """
     if files.kind_of(file) != "modules":
-        return _evaluate_model(file, data.load(), split_names(classes))
+        return _evaluate_model(file, data.load(_names_in(file)), split_names(classes))
     modules = files.load_modules(file)
-    loaded = data_of_model(data.load(), modules.model, file, modules.class_names)
+    loaded = data_of_model(data.load(modules.class_names), modules.model, file, modules.class_names)
     if classes is not None:
         return _evaluate_subtask(modules, class_indices(classes, modules), loaded)
     return _evaluate_modules(modules, loaded, subtasks)
+
+
+def _names_in(path: Path) -> tuple[str, ...] | None:
+    """The classes of a model's outputs that its file names, without that for none of them."""
+    names = read_class_names(path)
+    return names if names is None or read_other_name(path) is None else names[:-1]
 
 
 def _evaluate_model(path: Path, data: "Data", asked: list[str] | None) -> Answer:

@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -78,17 +78,18 @@ def load_model(path: Path) -> "keras.Model":
     return load_hdf5_file(path, limit, is_default=is_default)
 
 
-def load_modules(path: Path) -> "ModuleSet":
+def load_modules(path: Path, output: Path | None = None) -> "ModuleSet":
     """Loads a module file.
 
     Args:
         path: The file.
+        output: What will be written: not the model file that the module file refers to.
 
     Returns:
         The modules.
 
     Raises:
-        CommandError: If there is no such file, or it is a Keras model.
+        CommandError: If there is no such file, it is a Keras model, or refers to the output.
         ValueError: If it is not a module file, or is damaged.
     """
     import moda_keras as mk
@@ -98,7 +99,10 @@ def load_modules(path: Path) -> "ModuleSet":
             f"Expected a module file. Received: {str(path)!r}, which is a Keras model. Make a "
             f"module file of it with: moda decompose {path} --data ..."
         )
-    return mk.load_modules(path, max_bytes=max_bytes.get())
+    modules = mk.load_modules(path, max_bytes=max_bytes.get())
+    if output is not None:
+        check_stays([referred_model(path)], output)
+    return modules
 
 
 def referred_model(path: Path) -> Path | None:
@@ -121,7 +125,11 @@ def check_reference(model: Path) -> None:
 
 
 def check_output(
-    path: Path, *, force: bool, suffix: str | None = None, source: Path | None = None
+    path: Path,
+    *,
+    force: bool,
+    suffix: str | None = None,
+    sources: Iterable[str | Path | None] = (),
 ) -> None:
     """Refuses an output that cannot be written, before any work is done.
 
@@ -129,16 +137,14 @@ def check_output(
         path: The file that will be written.
         force: Whether it may exist.
         suffix: The suffix it must have.
-        source: A file that is read and must stay.
+        sources: Files that are read and must stay, also under another name; None, and names of data
+            sets, are ignored.
 
     Raises:
-        CommandError: If it exists, has another suffix, is the source, or its folder is not
+        CommandError: If it exists, has another suffix, is one of the sources, or its folder is not
             writable.
     """
-    if source is not None and path.exists() and source.exists() and path.samefile(source):
-        raise CommandError(
-            f"Expected an output other than the file that is read. Received: {str(path)!r}"
-        )
+    check_stays(sources, path)
     if suffix is not None and path.suffix != suffix:
         raise CommandError(f"Expected an output that ends in {suffix}. Received: {str(path)!r}")
     if path.is_dir():
@@ -148,6 +154,25 @@ def check_output(
     folder = next(each for each in path.absolute().parents if each.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise CommandError(f"Expected an output in a writable folder. Received: {str(path)!r}")
+
+
+def check_stays(sources: Iterable[str | Path | None], output: Path) -> None:
+    """Refuses an output that would replace a file that the command reads, even with --force.
+
+    Args:
+        sources: As of `check_output`.
+        output: The file that will be written.
+
+    Raises:
+        CommandError: If it is one of the sources.
+    """
+    if not output.exists():
+        return
+    for source in sources:
+        if source is not None and Path(source).exists() and output.samefile(source):
+            raise CommandError(
+                f"Expected an output other than the file that is read. Received: {str(output)!r}"
+            )
 
 
 def write_model(

@@ -2,7 +2,7 @@
 
 import importlib.util
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,22 +45,26 @@ def output_format(asked: str | None, output: Path) -> str:
     return found
 
 
-def check_model_output(output: Path, how: str, *, force: bool) -> None:
+def check_model_output(
+    output: Path, how: str, *, force: bool, sources: Iterable[str | Path | None]
+) -> None:
     """Refuses a model file that cannot be written, before any work is done.
 
     Args:
         output: The file or folder.
         how: Its format.
         force: Whether it may exist.
+        sources: Files that are read and must stay.
 
     Raises:
         CommandError: As `files.check_output`, also of the files that come beside it.
     """
-    files.check_output(output, force=force, suffix=".keras" if how == "keras" else None)
+    suffix = ".keras" if how == "keras" else None
+    files.check_output(output, force=force, suffix=suffix, sources=sources)
     if how != "keras":
-        files.check_output(companion(output), force=force)
-    if how == "openvino":
-        files.check_output(output.with_suffix(".bin"), force=force)  # the weights
+        files.check_output(companion(output), force=force, sources=sources)
+    if how == "openvino":  # the weights
+        files.check_output(output.with_suffix(".bin"), force=force, sources=sources)
 
 
 def require_exporter(how: str) -> None:

@@ -93,10 +93,11 @@ def complete_experiment(incomplete: str) -> list[str]:
 
 
 def complete_data(incomplete: str) -> list[str]:
-    """Data sets and folders."""
+    """Data sets, folders, and files of arrays."""
     folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
     try:
         found = sorted(f"{each}/" for each in folder.iterdir() if each.is_dir())
+        found += sorted(map(str, folder.glob("*.npz")))
     except OSError:
         found = []
     return _starting((*DATA, *found), incomplete)

@@ -81,9 +81,11 @@ def replace(
     """
     from moda_keras.experiments import target_accuracy
 
-    files.check_output(output, force=force, suffix=".keras")
-    weak_model, modules = files.load_model(weak), files.load_modules(strong)
-    loaded = data_of_model(data.load(), weak_model, weak, read_class_names(weak))
+    sources = (weak, strong, *data.files())
+    files.check_output(output, force=force, suffix=".keras", sources=sources)
+    weak_model, modules = files.load_model(weak), files.load_modules(strong, output)
+    outputs = read_class_names(weak)
+    loaded = data_of_model(data.load(outputs), weak_model, weak, outputs)
     (index,) = class_indices([strong_class], modules)
     name = modules.class_names[index]
     target = _target(target_class, name, loaded.class_names)

@@ -41,14 +41,17 @@ def report(
     """
     from moda_keras.reporting import write_report
 
-    files.check_output(output, force=force, suffix=".html")
-    loaded = files.load_modules(modules)
+    sources = (modules, subtasks_file, history, *data.files())
+    files.check_output(output, force=force, suffix=".html", sources=sources)
+    loaded = files.load_modules(modules, output)
     for path in (subtasks_file, history):
         if path is not None:
             files.require_file(path)
     test = {}
     if data.data is not None:
-        found = data_of_model(data.load(), loaded.model, modules, loaded.class_names)
+        found = data_of_model(
+            data.load(loaded.class_names), loaded.model, modules, loaded.class_names
+        )
         test = {"x_test": found.x_test, "y_test": found.y_test}
     with working("Writing the report"):
         write_report(

@@ -1,6 +1,7 @@
 """`moda slim`."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from moda_keras.cli import files
 from moda_keras.cli.class_names import split_names
 from moda_keras.cli.command import Answer
 from moda_keras.cli.data import shortened
+from moda_keras.cli.errors import CommandError
 from moda_keras.cli.formats import (
     check_model_output,
     output_format,
@@ -25,6 +27,7 @@ from moda_keras.cli.terminal import percent, rows_table, working
 from moda_keras.files import replacing
 
 if TYPE_CHECKING:
+    import keras
     from rich.table import Table
 
 BUDGET = "Budget (exactly one)"
@@ -167,13 +170,15 @@ def slim(
     """
     chosen, sizes, picture = budget.chosen(), measuring.sizes(), measuring.picture
     how = output_format(format, output)
-    check_model_output(output, how, force=force)
+    sources = (model, *data.files())
+    check_model_output(output, how, force=force, sources=sources)
     require_exporter(how)
-    _check_picture(picture, force)
+    _check_picture(picture, force, sources)
     whole = files.load_model(model)
     numbers = (measuring.importance_samples, measuring.calibration_samples)
     with working("Reading the data"):
         samples = load_samples(data, whole, model, classes, sum(numbers))
+    _refuse_one_class(whole, samples)
     slimming = Slimming(whole, samples, chosen, measuring.batch_size, *numbers)
     with working("Measuring importance"):
         slimming.warn_of_guessing()
@@ -200,10 +205,23 @@ def slim(
     return Answer(document, shown)
 
 
-def _check_picture(picture: Path | None, force: bool) -> None:
+def _refuse_one_class(model: "keras.Model", samples: SlimSamples) -> None:
+    """Refuses one class of a model that chooses among classes: one alone is always right."""
+    from moda_keras.slicing import Slicer
+
+    if len(samples.classes) == 1 and not Slicer(model).has_independent_outputs:
+        raise CommandError(
+            "Expected at least two classes: the model chooses among them, and of one class it is "
+            f"always right. Received: --classes {samples.chosen_names[0]}. Choose two or more; or, "
+            "for one class against all others, moda decompose --criterion importance, and then "
+            "moda compose --other"
+        )
+
+
+def _check_picture(picture: Path | None, force: bool, sources: Iterable[str | Path | None]) -> None:
     if picture is None:
         return
-    files.check_output(picture, force=force, suffix=".png")
+    files.check_output(picture, force=force, suffix=".png", sources=sources)
     import moda_keras.reporting.plots  # noqa: F401  says how to install matplotlib
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from moda_keras.cli import files
+from moda_keras.cli.arrays import (
+    ARRAYS,
+    as_labels,
+    is_array_file,
+    is_held_out,
+    read_arrays,
+    refuse_image_options,
+)
 from moda_keras.cli.class_names import class_keys, read_class_names, split_names
 from moda_keras.cli.data import DataArguments, check_images, data_option, shortened
 from moda_keras.cli.errors import CommandError
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
 
 # Images of a folder without labels that are read and classified at a time.
 BLOCK = 1024
-ARRAYS = "x_train, x_test, y_train and y_test; or x and y; without y if there are no labels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,7 @@ def load_samples(
     """
     from moda_keras.datasets.image_folder import is_image_folder
 
-    if data.data.endswith(".npz"):
+    if is_array_file(data.data):
         reader = _Arrays
     elif Path(data.data).is_dir() and not is_image_folder(data.data):
         reader = _UnlabelledImages
@@ -304,68 +310,24 @@ class _Arrays(_Reader):
     """A file of arrays, which go into the model as they are."""
 
     def read(self) -> SlimSamples:
-        if (self.data.image_size, self.data.color, self.data.pixels) != (None, None, "0-1"):
-            raise CommandError(
-                "Arrays go into the model as they are. Leave out --image-size, --color and "
-                "--pixels, or give a folder of images"
-            )
+        refuse_image_options(self.data.image_size, self.data.color, self.data.pixels)
         names, classes = self.outputs(None)
-        arrays = self._arrays()
-        is_labelled = "y" in arrays or "y_train" in arrays
+        splits = read_arrays(Path(self.data.data))
+        is_labelled = splits[0][1] is not None
+        sets = [(x, self._labels(x, y, names)) for x, y in splits]
+        if len(sets) == 1:
+            ((x, y),) = sets
+            is_test = is_held_out(y, self.data.test_fraction, self.seed)
+            sets = [(x[~is_test], y[~is_test]), (x[is_test], y[is_test])]
         taken = []
-        for (x, y), limit in zip(self._splits(arrays, names), self.limits(), strict=True):
+        for (x, y), limit in zip(sets, self.limits(), strict=True):
             rows = self.chosen(y, classes, limit)
             taken += [x[rows], y[rows]]
         return SlimSamples(*taken, names, classes, is_labelled)
 
-    def _splits(
-        self, arrays: dict[str, np.ndarray], names: Sequence[str]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Inputs and labels of training and test."""
-        suffixes = [""] if "x" in arrays else ["_train", "_test"]
-        sets = [(arrays[f"x{each}"], arrays.get(f"y{each}")) for each in suffixes]
-        sets = [(x, self._labels(x, y, names)) for x, y in sets]
-        if len(sets) == 2:
-            return sets
-        ((x, y),) = sets
-        is_test = self._held_out(y)
-        return [(x[~is_test], y[~is_test]), (x[is_test], y[is_test])]
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        path = Path(self.data.data)
-        files.require_file(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except (ValueError, OSError) as error:
-            raise CommandError(
-                f"Expected a file of arrays, as numpy.savez writes it. Received: {str(path)!r}, "
-                f"which cannot be read ({error})"
-            ) from error
-        found = set(arrays) & {"x", "y", "x_train", "y_train", "x_test", "y_test"}
-        possible = [{"x"}, {"x", "y"}, {"x_train", "x_test"}]
-        possible.append(possible[-1] | {"y_train", "y_test"})
-        if found not in possible:
-            raise CommandError(
-                f"Expected the arrays {ARRAYS}. Received: {', '.join(sorted(arrays))}"
-            )
-        return arrays
-
     def _labels(self, x: np.ndarray, y: np.ndarray | None, names: Sequence[str]) -> np.ndarray:
-        from moda_keras.observing.labelled_arrays import as_class_indices, check_labelled_arrays
-
         check_images(self.model, x.shape[1:], self.path, advice="")
-        if y is None:
-            return self.predicted(x)
-        return check_labelled_arrays(x, as_class_indices(y, names), len(names))[1]
-
-    def _held_out(self, y: np.ndarray) -> np.ndarray:
-        from moda_keras.observing.labelled_arrays import draw_of_each_class
-
-        is_test = np.zeros(len(y), bool)
-        for rows in draw_of_each_class(y, np.unique(y), self.data.test_fraction, self.seed):
-            is_test[rows] = True
-        return is_test
+        return self.predicted(x) if y is None else as_labels(x, y, names)
 
 
 def _images(batches: Any) -> np.ndarray:

@@ -120,15 +120,19 @@ def train(
         raise typer.BadParameter(
             f"Choose what to train: --network, one of {listed(Network)}, or --model FILE"
         )
-    files.check_output(output, force=True, suffix=".keras")
+    sources = (training.model, *data.files())
+    files.check_output(output, force=True, suffix=".keras", sources=sources)
     with claimed(output):
         state = TrainingFiles(output, force=force, restart=restart)
+        for each in (state.modules, state.log, state.state):
+            files.check_stays(sources, each)
         record = state.done()
         if record is None:
             state.check()
         digest = None if training.model is None else file_digest(training.model)
         keras.utils.set_random_seed(training.seed)
-        model, loaded = _build(training, data.load())
+        names = None if training.model is None else read_class_names(training.model)
+        model, loaded = _build(training, data.load(names))
         recipe = training.recipe(loaded.augment)
         settings = as_json(
             {

@@ -55,10 +55,10 @@ def tune(
     moda tune vgg.modules --data photos/ --on test --per-layer -o small.modules
     ```
     """
-    files.check_output(output, force=force)
-    loaded = files.load_modules(modules)
+    files.check_output(output, force=force, sources=(modules, *data.files()))
+    loaded = files.load_modules(modules, output)
     model_file = _referred_model(modules) if refer else None
-    images = data_of_model(data.load(), loaded.model, modules, loaded.class_names)
+    images = data_of_model(data.load(loaded.class_names), loaded.model, modules, loaded.class_names)
     with working("Choosing tau"):
         x = images.x_train if on == "train" else images.x_test
         y = images.y_train if on == "train" else images.y_test

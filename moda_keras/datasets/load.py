@@ -162,13 +162,19 @@ def load(
         builder = open_builder(STREAMED[name].builder, data_dir, download, RANDOM_ACCESS)
         return _streamed(name, builder, choice, ImageDecoder(size or STREAMED_SIZE, color), cache)
     if not is_image_folder(name):
-        raise ValueError(
-            f"Unknown data set. Expected one of {list(NAMES)}, or the path of a folder of images, "
-            f"{LAYOUT}. Received: name={str(name)!r}"
-        )
+        raise ValueError(_no_data_set(name))
     splits = find_images(name, test_fraction, seed)
     _check_complete(splits, choice)
     return _in_memory(splits, choice, partial(read_images, size=size, color=color), "crop_flip")
+
+
+def _no_data_set(name: str | Path) -> str:
+    expected = f"Expected one of {list(NAMES)}, or the path of a folder of images, {LAYOUT}"
+    if Path(name).is_dir():
+        return f"{expected}. Received: name={str(name)!r}, a folder without class folders"
+    if Path(name).is_file():
+        return f"{expected}. Received: name={str(name)!r}, a file. Arrays need no loading"
+    return f"Unknown data set. {expected}. Received: name={str(name)!r}"
 
 
 def _in_memory(

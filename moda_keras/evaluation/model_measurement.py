@@ -1,12 +1,12 @@
 """Models of some classes against the model that they come from: cost, accuracy, agreement."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
-from moda_keras.evaluation.accuracy import is_correct
 from moda_keras.evaluation.flops import count_flops
 from moda_keras.evaluation.gather_samples import gather_samples
 from moda_keras.evaluation.latency import measure_latency
@@ -22,9 +22,17 @@ from moda_keras.observing.labelled_arrays import (
 )
 from moda_keras.slicing.parameters import count_parameters
 
+# A sigmoid above it takes a sample for its class.
+TAKEN = 0.5
+
 
 class ModelMeasurement:
     """Measures models of some classes against the original, on the samples of these classes.
+
+    A sample is of one class, and models choose the largest of their outputs. Where outputs are
+    independent of each other (sigmoids), and samples have none or several above 0.5, a warning says
+    that this is not looked at. One sigmoid alone chooses its class if it is above 0.5; any other
+    model of one class has no choice and is always right, which is warned of.
 
     Args:
         modules: Modules of the original.
@@ -86,7 +94,8 @@ class ModelMeasurement:
         self._x, self.labels = take_samples(x, is_chosen), y[is_chosen]
         self.samples = len(self.labels)
         self.full_scores = predict_logits(modules.model, self._x)
-        self._original = self.full_scores[:, self.classes].argmax(axis=-1)
+        self._warn_of_what_is_not_measured()
+        self._original = self._choices(self.full_scores[:, self.classes])
         self._whole = {
             "parameters": count_parameters(modules.model),
             "flops": _flops(modules.model),
@@ -122,20 +131,53 @@ class ModelMeasurement:
         Raises:
             ValueError: If the model has another number of outputs.
         """
-        scores = predict(model, self._x)
-        if scores.shape != (self.samples, len(self.classes)):
-            raise ValueError(
-                f"Expected a model of {len(self.classes)} outputs, one for each class. Received: "
-                f"output shape {(None, *scores.shape[1:])}"
+        with warnings.catch_warnings():
+            # Of one class, which was told before.
+            warnings.filterwarnings("ignore", message="You are using a softmax over axis")
+            scores = predict(model, self._x)
+            if scores.shape != (self.samples, len(self.classes)):
+                raise ValueError(
+                    f"Expected a model of {len(self.classes)} outputs, one for each class. "
+                    f"Received: output shape {(None, *scores.shape[1:])}"
+                )
+            return self._figures(model, scores, milliseconds)
+
+    def _warn_of_what_is_not_measured(self) -> None:
+        is_one = len(self.classes) == 1
+        if is_one and not self.modules.slicer.has_independent_outputs:
+            warnings.warn(
+                f"A model of one class has no choice: accuracy and agreement of the class "
+                f"{self.modules.class_names[self.classes[0]]!r} are always 1. Measure at least two "
+                "classes",
+                stacklevel=3,
             )
-        return self._figures(model, scores, milliseconds)
+        if is_one or not self.modules.slicer.has_independent_outputs:
+            return
+        several = ((self.full_scores > TAKEN).sum(axis=1) != 1).mean()
+        if several:
+            warnings.warn(
+                f"The outputs of model {self.modules.model.name!r} are independent of each other "
+                f"(sigmoids), and {several:.0%} of these samples have none or several above "
+                f"{TAKEN}. Samples count as of one class each, accuracy and agreement are by the "
+                f"largest of the chosen outputs, and whether an output is above {TAKEN} is not "
+                "looked at. If samples may be of several classes, measure the models with a metric "
+                "of your own: see docs/labels.md",
+                stacklevel=3,
+            )
+
+    def _choices(self, scores: np.ndarray) -> np.ndarray:
+        """For each sample the position of the chosen class; -1 for none."""
+        if scores.shape[1] == 1 and self.modules.slicer.has_independent_outputs:
+            return np.where(scores[:, 0] > TAKEN, 0, -1)
+        return scores.argmax(axis=-1)
 
     def _figures(
         self, model: keras.Model, scores: np.ndarray, milliseconds: float | None = None
     ) -> dict[str, Any]:
         parameters, flops = count_parameters(model), _flops(model)
         known = flops is not None and self._whole["flops"]
-        correct = is_correct(scores, self.labels, self.classes)
+        chosen = self._choices(scores)
+        correct = (self.classes[chosen] == self.labels) & (chosen >= 0)
         return {
             "parameters": parameters,
             "size": parameters / self._whole["parameters"],
@@ -143,7 +185,7 @@ class ModelMeasurement:
             "flops_share": flops / self._whole["flops"] if known else None,
             "milliseconds": milliseconds or self._milliseconds(model),
             "accuracy": float(correct.mean()) if self.is_labelled else None,
-            "agreement": float((scores.argmax(axis=-1) == self._original).mean()),
+            "agreement": float((chosen == self._original).mean()),
         }
 
     def _milliseconds(self, model: keras.Model) -> float | None:

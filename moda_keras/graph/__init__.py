@@ -38,6 +38,7 @@ from moda_keras.graph.model_inputs import (
 from moda_keras.graph.non_linearities import (
     activation_name,
     is_feature_activation,
+    is_gate,
     is_non_negative,
 )
 from moda_keras.graph.operations import (
@@ -86,6 +87,7 @@ __all__ = [
     "in_structure_of",
     "inputs_and_outputs",
     "is_feature_activation",
+    "is_gate",
     "is_keras_class",
     "is_masked",
     "is_non_negative",

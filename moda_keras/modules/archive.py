@@ -140,6 +140,7 @@ def read_archive(
 
     Raises:
         FileNotFoundError: If the file, or the model file that it refers to, does not exist.
+        IsADirectoryError: If it is a folder.
         ModuleFileError: If the file is not a module file, is damaged, or is of a newer format
             version, or if the model file is not the one that it refers to.
         ValueError: If `model_file` is given for a file that holds its model, or `max_bytes` is
@@ -148,6 +149,11 @@ def read_archive(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"Module file not found: {str(path)!r}")
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"Expected a module file, as `modules.save` writes it. Received: {str(path)!r}, which "
+            "is a folder"
+        )
     limit = byte_limit(path, max_bytes)
     options = {"custom_objects": custom_objects, "safe_mode": safe_mode}
     with temporary_folder() as folder:

@@ -42,9 +42,11 @@ def load_modules(
 
     Raises:
         FileNotFoundError: If the file, or the model file that it refers to, does not exist.
+        IsADirectoryError: If it is a folder.
         ModuleFileError: If the file cannot be read: it is not a module file, is damaged, takes more
             than `max_bytes`, or is of a newer format version, its tables do not fit its model, or
-            the model file is not the one that it refers to.
+            the model file is not the one that it refers to. Also if its model needs a class of your
+            own that is neither registered with Keras nor in `custom_objects`: the error names it.
         ValueError: If `model_file` is given for a file that holds its model, or `max_bytes` is
             invalid.
 

@@ -88,8 +88,9 @@ def check_output(slicer: Slicer, classes: int, *, logits: bool) -> None:
         )
     if classes == 1 and slicer.is_constant_over_one_class:
         warnings.warn(
-            f"The output activation of model {name!r} over one class is constant. Pass "
-            "`logits=True` for the class's logit, or compose at least two classes.",
+            f"The output activation of model {name!r} over one class is constant: the composed "
+            "model says nothing. Compose at least two classes, or add an output for none of them "
+            "with `other=True` (moda compose --other); `logits=True` gives the class's logit.",
             stacklevel=3,
         )
 

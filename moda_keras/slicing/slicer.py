@@ -17,6 +17,7 @@ from moda_keras.graph import (
     Tensor,
     has_changed_weights,
     hidden_activations_of,
+    is_gate,
     observed_tensors,
     require_single_output,
     trace,
@@ -124,6 +125,12 @@ class Slicer:
         """Whether the output activation makes the output of a single class constant."""
         step = self.output_activation
         return step is not None and is_constant_over_one_class(step.operation)
+
+    @cached_property
+    def has_independent_outputs(self) -> bool:
+        """Whether every output judges its class alone, by a sigmoid: it takes it from 0.5 on."""
+        step = self.output_activation
+        return step is not None and is_gate(step.operation)
 
     @property
     def whole_changed_layers(self) -> list[str]:

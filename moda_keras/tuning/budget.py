@@ -264,6 +264,7 @@ def _remaining_importance(
     """The importance of units (D,) for a masked model's own predictions."""
     with warnings.catch_warnings():  # it may predict no sample to be of some class
         warnings.filterwarnings("ignore", message="The data has no sample of the classes")
+        warnings.filterwarnings("ignore", message="The outputs of model .* are independent")
         found = decompose(model, data, criterion=modules.criterion, epsilon=0.0, verbose=0)
     tables = found.importance.values()
     return {n: table.sum(axis=0) for n, table in zip(modules.units, tables, strict=True)}

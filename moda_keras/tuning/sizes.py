@@ -1,5 +1,6 @@
 """What models of some classes cost and how accurate they are, as functions of their size."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -148,6 +149,14 @@ def measure_choice(
         The rows of the model without repair and, with `calibration_data`, of that with repair; and
         the last of these models.
     """
+    with warnings.catch_warnings():  # the measurement has warned of one class
+        warnings.filterwarnings("ignore", message="The output activation of model")
+        return _measured_choice(measurement, found, budget, calibration_data)
+
+
+def _measured_choice(
+    measurement: ModelMeasurement, found: ModuleSet, budget: float, calibration_data: Any
+) -> tuple[list[dict[str, Any]], keras.Model]:
     model = compose(found, measurement.classes)
     rows = [{"model": "slim", "budget": budget, **measurement.measure(model)}]
     if calibration_data is not None:

@@ -215,7 +215,7 @@ def test_no_code_runs(changed, tmp_path):
         ("{", "it is no JSON"),
         ("[]", "does not describe a model"),
         ('{"class_name": "Sequential"}', "config"),
-        ('{"class_name": "Unheard", "config": {}}', "class 'Unheard', which is not registered"),
+        ('{"class_name": "Unheard", "config": {}}', "the class 'Unheard', which this process"),
         ("[" * 5000, "it is no JSON"),
     ],
 )

@@ -28,6 +28,7 @@ from moda_keras.observing.labelled_arrays import (
     check_data,
     check_shapes,
     check_steps,
+    is_arrays,
 )
 from moda_keras.ops import check_labels, check_multi_hot
 from moda_keras.ops.labels import check_sample_weight
@@ -130,6 +131,7 @@ def decompose(
     if hasattr(y, "shape"):
         (check_multi_hot if multi_label else check_labels)(y, classes)
         _require_samples(len(y))
+    _warn_of_several_labels(slicer, criterion, x, y)
     hidden = slicer.hidden_activations
     threshold = check_threshold(threshold, [each.name for each in hidden])
     _warn_of_unseen_layers(slicer)
@@ -185,6 +187,19 @@ def _require_independent_outputs(slicer: Slicer) -> None:
         raise ValueError(
             "Expected a model of independent outputs, such as sigmoids, with `multi_label=True`. "
             f"Received: model {slicer.model.name!r}, which ends in {name!r}: one class a sample"
+        )
+
+
+def _warn_of_several_labels(slicer: Slicer, criterion: Criterion | None, x: Any, y: Any) -> None:
+    """Says what stands in for the labels that importance needs, where that may be wrong."""
+    is_unlabelled = criterion is not None and y is None and is_arrays(x)
+    if is_unlabelled and slicer.has_independent_outputs and slicer.model.outputs[0].shape[-1] > 1:
+        warnings.warn(
+            f"The outputs of model {slicer.model.name!r} are independent of each other (sigmoids). "
+            "Each sample without a label counts as of one class, that of the largest output, even "
+            "if the model takes it for several or for none. Pass labels of one class a sample as "
+            "`y` if that is wrong",
+            stacklevel=3,
         )
 
 

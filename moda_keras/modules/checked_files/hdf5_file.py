@@ -13,6 +13,7 @@ from moda_keras.modules.checked_files.hdf5_attributes import check_attributes
 from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.checked_files.limits import require_within
 from moda_keras.modules.checked_files.loading_errors import UNKNOWN, with_versions
+from moda_keras.modules.checked_files.missing_classes import naming_missing_classes
 from moda_keras.modules.checked_files.model_building import build_old_model
 from moda_keras.modules.checked_files.model_config import MAX_LAYERS, check_config, classes_in_scope
 from moda_keras.modules.checked_files.old_settings import without_old_settings
@@ -57,7 +58,8 @@ def load_hdf5_file(path: Path, limit: int, *, is_default: bool) -> keras.Model:
             held_by_default = held if is_default else None
             check_config(config, limit, held_by_default, None, True, build_old_model)
             # Built from what was checked: Keras would read the config again.
-            model = build_old_model(config, classes_in_scope(config))
+            with naming_missing_classes(config, None):
+                model = build_old_model(config, classes_in_scope(config))
             model.load_weights(path)
         except Exception as error:
             raise with_versions(error, saved_by) from error

@@ -11,6 +11,7 @@ from moda_keras.files import reading, temporary_folder
 from moda_keras.messages import shortened
 from moda_keras.modules.checked_files.json_text import parse_json
 from moda_keras.modules.checked_files.loading_errors import UNKNOWN, with_versions
+from moda_keras.modules.checked_files.missing_classes import naming_missing_classes
 from moda_keras.modules.checked_files.model_building import build_model
 from moda_keras.modules.checked_files.model_config import MAX_CALLS, check_config, classes_in_scope
 from moda_keras.modules.checked_files.model_work import work_of
@@ -65,7 +66,8 @@ def load_keras_file(
                 held, config = _checked_parts(path, archive, limit)
                 has_assets = any(each.startswith(ASSETS) for each in archive.namelist())
             check_config(config, limit, held if is_default else None, custom_objects, safe_mode)
-            model = _load(path, config, has_assets, custom_objects, safe_mode)
+            with naming_missing_classes(config, custom_objects):
+                model = _load(path, config, has_assets, custom_objects, safe_mode)
         except Exception as error:
             raise with_versions(error, saved_by) from error
         if not isinstance(model, keras.Model):

@@ -10,6 +10,7 @@ import keras
 from moda_keras.messages import is_printable
 from moda_keras.modules.checked_files.json_text import nodes
 from moda_keras.modules.checked_files.limits import require_within
+from moda_keras.modules.checked_files.missing_classes import naming_missing_classes
 from moda_keras.modules.checked_files.model_building import build_model
 from moda_keras.modules.checked_files.model_work import work_of
 
@@ -44,6 +45,7 @@ def check_config(
         build: Makes the model.
 
     Raises:
+        MissingClassError: If it needs a class that is not known here.
         ValueError: If it is no config, has too many layers, a name with control characters, or too
             large weights. Whatever Keras raises for it otherwise.
     """
@@ -85,7 +87,9 @@ def _check_weights(
     def measure() -> None:
         try:
             with keras.StatelessScope(initialize_variables=False):
-                weights = getattr(make(), "variables", ())
+                with naming_missing_classes(config, found):
+                    model = make()
+                weights = getattr(model, "variables", ())
                 size = sum(map(_size, weights)) + _size_of_states(config, weights)
                 require_within("the weights of its model take", size, limit)
         except Exception as error:
@@ -116,12 +120,12 @@ def _module_of(found: Any) -> str:
 
 
 def classes_in_scope(config: dict) -> dict[str, Any]:
-    """The classes of a config that are registered here, or known in a `CustomObjectScope`."""
+    """What a config names that is registered here, or known in a `CustomObjectScope`."""
     names = {
         name
         for _, node in nodes(config)
         if isinstance(node, dict)
-        for name in (node.get("class_name"), node.get("registered_name"))
+        for name in (node.get("class_name"), node.get("registered_name"), node.get("config"))
         if isinstance(name, str)
     }
     found = {name: keras.saving.get_registered_object(name) for name in names}

@@ -82,7 +82,8 @@ def build_repaired(
     built = slicer.build_parts(plan, name=name)
     walk = _Walk(plan, built, batches, method)
     with backend.without_gradients():
-        if warns:
+        # Behind sigmoids a sample is of any number of classes, and none is "the" class.
+        if warns and not slicer.has_independent_outputs:
             warn_of_other_classes(plan.graph, batches, plan.outputs, stacklevel=4)
         bar = ProgressBar(len(plan.graph.steps), verbose, unit_name="layer")
         for done, step in enumerate(plan.graph.steps, start=1):
