@@ -33,7 +33,8 @@ def reuse_accuracy(
             inputs. Samples of other classes are ignored.
         y: Labels of the original model: integers (N,) or (N, 1), one-hot (N, C), or class names.
         batch_size: Batch size of the prediction.
-        composed: The composed model, if it exists already; otherwise it is built.
+        composed: The composed model, if it exists already, such as one that was repaired with
+            `calibration_data`; otherwise it is built, without repair.
 
     Returns:
         Float in [0, 1].

@@ -105,9 +105,9 @@ def _default_inputs(model: keras.Model) -> Any:
     shapes = config.get("input_shape") or config.get("shapes_dict")
     if not shapes:
         raise ValueError(
-            f"Expected a built model, or what goes into it in `inputs`. Received: model "
-            f"{model.name!r} (of type {type(model).__name__}), which was never called, and "
-            "inputs=None. Call it once on data, or give `inputs=keras.Input(...)`"
+            f"Expected a built model. Received: model {model.name!r} (of type "
+            f"{type(model).__name__}), which was never called. Call it once on data, or make it "
+            "functional: `mk.to_functional(model, inputs=keras.Input(...))`"
         )
     if isinstance(shapes, dict) and "shapes_dict" in config:
         shapes = next(iter(shapes.values()))

@@ -170,6 +170,14 @@ def test_accuracy_of_modules_from_units():
     assert "tune_threshold" in finding(modules, "accuracy", X_TEST, Y_TEST).remedy
 
 
+def test_lost_accuracy_of_modules_by_importance_is_repaired():
+    model = pixel_model()
+    modules = mk.decompose(model, X_TEST, Y_TEST, criterion="importance", verbose=0)
+    none = {name: np.zeros_like(table) for name, table in modules.units.items()}
+    found = finding(modules.with_units(none), "accuracy", X_TEST, Y_TEST)
+    assert "calibration_data=x" in found.remedy and "gamma" not in found.remedy
+
+
 @pytest.mark.parametrize(
     "labels",
     [np.eye(3)[Y_TEST], np.array(["zero", "one", "two"])[Y_TEST]],

@@ -216,7 +216,9 @@ def test_sequential_without_an_input():
 
 
 def test_model_that_was_never_called_is_refused():
-    with pytest.raises(ValueError, match=r"built model, or what goes into it.*'new'.*Call it once"):
+    with pytest.raises(
+        ValueError, match=r"a built model\..*'new'.*Call it once on data, or .*inputs=keras"
+    ):
         mk.to_functional(Net(name="new"))
 
 

@@ -477,6 +477,7 @@ def test_data_of_several_inputs_and_datasets_give_the_same():
         (np.zeros((0, 6)), "at least 2 samples.*Received: 0"),
         (np.zeros((1, 6)), "at least 2 samples.*Received: 1"),
         (np.full((4, 6), np.nan), "finite `calibration_data`"),
+        ((np.ones((4, 6)), np.ones(4)), "Leave labels out: pass `x`"),
         (0.5, "array of samples"),
         ([np.zeros((4, 6)), np.zeros((3, 6))], "one number of samples"),
         (iter(()), "at least 2 samples.*Received: 0"),

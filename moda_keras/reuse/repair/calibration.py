@@ -105,9 +105,10 @@ def _check(model: keras.Model, batch: Any) -> None:
     received = [np.shape(values) for values in keras.tree.flatten(batch)]
     expected = [tuple(tensor.shape) for tensor in model.inputs]
     if len(received) != len(expected) or not all(map(_fits, received, expected)):
+        has_labels = len(received) == len(expected) + 1
         raise ValueError(
             f"Expected `calibration_data` of the shapes of the model's inputs, {expected}. "
-            f"Received: {received}"
+            f"Received: {received}{'. Leave labels out: pass `x`' if has_labels else ''}"
         )
     for values in keras.tree.flatten(batch):
         if np.asarray(values).dtype.kind == "f" and not np.isfinite(values).all():
