@@ -1,5 +1,6 @@
 """Test samples of modules: inputs in any structure, labels in any of the usual forms."""
 
+import warnings
 from typing import Any
 
 import keras
@@ -59,4 +60,16 @@ def predict(model: keras.Model, x: Any, batch_size: int = 256) -> np.ndarray:
             f"Expected outputs without NaN. Received: NaN for {count} of {len(scores)} samples "
             f"from the model {model.name!r}. Check the data and the weights"
         )
+    if not is_dataset(x) and _has_nan(x):
+        warnings.warn(
+            f"The samples have NaN, and the outputs of the model {model.name!r} are numbers: a "
+            "layer makes numbers of NaN, or the backend does, as a fused ReLU may. If the NaN are "
+            "not meant to be there, remove them",
+            stacklevel=3,
+        )
     return scores
+
+
+def _has_nan(x: Any) -> bool:
+    arrays = [np.asarray(each) for each in keras.tree.flatten(x) if each is not None]
+    return any(each.dtype.kind == "f" and np.isnan(each).any() for each in arrays)

@@ -181,5 +181,21 @@ def test_outputs_that_are_not_numbers_are_refused(name, rows, modules, data):
     x, y = (np.copy(each) for each in data)
     modules = mk.decompose(modules.model, x, y, criterion="importance", verbose=0)
     x[np.flatnonzero(y < 2)[:rows]] = np.nan
+    if keras.backend.backend() == "tensorflow":  # its fused ReLU makes zeros of NaN
+        with pytest.warns(UserWarning, match="The samples have NaN, and the outputs"):
+            NOT_A_NUMBER[name](modules, x, y)
+        return
     with pytest.raises(ValueError, match=r"without NaN\. Received: NaN for"):
         NOT_A_NUMBER[name](modules, x, y)
+
+
+def test_model_that_replaces_nan_is_measured_with_a_warning(data):
+    x, y = (np.copy(each) for each in data)
+    inputs = keras.Input(x.shape[1:])
+    hidden = layers.Dense(5, activation="relu")(layers.Flatten()(keras.ops.nan_to_num(inputs)))
+    model = randomize(keras.Model(inputs, layers.Dense(4)(hidden)))
+    modules = random_modules(model)
+    clean = mk.metrics.reuse_accuracy(modules, [0, 1], np.where(x > 1, 0, x), y)
+    with pytest.warns(UserWarning, match="a layer makes numbers of NaN"):
+        found = mk.metrics.reuse_accuracy(modules, [0, 1], np.where(x > 1, np.nan, x), y)
+    assert found == clean

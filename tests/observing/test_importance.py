@@ -293,9 +293,9 @@ def test_observations_of_another_form_are_refused(found):
 
         def observe(self, activation, gradients):
             (rows,) = super().observe(activation, gradients)
-            return {
-                "a tensor": rows, "two": [rows, rows], "transposed": [rows.T], "none": None
-            }[found]  # fmt: skip
+            transposed = keras.ops.transpose(rows)
+            others = {"a tensor": rows, "two": [rows, rows], "transposed": [transposed]}
+            return others.get(found)
 
     model = mlp()
     message = (
