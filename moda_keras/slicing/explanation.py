@@ -32,8 +32,7 @@ class Part:
             every hidden activation, and of the first class.
         units: Number of units, if it is a hidden activation; None otherwise.
         why_whole: Why all of its outputs stay in every composed model, in words that follow
-            "because"; None if they do not. Its parameters stay then, except those of inputs that
-            are cut: `kept` counts what stays.
+            "because"; None if they do not, or if most of its parameters go with its inputs.
     """
 
     name: str
@@ -82,7 +81,7 @@ class Explanation:
 
     @property
     def whole(self) -> list[Part]:
-        """The parts of which all outputs stay, and that have parameters or hide other layers."""
+        """The parts of which all outputs and most parameters stay, or that hide other layers."""
         return [part for part in self.parts if part.why_whole is not None]
 
     def __str__(self) -> str:
@@ -127,9 +126,9 @@ def explain(model: keras.Model) -> Explanation:
         model: Any built model.
 
     Returns:
-        An `Explanation`. Printed, it is a table of the hidden activations, and of the layers with
-        parameters of which all outputs stay in every composed model. "stay" are the parameters
-        in the smallest model.
+        An `Explanation`. Printed, it is a table of the hidden activations, and of the layers of
+        which all outputs and most parameters stay in every composed model. "stay" are the
+        parameters in the smallest model.
 
     Raises:
         ValueError: If the model is not built, has several outputs, or its `call` is no graph.
@@ -170,7 +169,7 @@ def explain(model: keras.Model) -> Explanation:
                 parameters=size,
                 kept=kept,
                 units=units.get(step.outputs[0]),
-                why_whole=_why_whole(slicer, planned, size),
+                why_whole=_why_whole(slicer, planned, size, kept),
             )
         )
     return Explanation(slicer.model.name, parts)
@@ -181,10 +180,11 @@ def smallest_plan(slicer: Slicer) -> Plan:
     return slicer.plan({name: np.arange(d) < 1 for name, d in slicer.units.items()}, np.array([0]))
 
 
-def _why_whole(slicer: Slicer, planned: PlannedStep, parameters: int) -> str | None:
+def _why_whole(slicer: Slicer, planned: PlannedStep, parameters: int, kept: int) -> str | None:
     step = planned.step
     if not isinstance(slicer.rules[step], Opaque):
-        return NO_UNITS if parameters and _keeps_all_outputs(planned) else None
+        is_kept = parameters and 2 * kept >= parameters and _keeps_all_outputs(planned)
+        return NO_UNITS if is_kept else None
     layer = step.operation
     if layer in slicer.graph.opaque:
         return slicer.graph.opaque[layer]

@@ -58,8 +58,13 @@ def test_composed_classifier_equals_the_masked_one_without_its_classes(make):
     assert isinstance(small, keras.Model)
 
 
-def test_page(tmp_path, monkeypatch):
+def test_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    exec(block, {})
+    first, full_size = re.findall(
+        r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    names = {}
+    exec(first, names)
+    exec(full_size, names)
     assert (tmp_path / "small.keras").exists()
+    assert "at most 76.0 % of 109,486,085 parameters" in capsys.readouterr().out

@@ -141,7 +141,7 @@ def bottleneck():
     return keras.Model(inputs, layers.Dense(3, "softmax")(layers.Flatten()(x)))
 
 
-# Layers of which all outputs stay, by the model that has them.
+# Layers of which all outputs and most parameters stay, by the model that has them.
 STAY = {
     "recurrent": (
         lambda: tokens(layers.LSTM(8), layers.Dense(9, "relu"), layers.Dense(4)), {"embedding"},
@@ -157,8 +157,8 @@ STAY = {
         ),
         {"a", "b"},
     ),
-    "residual": (residual, {"stem", "norm", "attention_output", "back"}),
-    "bottleneck": (bottleneck, {"project", "batch"}),
+    "residual": (residual, {"stem", "norm", "attention_output"}),
+    "bottleneck": (bottleneck, {"batch"}),
 }  # fmt: skip
 
 
