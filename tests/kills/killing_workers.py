@@ -53,7 +53,7 @@ def kill(folder, draw, expected):
         each.unlink(missing_ok=True)
     in_memory = set(SHARED_MEMORY.glob("*"))
     process = sweep(path, wait=False)
-    rows, later = draw.randrange(len(expected)), draw.random()
+    rows, later = draw.randrange(len(expected) - 64), draw.random() / 10
     while process.poll() is None and len(rows_of(path)) < rows:
         time.sleep(0.02)
     time.sleep(later)
