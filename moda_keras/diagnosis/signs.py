@@ -87,8 +87,6 @@ def find_accuracy_loss(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _remedy_of_loss(evidence: Evidence) -> str:
-    retrain = "rain with a smaller `gamma`: compactness silences units that classes need."
-    rows = evidence.lower_thresholds
     if evidence.modules.importance is not None:
         return (
             "These are modules by importance, composed without repair here. Refit the weights on "
@@ -96,6 +94,8 @@ def _remedy_of_loss(evidence: Evidence) -> str:
             "that model: `metrics.reuse_accuracy(..., composed=small)`. If that is not enough, "
             "choose a larger budget with `modules.within`."
         )
+    retrain = "rain with a smaller `gamma`: compactness silences units that classes need."
+    rows = evidence.lower_thresholds
     if rows is None:
         return (
             "Lower tau, with `modules.tune_threshold(x_val, y_val)` if the modules are from "
